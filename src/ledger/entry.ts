@@ -1,0 +1,119 @@
+import { BaseError } from '../base/base-errors.ts'
+import { utf8 } from '../base/bytes.ts'
+import { fields, is, parseJson } from '../base/json.ts'
+import {
+  parseDigest,
+  parseJobId,
+  parseProfileName,
+  parseRepositoryName,
+  parseSnapshotId,
+  parseVmName,
+} from '../base/names.ts'
+
+/*
+ * What the ledger records. Leaves hold types, hashes and counts; never a secret, a VM's contents, a file name, or the
+ * name of a VM that is backed up: witnesses read them. At most 64 KiB each (tlog-tiles entries have a uint16 length).
+ */
+
+export const entryBytesMax = 0xffff
+
+export const purposes = ['backup', 'check', 'drill', 'restore', 'prune'] as const
+/** What a passphrase is released for. restic's key is symmetric: the purpose is judged and recorded, not enforced by mathematics. */
+export type Purpose = (typeof purposes)[number]
+
+const purpose = is.literal(...purposes)
+const digest = is.name(parseDigest)
+const objectReference = fields('object', { id: digest, bytes: is.integer(1) })
+const common = { time: is.time }
+const ofJob = { ...common, job: is.name(parseJobId), profile: is.name(parseProfileName) }
+
+const shapes = {
+  /** First entry of every ledger. */
+  genesis: fields('genesis', { type: is.literal('genesis'), ...common, origin: is.string(200) }),
+  /** The sealed configuration in force from here on. `digest` is of its snapshot envelope. */
+  configuration: fields('configuration', {
+    type: is.literal('configuration'),
+    ...common,
+    version: is.integer(1),
+    digest,
+  }),
+  order: fields('order', {
+    type: is.literal('order'),
+    ...ofJob,
+    kind: is.literal('backup', 'check', 'restore'),
+    initiator: is.name(parseVmName),
+    configuration: digest,
+  }),
+  /** The HSM VM cosigns a checkpoint that includes this before it releases. */
+  'release-request': fields('release-request', {
+    type: is.literal('release-request'),
+    ...ofJob,
+    purpose,
+    initiator: is.name(parseVmName),
+    configuration: digest,
+    epoch: is.integer(1),
+    expires: is.time,
+    nonce: digest,
+  }),
+  release: fields('release', { type: is.literal('release'), ...ofJob, purpose, request: is.integer() }),
+  /** An order or a release that was refused, with the code of the refusal. */
+  refusal: fields('refusal', { type: is.literal('refusal'), ...ofJob, code: is.string(64) }),
+  /** First trust of a repository: pins its key file and its config. */
+  repository: fields('repository', {
+    type: is.literal('repository'),
+    ...ofJob,
+    repository: is.name(parseRepositoryName),
+    epoch: is.integer(1),
+    keyFile: objectReference,
+    config: objectReference,
+  }),
+  /**
+   * A snapshot that is whole. `snapshot` binds the tree and every blob by hash. `index` and `packs` are the objects
+   * this job added; `packs.root` is SHA-256 over the sorted lines `<id> <bytes>\n`.
+   */
+  snapshot: fields('snapshot', {
+    type: is.literal('snapshot'),
+    ...ofJob,
+    repository: is.name(parseRepositoryName),
+    epoch: is.integer(1),
+    snapshot: objectReference,
+    snapshotId: is.name(parseSnapshotId),
+    index: is.array(objectReference, 500),
+    packs: fields('packs', { count: is.integer(), bytes: is.integer(), root: digest }),
+    volumes: is.integer(1),
+    bytes: is.integer(),
+    bytesStored: is.integer(),
+  }),
+  /** The end of a job. */
+  job: fields('job', {
+    type: is.literal('job'),
+    ...ofJob,
+    kind: is.literal('backup', 'check', 'restore'),
+    result: is.literal('done', 'failed', 'cancelled'),
+    code: is.nullable(is.string(64)),
+  }),
+} as const
+
+type Shapes = typeof shapes
+export type EntryType = keyof Shapes
+export type Entry = { [T in EntryType]: ReturnType<Shapes[T]> }[EntryType]
+export type EntryOf<T extends EntryType> = ReturnType<Shapes[T]>
+
+export function encodeEntry(entry: Entry): Uint8Array {
+  const bytes = utf8(JSON.stringify(entry))
+  if (bytes.byteLength > entryBytesMax)
+    throw new BaseError(
+      'FIELD_INVALID',
+      `a ledger entry of ${bytes.byteLength} bytes; at most ${entryBytesMax} fit`,
+    )
+  return bytes
+}
+
+/** An entry of a type that this version does not know is refused: whoever reads a ledger must understand all of it. */
+export function parseEntry(untrustedBytes: Uint8Array): Entry {
+  const untrustedValue = parseJson(untrustedBytes, { bytesMax: entryBytesMax })
+  const type = (untrustedValue as { type?: unknown } | null)?.type
+  if (typeof type !== 'string' || !Object.hasOwn(shapes, type))
+    throw new BaseError('FIELD_INVALID', 'ledger entry: unknown type')
+  return shapes[type as EntryType](untrustedValue)
+}

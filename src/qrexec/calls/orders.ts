@@ -1,0 +1,209 @@
+import { KiB, MiB } from '../../base/bytes.ts'
+import { type ErrorKind, errorKinds, isErrorKind } from '../../base/errors.ts'
+import { fields, is } from '../../base/json.ts'
+import {
+  parseIdempotencyKey,
+  parseJobId,
+  parseProfileName,
+  parseSnapshotId,
+  parseVmName,
+} from '../../base/names.ts'
+import type { Call, StreamCall } from '../call.ts'
+import { json, nothing } from './codecs.ts'
+
+/*
+ * What the management VM may ask of dom0: names only. Never a path, a filter, a command or a passphrase.
+ */
+
+export const jobKinds = ['backup', 'check', 'restore'] as const
+export type JobKind = (typeof jobKinds)[number]
+
+/** `waiting`: for its turn or for the passphrase. The last three are final. */
+export const jobStates = ['waiting', 'running', 'done', 'failed', 'cancelled'] as const
+export type JobState = (typeof jobStates)[number]
+
+export const jobPhases = [
+  'queued',
+  'passphrase',
+  'opening',
+  'reading',
+  'finishing',
+  'checking',
+  'restoring',
+  'ended',
+] as const
+export type JobPhase = (typeof jobPhases)[number]
+
+const kind = is.literal(...jobKinds)
+const state = is.literal(...jobStates)
+const phase = is.literal(...jobPhases)
+const errorKind = (value: unknown): ErrorKind => {
+  const name = is.string(20)(value)
+  return isErrorKind(name)
+    ? name
+    : (is.literal(...(Object.keys(errorKinds) as ErrorKind[]))(name) as ErrorKind)
+}
+
+const parseErrorReport = fields('error', {
+  code: is.string(64),
+  kind: errorKind,
+  message: is.string(2000),
+  hint: is.string(2000),
+})
+
+/** Bytes of volumes; `done` counts what was read or skipped as known, `stored` what was sent to storage. */
+const parseProgress = fields('progress', {
+  phase,
+  bytesDone: is.integer(),
+  bytesTotal: is.integer(),
+  bytesStored: is.integer(),
+})
+export type Progress = ReturnType<typeof parseProgress>
+
+const parseOutcome = fields('outcome', {
+  snapshot: is.optional(is.name(parseSnapshotId)),
+  /** Bytes of the volumes, and what was new and stored of them. */
+  bytes: is.optional(is.integer()),
+  bytesStored: is.optional(is.integer()),
+  volumes: is.optional(is.integer()),
+  /** Things to know that did not stop the job, e.g. a selector that matches nothing. No names of hidden VMs. */
+  warnings: is.array(is.string(500), 100),
+  /** check: how many objects and snapshots were proven. */
+  objects: is.optional(is.integer()),
+  snapshots: is.optional(is.integer()),
+})
+export type Outcome = ReturnType<typeof parseOutcome>
+
+export const parseJob = fields('job', {
+  id: is.name(parseJobId),
+  profile: is.name(parseProfileName),
+  kind,
+  state,
+  initiator: is.name(parseVmName),
+  key: is.name(parseIdempotencyKey),
+  ordered: is.time,
+  started: is.nullable(is.time),
+  ended: is.nullable(is.time),
+  progress: parseProgress,
+  outcome: is.nullable(parseOutcome),
+  error: is.nullable(parseErrorReport),
+})
+export type Job = ReturnType<typeof parseJob>
+
+const jobCodec = json(parseJob, 64 * KiB)
+
+/** `key` makes the same order sent twice one job: the job that already has it is returned. */
+const orderRequest = json(fields('order', { key: is.name(parseIdempotencyKey) }), KiB)
+
+/** Orders a backup and returns at once; `admin.backup.Execute` is the same and answers when it has finished. */
+export const orderBackup = {
+  service: 'strongroom.Backup',
+  argument: 'profile',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'order a backup of a profile; answers with the job as soon as it is accepted',
+  request: orderRequest,
+  response: jobCodec,
+} as const satisfies Call<{ key: string }, Job>
+
+/** `readData`: decrypt and verify every blob and volume digest, not only the structure. */
+export const orderCheck = {
+  service: 'strongroom.Check',
+  argument: 'profile',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'order a check of a profile’s repository against the ledger',
+  request: json(fields('order', { key: is.name(parseIdempotencyKey), readData: is.boolean }), KiB),
+  response: jobCodec,
+} as const satisfies Call<{ key: string; readData: boolean }, Job>
+
+/** Restores beside what exists, never over it; `snapshot: null` is the newest in the ledger. */
+export const orderRestore = {
+  service: 'strongroom.Restore',
+  argument: 'profile',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'order a restore of a snapshot into new volumes in dom0',
+  request: json(
+    fields('order', { key: is.name(parseIdempotencyKey), snapshot: is.nullable(is.name(parseSnapshotId)) }),
+    KiB,
+  ),
+  response: jobCodec,
+} as const satisfies Call<{ key: string; snapshot: string | null }, Job>
+
+export const cancelJob = {
+  service: 'strongroom.Cancel',
+  argument: 'job',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'cancel a job of any kind; nothing half-visible is left',
+  request: nothing,
+  response: jobCodec,
+} as const satisfies Call<undefined, Job>
+
+export const jobsCountMax = 200
+
+/** The newest jobs of the profiles that the caller may order, newest first. */
+export const listJobs = {
+  service: 'strongroom.Jobs',
+  argument: 'none',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'jobs of the profiles that the caller may order, newest first',
+  request: nothing,
+  response: json(is.array(parseJob, jobsCountMax), MiB),
+} as const satisfies Call<undefined, readonly Job[]>
+
+/** What the ledger says of a profile's snapshots. Sizes and times only: no VM, volume or file names. */
+export const parseSnapshotSummary = fields('snapshot', {
+  snapshot: is.name(parseSnapshotId),
+  job: is.name(parseJobId),
+  time: is.time,
+  /** Position of its entry in the ledger. */
+  entry: is.integer(),
+  epoch: is.integer(1),
+  volumes: is.integer(),
+  bytes: is.integer(),
+  bytesStored: is.integer(),
+})
+export type SnapshotSummary = ReturnType<typeof parseSnapshotSummary>
+
+export const listSnapshots = {
+  service: 'strongroom.Snapshots',
+  argument: 'profile',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'the snapshots of a profile as the ledger knows them, oldest first',
+  request: nothing,
+  response: json(is.array(parseSnapshotSummary, 10_000), 4 * MiB),
+} as const satisfies Call<undefined, readonly SnapshotSummary[]>
+
+/** Profiles that the caller may order, by policy. */
+export const listProfiles = {
+  service: 'strongroom.Profiles',
+  argument: 'none',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'names of the profiles that the caller may order',
+  request: nothing,
+  response: json(
+    fields('profiles', {
+      configuration: fields('configuration', { version: is.integer(1), digest: is.string(64) }),
+      profiles: is.array(fields('profile', { name: is.name(parseProfileName) }), 10_000),
+    }),
+    MiB,
+  ),
+} as const satisfies Call<undefined, unknown>
+
+/**
+ * One JSON `Job` a line, the present state first, then at every change, at most one a second for progress.
+ * The profile is the argument, so that policy can tell one profile's events from another's.
+ */
+export const jobEvents = {
+  service: 'strongroom.Events',
+  argument: 'profile',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'a stream of the jobs of one profile, one JSON job a line',
+  stream: true,
+} as const satisfies StreamCall
