@@ -1,0 +1,150 @@
+import { printable } from '../base/errors.ts'
+import { parseCalendar } from './calendar.ts'
+import { fault, ProfileError } from './errors.ts'
+import type { Limits } from './limits.ts'
+import type { Schedule } from './schedule.ts'
+import { booleanOf, fieldsOf, integerOf, listOf, missing, textOf } from './yaml-fields.ts'
+import type { YamlNode } from './yaml-node.ts'
+import { requireTimeZone } from './zone.ts'
+
+/*
+ * The keys under `strongroom:`, which stock qubesd ignores. All are optional.
+ */
+
+const keepMax = 100_000
+const daysMax = 36_500
+const minutesPerDay = 24 * 60
+const volumesMax = 16
+
+/** Which snapshots a prune keeps: the union of all rules. 0: the rule keeps none. At least one rule is above 0. */
+export interface Retention {
+  readonly keepLast: number
+  readonly keepHourly: number
+  readonly keepDaily: number
+  readonly keepWeekly: number
+  readonly keepMonthly: number
+  readonly keepYearly: number
+  readonly keepWithinDays: number
+}
+
+export interface Extensions {
+  /** `null`: every snapshot is kept. */
+  readonly retention: Retention | null
+  readonly limits: Limits | null
+  readonly schedule: Schedule | null
+  /** A newest snapshot older than this is an alarm. */
+  readonly maxAgeDays: number | null
+  /** Names of volumes, e.g. `private`; `null`: all that the host offers for backup. */
+  readonly volumes: readonly string[] | null
+}
+
+export const extensionsDefault: Extensions = {
+  retention: null,
+  limits: null,
+  schedule: null,
+  maxAgeDays: null,
+  volumes: null,
+}
+
+export function parseExtensions(node: YamlNode): Extensions {
+  const fields = fieldsOf(node, 'strongroom', ['retention', 'limits', 'schedule', 'max_age_days', 'volumes'])
+  const optional = <T>(key: string, parser: (value: YamlNode) => T): T | null => {
+    const value = fields.get(key)
+    return value === undefined ? null : parser(value)
+  }
+  return {
+    retention: optional('retention', parseRetention),
+    limits: optional('limits', parseLimits),
+    schedule: optional('schedule', parseSchedule),
+    maxAgeDays: optional('max_age_days', value => integerOf(value, 'max_age_days', 1, daysMax)),
+    volumes: optional('volumes', parseVolumes),
+  }
+}
+
+function parseRetention(node: YamlNode): Retention {
+  const fields = fieldsOf(node, 'retention', [
+    'keep_last',
+    'keep_hourly',
+    'keep_daily',
+    'keep_weekly',
+    'keep_monthly',
+    'keep_yearly',
+    'keep_within_days',
+  ])
+  const count = (key: string, max = keepMax): number => {
+    const value = fields.get(key)
+    return value === undefined ? 0 : integerOf(value, key, 0, max)
+  }
+  const retention: Retention = {
+    keepLast: count('keep_last'),
+    keepHourly: count('keep_hourly'),
+    keepDaily: count('keep_daily'),
+    keepWeekly: count('keep_weekly'),
+    keepMonthly: count('keep_monthly'),
+    keepYearly: count('keep_yearly'),
+    keepWithinDays: count('keep_within_days', daysMax),
+  }
+  if (Object.values(retention).every(rule => rule === 0))
+    throw fault('PROFILE_VALUE', node.at, 'retention keeps no snapshot at all', {
+      hint: 'leave retention out to keep every snapshot',
+    })
+  return retention
+}
+
+function parseLimits(node: YamlNode): Limits {
+  const fields = fieldsOf(node, 'limits', ['orders_per_day', 'minutes_between'])
+  const orders = fields.get('orders_per_day')
+  const minutes = fields.get('minutes_between')
+  if (orders === undefined && minutes === undefined)
+    throw fault('PROFILE_VALUE', node.at, 'limits names no limit')
+  return {
+    ordersPerDay: orders === undefined ? null : integerOf(orders, 'orders_per_day', 1, minutesPerDay),
+    minutesBetween:
+      minutes === undefined ? null : integerOf(minutes, 'minutes_between', 1, 365 * minutesPerDay),
+  }
+}
+
+function parseSchedule(node: YamlNode): Schedule {
+  const fields = fieldsOf(node, 'schedule', ['calendar', 'time_zone', 'jitter_minutes', 'catch_up'])
+  const calendar = fields.get('calendar')
+  if (calendar === undefined) throw missing('calendar', node.at)
+  const zone = fields.get('time_zone')
+  const jitter = fields.get('jitter_minutes')
+  const catchUp = fields.get('catch_up')
+  return {
+    calendar: placed(calendar, 'calendar', parseCalendar),
+    timeZone: zone === undefined ? 'UTC' : placed(zone, 'time_zone', requireTimeZone),
+    jitterMinutes: jitter === undefined ? 0 : integerOf(jitter, 'jitter_minutes', 0, minutesPerDay),
+    catchUp: catchUp === undefined ? true : booleanOf(catchUp, 'catch_up'),
+  }
+}
+
+/** As `parser` throws it, with the place in front. */
+function placed<T>(node: YamlNode, what: string, parser: (untrustedText: string) => T): T {
+  const text = textOf(node, what)
+  try {
+    return parser(text)
+  } catch (cause) {
+    if (!(cause instanceof ProfileError)) throw cause
+    throw fault(cause.code, node.at, `${what}: ${cause.message}`, { hint: cause.hint, cause })
+  }
+}
+
+function parseVolumes(node: YamlNode): readonly string[] {
+  const items = listOf(node, 'volumes')
+  if (items.length === 0 || items.length > volumesMax)
+    throw fault('PROFILE_VALUE', node.at, `volumes has ${items.length} names; expected 1 to ${volumesMax}`)
+  const names: string[] = []
+  for (const item of items) {
+    const name = textOf(item, 'an item of volumes')
+    if (!/^[a-z][a-z0-9_-]{0,30}$/.test(name) || names.includes(name))
+      throw fault(
+        'PROFILE_VALUE',
+        item.at,
+        `'${printable(name).slice(0, 60)}' is no name of a volume, or is given twice`,
+        { hint: 'the volumes of a VM are root and private' },
+      )
+    names.push(name)
+  }
+  return names
+}

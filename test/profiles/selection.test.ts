@@ -1,0 +1,70 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { select } from '../../src/profiles/selection.ts'
+import { errorOf, profileOf, profileText, vm } from './make.ts'
+
+const vms = [
+  vm('work', { tags: ['backup'] }),
+  vm('dom0', { class: 'AdminVM' }),
+  vm('debian-12', { class: 'TemplateVM' }),
+  vm('untrusted', { includeInBackups: false }),
+  vm('mail', { tags: ['backup', 'net'] }),
+  vm('Zulu', { class: 'StandaloneVM' }),
+]
+const choose = (include: string, exclude = '[]') => {
+  const { selected, warnings } = select(profileOf(profileText({ include, exclude })), vms)
+  return { names: selected.map(({ name }) => name as string), warnings }
+}
+
+describe('selectors', () => {
+  test.each([
+    ['[ work ]', '[]', ['work']],
+    ['[ "@tag:backup" ]', '[]', ['mail', 'work']],
+    ['[ "$tag:backup" ]', '[]', ['mail', 'work']],
+    ['[ "@type:TemplateVM", untrusted ]', '[]', ['debian-12', 'untrusted']],
+    ['[ work, work, "@tag:backup" ]', '[]', ['mail', 'work']],
+    ['[ "@tag:backup" ]', '[ mail ]', ['work']],
+    ['[ "@type:AppVM" ]', '[ "@tag:backup" ]', ['untrusted']],
+    ['null', '[ dom0 ]', ['Zulu', 'debian-12', 'mail', 'work']],
+  ])('include %s exclude %s', (include, exclude, names) => {
+    expect(choose(include, exclude)).toEqual({ names, warnings: [] })
+  })
+})
+
+describe('what stock qubesd passes over in silence', () => {
+  test('a selector that matches nothing is a warning', () => {
+    expect(choose('[ work, "@tag:bakcup" ]', '[ gone ]')).toEqual({
+      names: ['work'],
+      warnings: ["include: '@tag:bakcup' (line 1) matches no VM", "exclude: 'gone' (line 5) matches no VM"],
+    })
+  })
+
+  test('a name that is no VM is an error with its place', () => {
+    const error = errorOf(() => choose('\n  - work\n  - wrok'))
+    expect(error.code).toBe('PROFILE_VM_UNKNOWN')
+    expect(error.message).toMatch(/^line 3, column 5: .*'wrok'/)
+  })
+
+  test('nothing left is an error', () => {
+    expect(errorOf(() => choose('[ work ]', '[ "@tag:backup" ]')).code).toBe('PROFILE_SELECTION_EMPTY')
+    expect(errorOf(() => choose('[ "@tag:none" ]')).code).toBe('PROFILE_SELECTION_EMPTY')
+    expect(errorOf(() => choose('[ dom0 ]')).code).toBe('PROFILE_SELECTION_EMPTY')
+  })
+
+  test('dom0 has no volumes to back up, which is said', () => {
+    const { names, warnings } = choose('null')
+    expect(names).not.toContain('dom0')
+    expect(warnings).toHaveLength(1)
+    expect(warnings[0]).toContain('dom0')
+  })
+})
+
+test('the selection does not depend on the order of the inventory', () => {
+  const profile = profileOf(profileText({ include: '[ "@type:AppVM", Zulu ]', exclude: '[ "@tag:net" ]' }))
+  fc.assert(
+    fc.property(fc.shuffledSubarray(vms, { minLength: vms.length }), shuffled => {
+      expect(select(profile, shuffled)).toEqual(select(profile, vms))
+    }),
+    { numRuns: 50 },
+  )
+})
