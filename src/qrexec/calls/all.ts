@@ -1,0 +1,66 @@
+import type { ArgumentKind } from '../call.ts'
+import type { Role } from '../roles.ts'
+import { cosignLedger, readLedger } from './ledger.ts'
+import {
+  cancelJob,
+  jobEvents,
+  listJobs,
+  listProfiles,
+  listSnapshots,
+  orderBackup,
+  orderCheck,
+  orderRestore,
+} from './orders.ts'
+import { storageGrant, storageObjects, storageRead } from './storage.ts'
+
+/** What every declaration of a call says about who may make it. */
+export interface CallDeclaration {
+  readonly service: string
+  readonly argument: ArgumentKind
+  readonly from: readonly Role[]
+  readonly to: Role
+  readonly summary: string
+}
+
+/** qubesd's own calls that dom0 answers too; their wire form is the Admin API's (`engine/serve-admin.ts`). */
+export const stockCalls: readonly CallDeclaration[] = [
+  {
+    service: 'admin.backup.Execute',
+    argument: 'profile',
+    from: ['management'],
+    to: 'dom0',
+    summary: 'run a backup of a profile and answer when it has finished',
+  },
+  {
+    service: 'admin.backup.Info',
+    argument: 'profile',
+    from: ['management'],
+    to: 'dom0',
+    summary: 'a summary of what a backup would contain; names only VMs that the caller may list',
+  },
+  {
+    service: 'admin.backup.Cancel',
+    argument: 'profile',
+    from: ['management'],
+    to: 'dom0',
+    summary: 'cancel the running backup of a profile',
+  },
+]
+
+/** Every call of the product, in the order of the reference page. */
+export const allCalls: readonly CallDeclaration[] = [
+  orderBackup,
+  orderCheck,
+  orderRestore,
+  cancelJob,
+  listJobs,
+  jobEvents,
+  listSnapshots,
+  listProfiles,
+  readLedger,
+  cosignLedger,
+  ...stockCalls,
+  storageObjects,
+  storageGrant,
+  storageRead,
+]

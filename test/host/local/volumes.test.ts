@@ -1,0 +1,173 @@
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { systemEntropy } from '../../../src/base/environment.ts'
+import { parseVmName } from '../../../src/base/names.ts'
+import { localVolumeSink } from '../../../src/host/local/volume-sink.ts'
+import { localVolumes } from '../../../src/host/local/volumes.ts'
+import type { Extent, FrozenVm, FrozenVolume } from '../../../src/host/volumes.ts'
+
+const work = parseVmName('work')
+const never = new AbortController().signal
+const content = Buffer.from(Array.from({ length: 300_000 }, (_, index) => index % 251))
+
+let root: string
+let image: string
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'volumes-'))
+  await mkdir(join(root, work))
+  image = join(root, work, 'private.img')
+  await writeFile(image, content)
+  const vm = {
+    class: 'AppVM',
+    tags: [],
+    running: false,
+    includeInBackups: true,
+    volumes: { private: 'private.img' },
+  }
+  await writeFile(join(root, work, 'vm.json'), JSON.stringify(vm))
+})
+afterEach(() => rm(root, { recursive: true }))
+
+const freeze = () => localVolumes(root, systemEntropy).freeze(work, never)
+const thaw = (frozen: FrozenVm) => frozen[Symbol.asyncDispose]()
+const volumeOf = ({ volumes: [volume] }: FrozenVm) => {
+  if (volume === undefined) throw new Error('no volume')
+  return volume
+}
+
+async function extentsOf(volume: FrozenVolume): Promise<readonly Extent[]> {
+  const extents: Extent[] = []
+  for await (const extent of volume.extents(null, never)) extents.push(extent)
+  return extents
+}
+
+describe('a frozen volume', () => {
+  test('is read as it is, at any offset, and thaws without a trace', async () => {
+    const frozen = await freeze()
+    const volume = volumeOf(frozen)
+    expect(volume).toMatchObject({ name: 'private', bytes: content.byteLength })
+    const parts = await Promise.all(
+      [0, 1000, 299_000].map(async offset => {
+        const into = Buffer.alloc(1000)
+        await volume.read(into, offset)
+        return into.equals(content.subarray(offset, offset + 1000))
+      }),
+    )
+    expect(parts).toEqual([true, true, true])
+    expect((await readFile(volume.path)).equals(content)).toBe(true)
+    const extents = await extentsOf(volume)
+    expect(extents).toEqual([{ kind: 'data', offset: 0, length: content.byteLength }])
+    await thaw(frozen)
+    expect((await readdir(join(root, work))).sort()).toEqual(['private.img', 'vm.json'])
+  })
+
+  test('has no extents when it is empty', async () => {
+    await writeFile(image, '')
+    const frozen = await freeze()
+    expect(await extentsOf(volumeOf(frozen))).toEqual([])
+    await thaw(frozen)
+  })
+
+  test('does not read past its end', async () => {
+    const frozen = await freeze()
+    await expect(volumeOf(frozen).read(Buffer.alloc(10), content.byteLength - 5)).rejects.toMatchObject({
+      code: 'VOLUME_READ',
+    })
+    await thaw(frozen)
+  })
+
+  test.each([
+    ['written to', () => appendFile(image, 'more')],
+    ['written in place', () => writeFile(image, Buffer.alloc(content.byteLength))],
+    [
+      'replaced',
+      async () => {
+        await writeFile(`${image}.new`, content)
+        await rename(`${image}.new`, image)
+      },
+    ],
+    ['removed', () => rm(image)],
+  ])('that was %s meanwhile is either a copy or reported', async (_, change) => {
+    const frozen = await freeze()
+    const volume = volumeOf(frozen)
+    const isCopy = volume.path !== image
+    await change()
+    if (isCopy) {
+      expect((await readFile(volume.path)).equals(content)).toBe(true)
+      await thaw(frozen)
+    } else await expect(thaw(frozen)).rejects.toMatchObject({ code: 'VOLUME_CHANGED', kind: 'conflict' })
+  })
+
+  test('of a VM or file that is not there is a typed error', async () => {
+    const source = localVolumes(root, systemEntropy)
+    await expect(source.freeze(parseVmName('nosuch'), never)).rejects.toMatchObject({ code: 'VM_MISSING' })
+    await rm(image)
+    await expect(freeze()).rejects.toMatchObject({ code: 'VOLUME_MISSING' })
+  })
+})
+
+describe('a new volume', () => {
+  const copy = parseVmName('work-restored')
+  const directory = () => join(root, copy)
+  const create = (bytes = content.byteLength) =>
+    localVolumeSink(root, systemEntropy).create(copy, 'private', bytes, never)
+
+  test('appears whole at the commit, and not before', async () => {
+    {
+      await using volume = await create()
+      await volume.write(content.subarray(200_000), 200_000)
+      await volume.write(content.subarray(0, 200_000), 0)
+      await expect(stat(join(directory(), 'private.img'))).rejects.toMatchObject({ code: 'ENOENT' })
+      await volume.commit()
+    }
+    expect((await readFile(join(directory(), 'private.img'))).equals(content)).toBe(true)
+    expect(await readdir(directory())).toEqual(['private.img'])
+    expect((await stat(join(directory(), 'private.img'))).mode & 0o777).toBe(0o600)
+  })
+
+  test('reads as zeros where nothing was written, and takes no room there', async () => {
+    await using volume = await create(64 * 1024 * 1024)
+    await volume.write(Buffer.from('end'), 64 * 1024 * 1024 - 3)
+    await volume.commit()
+    const { size, blocks } = await stat(join(directory(), 'private.img'))
+    expect(size).toBe(64 * 1024 * 1024)
+    expect(blocks * 512).toBeLessThan(1024 * 1024)
+  })
+
+  test('disposed of without a commit leaves nothing', async () => {
+    {
+      await using volume = await create()
+      await volume.write(content, 0)
+    }
+    expect(await readdir(directory())).toEqual([])
+  })
+
+  test('never takes the place of one that is there, not even at the commit', async () => {
+    await using first = await create()
+    await using second = await create()
+    await second.write(Buffer.from('second'), 0)
+    await first.commit()
+    await expect(second.commit()).rejects.toMatchObject({ code: 'VOLUME_EXISTS' })
+    await expect(create()).rejects.toMatchObject({ code: 'VOLUME_EXISTS' })
+    expect((await readFile(join(directory(), 'private.img'))).equals(Buffer.alloc(content.byteLength))).toBe(
+      true,
+    )
+  })
+
+  test.each([
+    [-1, 1],
+    [content.byteLength, 1],
+    [content.byteLength - 1, 2],
+  ])('refuses bytes outside itself: %i, %i', async (offset, length) => {
+    await using volume = await create()
+    await expect(volume.write(Buffer.alloc(length), offset)).rejects.toMatchObject({ code: 'VOLUME_WRITE' })
+  })
+
+  test.each(['../private', 'a/b', '', '.hidden'])('refuses the name %j', async name => {
+    const created = localVolumeSink(root, systemEntropy).create(copy, name, 1, never)
+    await expect(created).rejects.toMatchObject({ code: 'VM_INVALID' })
+  })
+})
