@@ -1,0 +1,26 @@
+import { type ErrorCatalogue, errorClass } from '../base/errors.ts'
+
+export const cryptoErrors = {
+  KEY_INVALID: {
+    kind: 'usage',
+    meaning: 'A key does not have the length or the encoding of its kind.',
+    hint: 'the key was damaged on its way, or is not what it is taken for',
+  },
+  MAC_WRONG: {
+    kind: 'integrity',
+    meaning: 'A sealed object was changed, or belongs to another key.',
+    hint: 'look for a second copy of the object; if none opens, the storage changed it',
+  },
+  SEALED_TOO_SHORT: {
+    kind: 'integrity',
+    meaning: 'A sealed object is shorter than its nonce and its tag.',
+    hint: 'the object was truncated; look for a second copy',
+  },
+  KDF_LIMIT: {
+    kind: 'refused',
+    meaning: 'The stated cost of a passphrase derivation is malformed, or more than is ever paid.',
+    hint: 'the key file or archive is damaged, or was made to exhaust this machine',
+  },
+} as const satisfies ErrorCatalogue
+
+export class CryptoError extends errorClass(cryptoErrors) {}

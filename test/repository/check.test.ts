@@ -1,0 +1,151 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { systemEnvironment } from '../../src/base/environment.ts'
+import { checkRepository, type Expected } from '../../src/repository/check.ts'
+import { loadKnown } from '../../src/repository/reader.ts'
+import type { CreatedRepository } from '../../src/repository/repository.ts'
+import { sealUnpacked } from '../../src/repository/unpacked.ts'
+import type { BackupResult } from '../../src/repository/writer.ts'
+import { StorageError } from '../../src/storage/errors.ts'
+import { objectName, parseObjectName } from '../../src/storage/object-store.ts'
+import { MemoryStore } from '../support/memory-store.ts'
+import { backup, codeOf, expectedOf, MiB, never, newRepository, sampleImage } from './fixtures.ts'
+
+let store: MemoryStore
+let created: CreatedRepository
+let one: BackupResult
+let two: BackupResult
+let expected: Expected
+
+beforeEach(async () => {
+  store = new MemoryStore()
+  created = await newRepository(store)
+  const image = sampleImage(4 * MiB)
+  one = await backup(created, store, [{ name: 'work', volumes: { root: image } }])
+  image.fill(7, MiB, MiB + 100)
+  const known = await loadKnown(
+    created.repository,
+    one.index.map(({ body }) => body),
+  )
+  two = await backup(created, store, [{ name: 'work', volumes: { root: image } }], known)
+  expected = expectedOf(created, one, two)
+  return () => created[Symbol.dispose]()
+})
+
+const check = (readData: boolean, what = expected) =>
+  checkRepository(created.repository, store, what, { readData }, () => {}, never)
+
+const largest = (result: BackupResult) => {
+  const pack = result.packs.toSorted((a, b) => b.bytes - a.bytes)[0]
+  if (pack === undefined) throw new Error('no pack')
+  return objectName('data', pack.id)
+}
+
+describe.each([false, true])('a check that reads the data: %s', readData => {
+  test('finds nothing wrong with what was backed up', async () => {
+    const report = await check(readData)
+    expect(report).toMatchObject({ sound: true, errors: [], errorCount: 0, ignored: 0 })
+    expect(report.objects).toBe(store.objects.size)
+    expect(report.bytes).toBe([...one.packs, ...two.packs].reduce((sum, { bytes }) => sum + bytes, 0))
+  })
+
+  test('finds what is gone, and names it', async () => {
+    store.objects.delete(objectName('snapshots', two.snapshot.id))
+    store.objects.delete(largest(one))
+    const report = await check(readData)
+    expect(report.sound).toBe(false)
+    expect(report.missingSnapshots).toEqual([two.snapshot.id])
+    expect(report.missingPacks).toEqual([largest(one).slice('data/'.length)])
+  })
+
+  test('a whole rollback, which stock restic does not notice, is noticed', async () => {
+    for (const { id } of two.packs) store.objects.delete(objectName('data', id))
+    for (const { id } of two.index) store.objects.delete(objectName('index', id))
+    store.objects.delete(objectName('snapshots', two.snapshot.id))
+    const report = await check(readData)
+    expect(report.missingSnapshots).toEqual([two.snapshot.id])
+    expect(report.missingIndex).toEqual(two.index.map(({ id }) => id))
+    expect(report.errors).toMatchObject([{ code: 'PACKS_DIFFER', object: `snapshots/${two.snapshot.id}` }])
+  })
+
+  test('finds a damaged index, snapshot, pack header, key file and config', async () => {
+    const [header, index, snapshot] = [
+      largest(one),
+      `index/${one.index[0]?.id}`,
+      `snapshots/${one.snapshot.id}`,
+    ]
+    store.damage(header, -10)
+    store.damage(parseObjectName(index))
+    store.damage(parseObjectName(snapshot))
+    store.damage(parseObjectName('config'))
+    store.objects.delete(objectName('keys', created.keyFile.id))
+    const report = await check(readData)
+    const found = report.errors.map(({ code, object }) => `${code} ${object}`)
+    expect(found).toContain('REPOSITORY_PIN config')
+    expect(found).toContain(`OBJECT_WRONG ${index}`)
+    expect(found).toContain(`OBJECT_WRONG ${snapshot}`)
+    expect(report.missingPinned).toEqual([created.keyFile.id])
+  })
+
+  test('a pack that was cut short, or is longer than its index says, is an error', async () => {
+    const body = store.body(largest(two))
+    store.objects.set(largest(two), body.slice(0, -1))
+    expect(await check(readData)).toMatchObject({ sound: false, errorCount: 1, missingPacks: [] })
+    store.objects.set(largest(two), Buffer.concat([body, new Uint8Array(1)]))
+    expect(await check(readData)).toMatchObject({ sound: false, errorCount: 1 })
+  })
+
+  test('a genuine snapshot named as an index is refused', async () => {
+    store.objects.set(objectName('index', one.snapshot.id), one.snapshot.body)
+    const [first, second] = expected.snapshots
+    if (first === undefined || second === undefined) throw new Error('two were expected')
+    const lie = { ...expected, snapshots: [{ ...first, index: [one.snapshot] }, second] }
+    const report = await check(readData, lie)
+    expect(report.errors).toContainEqual(
+      expect.objectContaining({ code: 'REPOSITORY_FORMAT', object: `index/${one.snapshot.id}` }),
+    )
+    expect(report.errors).toContainEqual(expect.objectContaining({ code: 'PACKS_DIFFER' }))
+  })
+
+  test('objects that nobody expects are counted and not opened', async () => {
+    const junk = await sealUnpacked(created.repository.key, new Uint8Array(5), systemEnvironment.entropy)
+    await store.put(objectName('index', junk.id), junk.body, never)
+    await store.put(objectName('snapshots', junk.id), junk.body, never)
+    expect(await check(readData)).toMatchObject({ sound: true, ignored: 2 })
+    expect(await check(readData, expectedOf(created, one))).toMatchObject({
+      sound: true,
+      ignored: 2 + 1 + two.index.length + two.packs.length,
+    })
+  })
+
+  test('a storage that cannot be reached is no finding', async () => {
+    store.faults = {
+      before: operation => {
+        if (operation === 'get') throw new StorageError('STORAGE_UNAVAILABLE', 'no route to the storage')
+      },
+    }
+    expect(await codeOf(() => check(readData))).toBe('STORAGE_UNAVAILABLE')
+  })
+})
+
+test('a flipped bit within a blob is found by reading the data only', async () => {
+  store.damage(largest(one), 100)
+  expect(await check(false)).toMatchObject({ sound: true })
+  expect((await check(true)).errors).toMatchObject([{ code: 'OBJECT_WRONG', object: largest(one) }])
+})
+
+test('a pack with blobs that its index names otherwise is an error', async () => {
+  const { encodeIndex, openIndex } = await import('../../src/repository/index.ts')
+  const packs = await openIndex(created.repository.key, one.index[0]?.body ?? new Uint8Array(0))
+  const swapped = packs.map(pack => ({
+    ...pack,
+    blobs: pack.blobs.map(blob => ({ ...blob, id: packs[0]?.id ?? '' })),
+  }))
+  const index = await sealUnpacked(created.repository.key, encodeIndex(swapped), systemEnvironment.entropy)
+  await store.put(objectName('index', index.id), index.body, never)
+  const [first] = expected.snapshots
+  if (first === undefined) throw new Error('one was expected')
+  const report = await check(false, { ...expected, snapshots: [{ ...first, index: [index] }] })
+  const codes = report.errors.map(({ code }) => code)
+  expect(codes).toContain('PACK_DIFFERS')
+  expect(codes).toContain('BLOB_MISSING')
+})

@@ -1,0 +1,117 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { systemEnvironment } from '../../src/base/environment.ts'
+import { CodedError } from '../../src/base/errors.ts'
+import type { VmName } from '../../src/base/names.ts'
+import { Secret } from '../../src/base/secret.ts'
+import type { Extent } from '../../src/host/volumes.ts'
+import { BlobTable } from '../../src/repository/blob-table.ts'
+import type { Expected } from '../../src/repository/check.ts'
+import { isZero } from '../../src/repository/chunker.ts'
+import type { BackupVolume } from '../../src/repository/read-ahead.ts'
+import { type CreatedRepository, createRepository } from '../../src/repository/repository.ts'
+import type { RestoreSink } from '../../src/repository/restore.ts'
+import { type BackupResult, BackupWriter, type WriteProgress } from '../../src/repository/writer.ts'
+import type { ObjectStore } from '../../src/storage/object-store.ts'
+
+export const passphraseText = 'correct horse battery staple'
+export const never = new AbortController().signal
+export const KiB = 1024
+export const MiB = 1024 * KiB
+
+export function passphrase(text = passphraseText): Secret {
+  return Secret.take(new TextEncoder().encode(text))
+}
+
+export function newRepository(store: ObjectStore): Promise<CreatedRepository> {
+  using secret = passphrase()
+  return createRepository(store, secret, systemEnvironment, never)
+}
+
+export const digestOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
+
+/** A volume in memory. Ranges of zeros longer than `holeBytes` are told as holes. */
+export function memoryVolume(name: string, bytes: Uint8Array, holeBytes = 64 * KiB): BackupVolume {
+  return {
+    name,
+    bytes: bytes.byteLength,
+    async *extents(): AsyncGenerator<Extent> {
+      for (let offset = 0; offset < bytes.byteLength; offset += holeBytes) {
+        const part = bytes.subarray(offset, offset + holeBytes)
+        const kind = isZero(part) ? 'hole' : 'data'
+        yield { kind, offset, length: part.byteLength }
+      }
+    },
+    async read(into, offset) {
+      into.set(bytes.subarray(offset, offset + into.byteLength))
+    },
+  }
+}
+
+/** A bit of everything: text, noise, holes, an odd end. */
+export function sampleImage(bytes: number, seed = 1): Uint8Array {
+  const image = new Uint8Array(bytes)
+  const text = Buffer.from(`block of volume ${seed} `.repeat(64))
+  for (let at = 0; at + text.byteLength < Math.floor(bytes / 3); at += text.byteLength) {
+    text.writeUInt32LE(at)
+    image.set(text, at)
+  }
+  const noiseAt = Math.floor(bytes / 2)
+  image.set(randomBytes(Math.floor(bytes / 5)), noiseAt)
+  if (bytes > 0) image[bytes - 1] = seed
+  return image
+}
+
+export class MemorySink implements RestoreSink {
+  readonly bytes: Uint8Array
+  bytesWritten = 0
+
+  constructor(bytes: number) {
+    this.bytes = new Uint8Array(bytes)
+  }
+
+  async write(bytes: Uint8Array, offset: number): Promise<void> {
+    this.bytes.set(bytes, offset)
+    this.bytesWritten += bytes.byteLength
+  }
+}
+
+export interface VmImages {
+  readonly name: string
+  readonly volumes: Readonly<Record<string, Uint8Array>>
+}
+
+export async function backup(
+  { repository }: CreatedRepository,
+  store: ObjectStore,
+  vms: readonly VmImages[],
+  known = new BlobTable(),
+  onProgress: (progress: WriteProgress) => void = () => {},
+): Promise<BackupResult> {
+  const writer = new BackupWriter(repository, store, known, { ...systemEnvironment, concurrency: 2 })
+  const results = []
+  for (const { name, volumes } of vms) {
+    const done = []
+    for (const [volume, bytes] of Object.entries(volumes))
+      done.push(await writer.addVolume(memoryVolume(volume, bytes), onProgress, never))
+    results.push({ name: name as VmName, volumes: done })
+  }
+  return writer.finish({ vms: results, time: new Date(), tags: ['job:test'] }, never)
+}
+
+export function expectedOf(created: CreatedRepository, ...results: readonly BackupResult[]): Expected {
+  return {
+    pinned: created,
+    snapshots: results.map(({ snapshot, index, packsSummary }) => ({ snapshot, index, packs: packsSummary })),
+  }
+}
+
+/** The code of what `act` throws, which must be a typed error; `none` when it returns. */
+export async function codeOf(act: () => unknown): Promise<string> {
+  try {
+    await act()
+  } catch (error) {
+    if (error instanceof CodedError) return error.code
+    throw error
+  }
+  return 'none'
+}

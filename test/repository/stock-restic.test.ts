@@ -1,0 +1,201 @@
+import { execFile } from 'node:child_process'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import {
+  fetchKnown,
+  fileOf,
+  loadKnown,
+  readSnapshot,
+  readTree,
+  subtreeOf,
+} from '../../src/repository/reader.ts'
+import { openRepository } from '../../src/repository/repository.ts'
+import { restoreContent } from '../../src/repository/restore.ts'
+import { type ObjectKind, objectName } from '../../src/storage/object-store.ts'
+import { MemoryStore } from '../support/memory-store.ts'
+import {
+  backup,
+  digestOf,
+  KiB,
+  MemorySink,
+  MiB,
+  never,
+  newRepository,
+  passphrase,
+  passphraseText,
+  sampleImage,
+} from './fixtures.ts'
+
+/* Two programs that were written apart must agree: stock restic judges what we write, and writes what we read. */
+
+const run = promisify(execFile)
+let directory: string
+
+beforeAll(async () => {
+  directory = await mkdtemp(path.join(os.tmpdir(), 'strongroom-restic-'))
+  await writeFile(path.join(directory, 'passphrase'), passphraseText, { mode: 0o600 })
+})
+afterAll(() => rm(directory, { recursive: true, force: true }))
+
+async function restic(repository: string, ...command: readonly string[]): Promise<string> {
+  const { stdout } = await run('restic', ['--repo', repository, '--no-cache', ...command], {
+    env: { PATH: process.env.PATH, RESTIC_PASSWORD_FILE: path.join(directory, 'passphrase') },
+  })
+  return stdout
+}
+
+/** As the local backend lays objects out. */
+async function layOut(store: MemoryStore, name: string): Promise<string> {
+  const root = path.join(directory, name)
+  await rm(root, { recursive: true, force: true })
+  for (const kind of ['data', 'index', 'keys', 'locks', 'snapshots'])
+    await mkdir(path.join(root, kind), { recursive: true })
+  for (const [object, body] of store.objects) {
+    const [kind, id] = object.split('/')
+    const file =
+      kind === 'data' ? path.join(root, 'data', `${id}`.slice(0, 2), `${id}`) : path.join(root, object)
+    await mkdir(path.dirname(file), { recursive: true })
+    await writeFile(file, body)
+  }
+  return root
+}
+
+describe('stock restic reads what we write', () => {
+  const store = new MemoryStore()
+  const first = { private: sampleImage(3 * MiB + 4096), root: sampleImage(20 * MiB, 2) }
+  const second = { private: first.private.slice(), root: first.root.slice() }
+  second.root.fill(0xa5, 5 * MiB, 5 * MiB + 4 * KiB)
+  second.private.fill(0, 64 * KiB, 2 * MiB)
+  let root: string
+
+  beforeAll(async () => {
+    using created = await newRepository(store)
+    const one = await backup(created, store, [
+      { name: 'work', volumes: first },
+      { name: 'vault', volumes: { private: new Uint8Array(MiB), empty: new Uint8Array(0) } },
+    ])
+    const known = await loadKnown(
+      created.repository,
+      one.index.map(({ body }) => body),
+    )
+    const two = await backup(created, store, [{ name: 'work', volumes: second }], known)
+    expect(two.bytesStored).toBeLessThan(one.bytesStored / 4)
+    root = await layOut(store, 'ours')
+  })
+
+  test('check --read-data finds nothing', async () => {
+    expect(await restic(root, 'check', '--read-data')).toContain('no errors were found')
+  })
+
+  test('snapshots say nothing of the machine', async () => {
+    const snapshots = JSON.parse(await restic(root, 'snapshots', '--json')) as readonly Record<
+      string,
+      unknown
+    >[]
+    expect(snapshots).toHaveLength(2)
+    expect(snapshots[0]).toMatchObject({
+      hostname: 'strongroom',
+      username: 'strongroom',
+      paths: ['/volumes'],
+      tags: ['job:test'],
+    })
+  })
+
+  test('restore gives the same bytes, of the first backup and of the one after it', async () => {
+    const snapshots = JSON.parse(await restic(root, 'snapshots', '--json')) as readonly { id: string }[]
+    for (const [index, images] of [first, second].entries()) {
+      const target = path.join(directory, `restored-${index}`)
+      await restic(root, 'restore', `${snapshots[index]?.id}`, '--target', target)
+      const manifest = JSON.parse(await readFile(path.join(target, 'volumes/manifest.json'), 'utf8')) as {
+        vms: readonly { name: string; volumes: readonly { name: string; bytes: number; sha256: string }[] }[]
+      }
+      for (const [volume, image] of Object.entries(images)) {
+        const restored = await readFile(path.join(target, `volumes/work/${volume}.img`))
+        expect(Buffer.compare(restored, image)).toBe(0)
+        const stated = manifest.vms
+          .find(({ name }) => name === 'work')
+          ?.volumes.find(({ name }) => name === volume)
+        expect(stated).toEqual({ name: volume, bytes: image.byteLength, sha256: digestOf(image) })
+      }
+    }
+  })
+
+  test('an unchanged volume has the same tree again, and a hole is the zero blob', async () => {
+    const listed = await restic(root, 'ls', '--json', 'latest')
+    expect(listed).toContain('/volumes/work/root.img')
+    const zeroBlob = digestOf(new Uint8Array(512 * KiB))
+    expect(await restic(root, 'find', '--blob', zeroBlob)).toContain('/volumes/work/')
+  })
+
+  test('another backup and a prune by restic itself leave it sound', async () => {
+    const file = path.join(directory, 'file')
+    await writeFile(file, 'written by stock restic')
+    await restic(root, 'backup', file)
+    await restic(root, 'forget', '--keep-last', '1', '--group-by', '', '--prune')
+    expect(await restic(root, 'check', '--read-data')).toContain('no errors were found')
+  })
+})
+
+describe('we read what stock restic writes', () => {
+  const images = {
+    'one.img': sampleImage(5 * MiB + 77),
+    'two.img': sampleImage(300 * KiB, 2),
+    empty: new Uint8Array(0),
+  }
+  const store = new MemoryStore()
+  let root: string
+
+  beforeAll(async () => {
+    root = path.join(directory, 'theirs')
+    const source = path.join(directory, 'source')
+    await mkdir(source)
+    for (const [name, image] of Object.entries(images)) await writeFile(path.join(source, name), image)
+    await restic(root, 'init', '--repository-version', '2')
+    await restic(root, 'backup', source)
+    await readIn(root, store)
+  })
+
+  test('its key file, config, index, trees and blobs', async () => {
+    const keyId =
+      [...store.objects.keys()].find(name => name.startsWith('keys/'))?.slice('keys/'.length) ?? ''
+    const keyFile = store.body(objectName('keys', keyId))
+    const config = await readFile(path.join(root, 'config'))
+    using secret = passphrase()
+    using repository = await openRepository({
+      passphrase: secret,
+      keyFile,
+      config,
+      pinned: { keyFile: keyId, config: digestOf(config) },
+    })
+    const idsOf = (kind: ObjectKind) =>
+      [...store.objects.keys()]
+        .filter(name => name.startsWith(`${kind}/`))
+        .map(name => name.slice(kind.length + 1))
+    const blobs = await fetchKnown(repository, store, idsOf('index'), never)
+    const reading = { repository, store, blobs }
+    const snapshot = await readSnapshot(repository, store, idsOf('snapshots')[0] ?? '', never)
+    let nodes = await readTree(reading, snapshot.tree, never)
+    for (const part of path.join(directory, 'source').split('/').filter(Boolean))
+      nodes = await readTree(reading, subtreeOf(nodes, part), never)
+    for (const [name, image] of Object.entries(images)) {
+      const { content, bytes } = fileOf(nodes, name)
+      const sink = new MemorySink(bytes)
+      expect(await restoreContent(reading, content, bytes, sink, () => {}, never)).toBe(digestOf(image))
+      expect(Buffer.compare(sink.bytes, image)).toBe(0)
+    }
+  })
+})
+
+async function readIn(root: string, store: MemoryStore): Promise<void> {
+  for (const kind of ['keys', 'index', 'snapshots', 'data'] as const)
+    for (const file of await readdir(path.join(root, kind), { recursive: true, withFileTypes: true }))
+      if (file.isFile())
+        await store.put(
+          objectName(kind, file.name),
+          new Uint8Array(await readFile(path.join(file.parentPath, file.name))),
+          never,
+        )
+}
