@@ -78,6 +78,8 @@ const shapes = {
     epoch: is.integer(1),
     snapshot: objectReference,
     snapshotId: is.name(parseSnapshotId),
+    /** SHA-256 of the snapshot's manifest (VM and volume names, sizes, digests); salted, so it confirms nothing. */
+    manifest: digest,
     index: is.array(objectReference, 500),
     packs: fields('packs', { count: is.integer(), bytes: is.integer(), root: digest }),
     volumes: is.integer(1),

@@ -1,0 +1,99 @@
+import { describe, expect, it } from 'vitest'
+import { parseDigest, parseProfileName } from '../../src/base/names.ts'
+import type { Entry } from '../../src/ledger/entry.ts'
+import { LedgerHistory, readHistory } from '../../src/ledger/history.ts'
+import { codeOf, job, origin, profile, repositoryEntry, snapshotEntry, start } from './support.ts'
+
+const genesis: Entry = { type: 'genesis', time: start, origin }
+const configuration: Entry = {
+  type: 'configuration',
+  time: start,
+  version: 3,
+  digest: parseDigest('f'.repeat(64)),
+}
+const order = (minutes: number, kind: 'backup' | 'check' = 'backup'): Entry => ({
+  type: 'order',
+  time: new Date(start.getTime() + minutes * 60_000),
+  job,
+  profile,
+  kind,
+  initiator: 'mgmt' as never,
+  configuration: parseDigest('f'.repeat(64)),
+})
+const release: Entry = { type: 'release', time: start, job, profile, purpose: 'backup', request: 4 }
+
+async function* numbered(entries: readonly Entry[], first = 0) {
+  for (const [at, entry] of entries.entries()) yield { index: first + at, entry }
+}
+const read = (...entries: Entry[]) => readHistory(numbered([genesis, ...entries]))
+
+describe('the history of a ledger', () => {
+  it('tells the repositories of a profile and what belongs into them', async () => {
+    const history = await read(
+      repositoryEntry(1),
+      snapshotEntry('1'),
+      repositoryEntry(2),
+      snapshotEntry('2', 2),
+      snapshotEntry('3'),
+    )
+    const first = history.repository(profile, 1)
+    expect(first).toMatchObject({ entry: 1, repository: 'daily-1', keyFile: repositoryEntry().keyFile })
+    expect(first?.snapshots.map(({ entry, snapshot }) => [entry, snapshot.id[0]])).toEqual([
+      [2, '1'],
+      [5, '3'],
+    ])
+    expect(history.repositories(profile).map(({ epoch, snapshots }) => [epoch, snapshots.length])).toEqual([
+      [1, 2],
+      [2, 1],
+    ])
+    expect(history.repository(profile, 3)).toBeNull()
+    expect(history.repository(parseProfileName('other'), 1)).toBeNull()
+  })
+
+  it('tells orders, releases and the configuration in force', async () => {
+    const history = await read(configuration, order(0), order(5, 'check'), release)
+    expect(history.orders(profile).map(({ entry, kind }) => [entry, kind])).toEqual([
+      [2, 'backup'],
+      [3, 'check'],
+    ])
+    expect(history.releases(profile)).toMatchObject([{ entry: 4, purpose: 'backup', request: 4 }])
+    expect(history.configuration).toMatchObject({ entry: 1, version: 3 })
+    expect([history.size, (await read()).orders(profile)]).toEqual([5, []])
+  })
+
+  it('goes on from where it was', async () => {
+    const history = await read(repositoryEntry())
+    await readHistory(numbered([snapshotEntry('1')], 2), history)
+    expect(history.repository(profile, 1)?.snapshots).toHaveLength(1)
+    expect(await codeOf(() => readHistory(numbered([snapshotEntry('2')], 4), history))).toBe('LEDGER_RANGE')
+  })
+
+  it('takes a snapshot or repository that was appended twice for one', async () => {
+    const history = await read(repositoryEntry(), repositoryEntry(), snapshotEntry('1'), snapshotEntry('1'))
+    expect(history.repository(profile, 1)?.snapshots.map(({ entry }) => entry)).toEqual([3])
+  })
+
+  it.each<[string, Entry[]]>([
+    [
+      'another key file for the same repository',
+      [repositoryEntry(), { ...repositoryEntry(), keyFile: repositoryEntry().config }],
+    ],
+    [
+      'another config for the same repository',
+      [repositoryEntry(), { ...repositoryEntry(), config: repositoryEntry().keyFile }],
+    ],
+    ['a snapshot without repository', [snapshotEntry('1')]],
+    ['a snapshot of another epoch', [repositoryEntry(1), snapshotEntry('1', 2)]],
+    ['a second genesis', [genesis]],
+  ])('refuses %s', async (_, entries) => {
+    expect(await codeOf(() => read(...entries))).toBe('LEDGER_ENTRY_INVALID')
+  })
+
+  it('refuses a ledger that does not begin with its genesis, and is then as before', async () => {
+    const history = new LedgerHistory()
+    expect(await codeOf(() => history.add(0, order(0)))).toBe('LEDGER_ENTRY_INVALID')
+    history.add(0, genesis)
+    expect(await codeOf(() => history.add(1, snapshotEntry('1')))).toBe('LEDGER_ENTRY_INVALID')
+    expect(history.size).toBe(1)
+  })
+})
