@@ -1,0 +1,45 @@
+import { utf8 } from '../base/bytes.ts'
+import { CodedError } from '../base/errors.ts'
+import { readBounded } from '../base/files.ts'
+import { fields, is, parseJson } from '../base/json.ts'
+import { type Digest, parseDigest } from '../base/names.ts'
+import { SealError } from './errors.ts'
+import { reportingIo } from './io.ts'
+
+/*
+ * The pin: which root this machine trusts to begin with. Written when the machine is provisioned and never changed by
+ * the product afterwards; later roots are reached by the chain.
+ */
+
+const pinBytesMax = 4096
+
+export interface RootPin {
+  readonly version: number
+  /** SHA-256 of the root's envelope as stored. */
+  readonly digest: Digest
+}
+
+const shape = fields('pin', {
+  v: is.literal(1),
+  type: is.literal('pin'),
+  root: fields('root', { version: is.integer(1), digest: is.name(parseDigest) }),
+})
+
+export function parsePin(untrustedBytes: Uint8Array): RootPin {
+  try {
+    return shape(parseJson(untrustedBytes, { bytesMax: pinBytesMax })).root
+  } catch (cause) {
+    if (!(cause instanceof CodedError)) throw cause
+    throw new SealError('SEAL_PIN_INVALID', `the pin: ${cause.message}`, { cause })
+  }
+}
+
+export function encodePin(pin: RootPin): Uint8Array {
+  return utf8(`${JSON.stringify({ v: 1, type: 'pin', root: pin })}\n`)
+}
+
+export async function readPin(file: string): Promise<RootPin> {
+  const bytes = await reportingIo(() => readBounded(file, pinBytesMax))
+  if (bytes === null) throw new SealError('SEAL_PIN_INVALID', `no pin at ${file}`)
+  return bytes.parse(parsePin)
+}

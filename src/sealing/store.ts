@@ -1,0 +1,144 @@
+import type { Clock } from '../base/environment.ts'
+import type { Untrusted } from '../base/untrusted.ts'
+import { nodeDisk, type StoreDisk } from './disk.ts'
+import { SealError } from './errors.ts'
+import { readFloor, writeFloor } from './floor.ts'
+import {
+  generationOf,
+  hasGeneration,
+  readGeneration,
+  sweepGenerations,
+  writeGeneration,
+} from './generation.ts'
+import { type RootPin, readPin } from './pin.ts'
+import type { Sealed, SealedStore } from './sealed-store.ts'
+import type { StoreFiles } from './store-files.ts'
+import { requireUnexpired, verifyUpdate } from './successor.ts'
+import { parseUpdate } from './update.ts'
+import { floorOf, type SealedConfiguration, verifyStore } from './verify.ts'
+
+export interface SealedStoreOptions<T> {
+  /** Belongs to the store; one process may admit updates to it. */
+  readonly directory: string
+  readonly pinPath: string
+  /** Outside `directory`, in a directory that exists. */
+  readonly floorPath: string
+  /** Given verified bytes only. What it throws refuses the update, or the store. */
+  readonly parseConfiguration: (files: ReadonlyMap<string, Uint8Array>) => T
+  readonly clock: Clock
+  readonly disk?: StoreDisk
+}
+
+interface InForce<T> {
+  readonly files: StoreFiles
+  readonly configuration: SealedConfiguration
+  readonly value: T
+}
+
+/** A sealed store in a directory, with a floor that a put-back copy cannot pass. */
+export class FileSealedStore<T> implements SealedStore<T> {
+  readonly #options: SealedStoreOptions<T>
+  readonly #pin: RootPin
+  #inForce: InForce<T>
+  #queue: Promise<unknown> = Promise.resolve()
+
+  private constructor(options: SealedStoreOptions<T>, pin: RootPin, inForce: InForce<T>) {
+    this.#options = options
+    this.#pin = pin
+    this.#inForce = inForce
+  }
+
+  /** Verifies what is on disk, advances the floor, and clears away what a crash left. Throws a `CodedError`. */
+  static async open<T>(options: SealedStoreOptions<T>): Promise<FileSealedStore<T>> {
+    const pin = await readPin(options.pinPath)
+    const files = await readGeneration(options.directory)
+    const inForce = verify(
+      options,
+      files,
+      verifyStore(files, pin, await readFloor(options.floorPath), now(options)),
+    )
+    await writeFloor(options.floorPath, floorOf(inForce.configuration))
+    await sweepGenerations(options.directory, options.disk ?? nodeDisk)
+    return new FileSealedStore(options, pin, inForce)
+  }
+
+  /** Puts a whole store, in the form of an update, where there is none yet: the provisioning of a machine. */
+  static async install<T>(
+    options: SealedStoreOptions<T>,
+    update: Untrusted<Uint8Array>,
+  ): Promise<FileSealedStore<T>> {
+    if (await hasGeneration(options.directory))
+      throw new SealError('SEAL_EXISTS', `there is a sealed store in ${options.directory} already`)
+    const pin = await readPin(options.pinPath)
+    const files = update.parse(parseUpdate)
+    const configuration = verifyStore(files, pin, await readFloor(options.floorPath), now(options))
+    requireUnexpired(configuration)
+    const store = new FileSealedStore(options, pin, verify(options, files, configuration))
+    await store.#replace(store.#inForce)
+    return store
+  }
+
+  current(): Sealed<T> {
+    const { value, configuration } = this.#inForce
+    const { version, digest, expires, custody } = configuration
+    return { value, version, digest, expires, expired: expires <= now(this.#options), custody }
+  }
+
+  admit(update: Untrusted<Uint8Array>): Promise<Sealed<T>> {
+    return this.#oneAtATime(() => this.#admit(update))
+  }
+
+  /**
+   * Verifies the files again as they are now. Throws `SEAL_CHANGED` when they verify but are others, and what is wrong
+   * with them when they do not; what was verified before stays in force in this process.
+   */
+  recheck(): Promise<void> {
+    return this.#oneAtATime(() => this.#recheck())
+  }
+
+  #oneAtATime<R>(work: () => Promise<R>): Promise<R> {
+    const result = this.#queue.then(work)
+    this.#queue = result.catch(() => {})
+    return result
+  }
+
+  async #recheck(): Promise<void> {
+    const before = floorOf(this.#inForce.configuration)
+    const files = await readGeneration(this.#options.directory)
+    const found = verifyStore(files, this.#pin, before, now(this.#options))
+    if (found.digest !== before.digest)
+      throw new SealError(
+        'SEAL_CHANGED',
+        `version ${found.version} is on disk; version ${before.version} was verified and is in force`,
+      )
+  }
+
+  async #admit(update: Untrusted<Uint8Array>): Promise<Sealed<T>> {
+    const next = verifyUpdate(this.#inForce.files, update.parse(parseUpdate), this.#pin, now(this.#options))
+    await this.#replace(verify(this.#options, next.files, next.configuration))
+    return this.current()
+  }
+
+  /** The store first, the floor second: the other order could leave a store that its own floor refuses. */
+  async #replace(next: InForce<T>): Promise<void> {
+    const { directory, floorPath, disk = nodeDisk } = this.#options
+    const { version, digest } = next.configuration
+    await writeGeneration(directory, generationOf(version, digest), next.files, disk)
+    this.#inForce = next
+    await writeFloor(floorPath, floorOf(next.configuration))
+    // The old generation is in nobody's way; the next start clears it if this fails.
+    await sweepGenerations(directory, disk).catch(() => {})
+  }
+}
+
+function verify<T>(
+  { parseConfiguration }: SealedStoreOptions<T>,
+  files: StoreFiles,
+  configuration: SealedConfiguration,
+): InForce<T> {
+  return { files, configuration, value: parseConfiguration(configuration.files) }
+}
+
+function now({ clock }: { readonly clock: Clock }): Date {
+  return clock.now()
+}

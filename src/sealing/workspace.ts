@@ -1,0 +1,36 @@
+import path from 'node:path'
+
+/** Where whoever seals keeps things, below one directory. */
+export interface SealWorkspace {
+  /** Plain files, to be edited. */
+  readonly draft: string
+  /** Private keys, one file a key. Belongs on a medium that is put away. */
+  readonly keys: string
+  /** The sealed store as of the last seal. */
+  readonly store: string
+  readonly pin: string
+  readonly floor: string
+  /** One file a version: what the machines are given. */
+  readonly updates: string
+}
+
+export function sealWorkspace(directory: string): SealWorkspace {
+  const at = (name: string) => path.join(directory, name)
+  return {
+    draft: at('draft'),
+    keys: at('keys'),
+    store: at('store'),
+    pin: at('pin.json'),
+    floor: at('floor.json'),
+    updates: at('updates'),
+  }
+}
+
+export function updateFile({ updates }: SealWorkspace, version: number): string {
+  return path.join(updates, `${version}.update`)
+}
+
+/** The whole store in one file, for a machine that has none. */
+export function wholeFile({ updates }: SealWorkspace): string {
+  return path.join(updates, 'whole.update')
+}
