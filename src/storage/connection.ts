@@ -1,0 +1,152 @@
+import type { Duplex } from 'node:stream'
+import { StreamReader } from '../base/reader.ts'
+import { StorageError } from './errors.ts'
+import { Gate, type Leave } from './gate.ts'
+import { onAbort } from './on-abort.ts'
+import {
+  broken,
+  encodeRequest,
+  heldBytesMax,
+  type Operation,
+  parseResponseHeader,
+  requestsMax,
+  responseHeaderLength,
+  type Status,
+} from './wire.ts'
+
+export interface Request {
+  readonly operation: Operation
+  readonly name: string
+  readonly payload: Uint8Array
+  /** An answer with a longer payload breaks the connection before that payload is read. */
+  readonly answerBytesMax: number
+  /** For `more`: the list's own id. */
+  readonly id?: number
+}
+
+export interface Answer {
+  readonly id: number
+  readonly status: Status
+  /** The storage's word, unparsed. */
+  readonly payload: Uint8Array
+}
+
+interface Pending {
+  readonly answerBytesMax: number
+  settle(answer: Answer): void
+  fail(error: StorageError): void
+}
+
+/**
+ * The client's end of a storage connection: numbers requests and finds their answers, which may come in any order. When the
+ * stream breaks, everything pending fails with `STORAGE_UNAVAILABLE`, and so does whatever is asked afterwards.
+ */
+export class StorageConnection implements AsyncDisposable {
+  readonly #stream: Duplex
+  readonly #gate = new Gate(requestsMax, heldBytesMax)
+  readonly #pending = new Map<number, Pending>()
+  readonly #closed: Promise<void>
+  #lastId = 0
+  #failure: StorageError | null = null
+
+  constructor(stream: Duplex) {
+    this.#stream = stream
+    this.#closed = new Promise(resolve => stream.once('close', resolve))
+    // The reader hears the first error; later ones say nothing new.
+    stream.on('error', () => {})
+    this.#receive().catch(error => this.#fail(error))
+  }
+
+  async request(request: Request, signal: AbortSignal): Promise<Answer> {
+    const leave = await this.#gate.enter(request.payload.byteLength, signal)
+    if (this.#failure !== null) {
+      leave()
+      throw unavailable(this.#failure)
+    }
+    return this.#send(request, leave, signal)
+  }
+
+  /** Tells the other end that nobody waits for `id` any more. */
+  cancel(id: number): void {
+    if (this.#failure === null) this.#stream.write(encodeRequest('cancel', id, '', 0))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const idle = this.#pending.size === 0 && this.#failure === null
+    this.#failure ??= new StorageError('STORAGE_UNAVAILABLE', 'the connection to the storage was closed')
+    if (idle) this.#stream.end(() => this.#stream.destroy())
+    else this.#fail(this.#failure)
+    await this.#closed
+  }
+
+  /**
+   * An aborted request keeps its id and its place until its answer has come: its bytes may still be on their way, and the answer
+   * must not be taken for another's.
+   */
+  #send(request: Request, leave: Leave, signal: AbortSignal): Promise<Answer> {
+    const { operation, name, payload, answerBytesMax, id = this.#newId() } = request
+    return new Promise((resolve, reject) => {
+      const stopListening = onAbort(signal, () => {
+        this.cancel(id)
+        reject(signal.reason)
+      })
+      const settled = () => {
+        stopListening()
+        leave()
+      }
+      this.#pending.set(id, {
+        answerBytesMax,
+        settle: answer => {
+          settled()
+          resolve(answer)
+        },
+        fail: error => {
+          settled()
+          reject(error)
+        },
+      })
+      this.#stream.cork()
+      this.#stream.write(encodeRequest(operation, id, name, payload.byteLength))
+      if (payload.byteLength > 0) this.#stream.write(payload)
+      this.#stream.uncork()
+    })
+  }
+
+  async #receive(): Promise<never> {
+    const reader = new StreamReader(this.#stream)
+    for (;;) {
+      const header = parseResponseHeader(await reader.exactly(responseHeaderLength))
+      const { id, status, payloadLength } = header
+      const pending = this.#pending.get(id)
+      if (pending === undefined) throw broken(`an answer to ${id}, which was not asked`)
+      if (payloadLength > pending.answerBytesMax)
+        throw broken(`an answer of ${payloadLength} bytes; at most ${pending.answerBytesMax} were asked for`)
+      const payload = await reader.exactly(payloadLength)
+      this.#pending.delete(id)
+      pending.settle({ id, status, payload })
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= unavailable(error)
+    const pending = [...this.#pending.values()]
+    this.#pending.clear()
+    for (const one of pending) one.fail(unavailable(error))
+    this.#stream.destroy()
+  }
+
+  #newId(): number {
+    do this.#lastId = (this.#lastId + 1) >>> 0
+    while (this.#pending.has(this.#lastId))
+    return this.#lastId
+  }
+}
+
+function unavailable(cause: unknown): StorageError {
+  // A storage that breaks the protocol would do so again.
+  if (cause instanceof StorageError && cause.code === 'STORAGE_PROTOCOL') return cause
+  return new StorageError('STORAGE_UNAVAILABLE', 'the connection to the storage broke', {
+    cause,
+    retry: true,
+  })
+}
