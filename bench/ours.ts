@@ -1,0 +1,142 @@
+import fs from 'node:fs/promises'
+import path from 'node:path'
+import { utf8 } from '../src/base/bytes.ts'
+import { systemEnvironment } from '../src/base/environment.ts'
+import { parseDigest, parseVmName } from '../src/base/names.ts'
+import { Secret } from '../src/base/secret.ts'
+import { checkRepository, type Expected, type ExpectedSnapshot } from '../src/repository/check.ts'
+import type { ObjectReference } from '../src/repository/format.ts'
+import type { BackupVolume } from '../src/repository/read-ahead.ts'
+import { fetchKnown, listVolumes, readSnapshot } from '../src/repository/reader.ts'
+import { createRepository, openRepository, type Repository } from '../src/repository/repository.ts'
+import { restoreVolume } from '../src/repository/restore.ts'
+import { BackupWriter, type VolumeResult } from '../src/repository/writer.ts'
+import { LocalStore } from '../src/storage/local.ts'
+import { objectName, parseObjectName } from '../src/storage/object-store.ts'
+
+/*
+ * One step of a benchmark through the product's own repository and storage, in a process of its own:
+ *
+ *   node bench/ours.ts init|backup|check|restore REPOSITORY [DIRECTORY]
+ *
+ * A JSON file beside the repository stands in for the ledger.
+ */
+
+interface State {
+  readonly keyFile: ObjectReference
+  readonly config: ObjectReference
+  readonly snapshots: readonly ExpectedSnapshot[]
+}
+
+const signal = new AbortController().signal
+const putsAtOnce = 4
+const [step = '', repositoryPath = '', directory = ''] = process.argv.slice(2)
+const statePath = `${repositoryPath}.state.json`
+const store = new LocalStore(repositoryPath, systemEnvironment)
+
+function passphrase(): Secret {
+  return Secret.take(utf8('benchmark'))
+}
+
+async function init(): Promise<void> {
+  using secret = passphrase()
+  using created = await createRepository(store, secret, systemEnvironment, signal)
+  await save({ keyFile: reference(created.keyFile), config: reference(created.config), snapshots: [] })
+}
+
+async function backup(): Promise<void> {
+  const state = await load()
+  using repository = await open(state)
+  const known = await fetchKnown(repository, store, indexIds(state), signal)
+  const writer = new BackupWriter(repository, store, known, { ...systemEnvironment, concurrency: putsAtOnce })
+  const volumes: VolumeResult[] = []
+  for (const file of (await fs.readdir(directory)).sort()) {
+    await using handle = await fs.open(path.join(directory, file))
+    volumes.push(
+      await writer.addVolume(await volumeOf(path.basename(file, '.img'), handle), () => {}, signal),
+    )
+  }
+  const vms = [{ name: parseVmName('work'), volumes }]
+  const result = await writer.finish({ vms, time: systemEnvironment.clock.now(), tags: [] }, signal)
+  const snapshot = {
+    snapshot: reference(result.snapshot),
+    index: result.index.map(reference),
+    packs: result.packsSummary,
+  }
+  await save({ ...state, snapshots: [...state.snapshots, snapshot] })
+}
+
+async function check(): Promise<void> {
+  const { keyFile, config, snapshots } = await load()
+  using repository = await open({ keyFile, config, snapshots })
+  const expected: Expected = { pinned: { keyFile, config }, snapshots }
+  const report = await checkRepository(repository, store, expected, { readData: true }, () => {}, signal)
+  if (!report.sound) throw new Error(`the repository is not sound: ${JSON.stringify(report)}`)
+}
+
+/** The newest snapshot, into sparse files. */
+async function restore(): Promise<void> {
+  const state = await load()
+  using repository = await open(state)
+  const blobs = await fetchKnown(repository, store, indexIds(state), signal)
+  const source = { repository, store, blobs }
+  const newest = state.snapshots.at(-1)
+  if (newest === undefined) throw new Error('there is nothing to restore')
+  const snapshot = await readSnapshot(repository, store, newest.snapshot.id, signal)
+  for (const volume of (await listVolumes(source, snapshot, signal)).volumes) {
+    await using handle = await fs.open(path.join(directory, `${volume.name}.img`), 'wx')
+    await handle.truncate(volume.bytes)
+    const write = async (bytes: Uint8Array, offset: number) => {
+      await handle.write(bytes, 0, bytes.byteLength, offset)
+    }
+    await restoreVolume(source, volume, { write }, () => {}, signal)
+  }
+}
+
+async function open({ keyFile, config }: State): Promise<Repository> {
+  using secret = passphrase()
+  const bytes = async (name: ReturnType<typeof parseObjectName>) =>
+    (await store.get(name, 'whole', signal)).parse(body => body)
+  return openRepository({
+    passphrase: secret,
+    keyFile: await bytes(objectName('keys', keyFile.id)),
+    config: await bytes(parseObjectName('config')),
+    pinned: { keyFile: keyFile.id, config: config.id },
+  })
+}
+
+async function volumeOf(name: string, handle: fs.FileHandle): Promise<BackupVolume> {
+  const { size } = await handle.stat()
+  return {
+    name,
+    bytes: size,
+    async *extents() {
+      yield { kind: 'data', offset: 0, length: size }
+    },
+    async read(into, offset) {
+      const { bytesRead } = await handle.read(into, 0, into.byteLength, offset)
+      if (bytesRead !== into.byteLength) throw new Error(`${bytesRead} of ${into.byteLength} bytes were read`)
+    },
+  }
+}
+
+function indexIds(state: State): readonly string[] {
+  return state.snapshots.flatMap(({ index }) => index.map(({ id }) => id))
+}
+
+function reference({ id, bytes }: ObjectReference): ObjectReference {
+  return { id: parseDigest(id), bytes }
+}
+
+async function load(): Promise<State> {
+  return JSON.parse(await fs.readFile(statePath, 'utf8')) as State
+}
+
+async function save(state: State): Promise<void> {
+  await fs.writeFile(statePath, JSON.stringify(state))
+}
+
+const steps: Readonly<Record<string, () => Promise<void>>> = { init, backup, check, restore }
+const run = steps[step]
+if (run === undefined) throw new Error(`unknown step '${step}'`)
+await run()
