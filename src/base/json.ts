@@ -31,26 +31,19 @@ export function parseJson(untrustedBytes: Uint8Array, limits: JsonLimits): unkno
 /** One pass over the tokens; grammar faults are left to JSON.parse, which follows. */
 function refuseDuplicateKeys(text: string, depthMax: number): void {
   const scopes: (Set<string> | null)[] = []
-  const token = /"(?:[^"\\]|\\.)*"|[{}[\]:,]/gsy
-  const other = /[^"{}[\]:,]+/gy
   let candidate: string | null = null
-  for (let at = 0; at < text.length; ) {
-    token.lastIndex = at
-    const found = token.exec(text)?.[0]
-    if (found === undefined) {
-      other.lastIndex = at
-      const skipped = other.exec(text)?.[0].length ?? 0
-      if (skipped === 0) return // an unterminated string: JSON.parse refuses it
-      at += skipped
-      continue
-    }
-    at += found.length
-    if (found === '{' || found === '[') {
-      scopes.push(found === '{' ? new Set() : null)
+  const token = /["{}[\]:,]/g
+  for (let found = token.exec(text); found !== null; found = token.exec(text)) {
+    const [mark] = found
+    if (mark === '"') {
+      const end = endOfString(text, token.lastIndex)
+      candidate = text.slice(found.index, end)
+      token.lastIndex = end
+    } else if (mark === '{' || mark === '[') {
+      scopes.push(mark === '{' ? new Set() : null)
       if (scopes.length > depthMax) throw new BaseError('JSON_INVALID', `JSON nested deeper than ${depthMax}`)
-    } else if (found === '}' || found === ']') scopes.pop()
-    else if (found.startsWith('"')) candidate = found
-    else if (found === ':' && candidate !== null) {
+    } else if (mark === '}' || mark === ']') scopes.pop()
+    else if (mark === ':' && candidate !== null) {
       const keys = scopes.at(-1)
       const key = unescapeKey(candidate)
       if (keys?.has(key)) throw new BaseError('JSON_INVALID', `duplicate key '${printable(key)}'`)
@@ -58,6 +51,17 @@ function refuseDuplicateKeys(text: string, depthMax: number): void {
       candidate = null
     }
   }
+}
+
+/** Behind the closing quote of the string whose content begins at `from`; the end of the text if there is none. */
+function endOfString(text: string, from: number): number {
+  const special = /["\\]/g
+  special.lastIndex = from
+  for (let found = special.exec(text); found !== null; found = special.exec(text)) {
+    if (found[0] === '"') return special.lastIndex
+    special.lastIndex += 1
+  }
+  return text.length
 }
 
 function unescapeKey(token: string): string {

@@ -12,7 +12,7 @@ export type JobId = Brand<string, 'JobId'>
 export type SnapshotId = Brand<string, 'SnapshotId'>
 /** 64 lower-case hex digits: SHA-256 of a stored object or of plaintext. */
 export type Digest = Brand<string, 'Digest'>
-/** The storage VM's name of one repository: `[a-z0-9][a-z0-9._-]*`, at most 64. */
+/** The storage VM's name of one repository: `<profile>.e<epoch>`, in the grammar of a qrexec argument. */
 export type RepositoryName = Brand<string, 'RepositoryName'>
 /** Chosen by who orders, so that the same order sent twice is one job: `[A-Za-z0-9._-]`, 8 to 64. */
 export type IdempotencyKey = Brand<string, 'IdempotencyKey'>
@@ -52,13 +52,18 @@ export const parseSnapshotId = grammar('SnapshotId', /^[0-9a-f]{64}$/, '64 lower
 export const parseDigest = grammar('Digest', /^[0-9a-f]{64}$/, '64 lower-case hex digits')
 export const parseRepositoryName = grammar(
   'RepositoryName',
-  /^[a-z0-9][a-z0-9._-]{0,63}$/,
-  '1 to 64 of a-z 0-9 . _ -',
+  /^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,71}$/,
+  '1 to 72 of A-Z a-z 0-9 . _ + -',
 )
 export const parseIdempotencyKey = grammar(
   'IdempotencyKey',
   /^[A-Za-z0-9._-]{8,64}$/,
   '8 to 64 of A-Z a-z 0-9 . _ -',
 )
+
+/** One repository per profile and key epoch. */
+export function repositoryOf(profile: ProfileName, epoch: number): RepositoryName {
+  return parseRepositoryName(`${profile}.e${epoch}`)
+}
 
 export const dom0 = 'dom0' as VmName

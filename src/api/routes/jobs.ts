@@ -1,0 +1,147 @@
+import { Readable } from 'node:stream'
+import { Type } from 'typebox'
+import { errorKinds, reportOf } from '../../base/errors.ts'
+import { type JobId, parseJobId, parseProfileName } from '../../base/names.ts'
+import type { Job } from '../../qrexec/calls/orders.ts'
+import type { Routes } from '../app.ts'
+import type { RouteContext } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import { eventId, hasEnded, jobEventText } from '../job-events.ts'
+import { JobIdText, JobsSchema, ProfileNameText } from '../schemas.ts'
+import { jobView } from '../views.ts'
+import { answers } from './answers.ts'
+
+const jobsShownDefault = 50
+const jobsShownMax = 1_000
+const eventStreamsMax = 64
+
+const OneJob = Type.Object({ id: JobIdText }, { additionalProperties: false })
+const JobsQuery = Type.Object(
+  {
+    profile: Type.Optional(ProfileNameText),
+    count: Type.Optional(
+      Type.String({ pattern: '^[1-9][0-9]{0,3}$', description: 'at most 1000; 50 when absent' }),
+    ),
+  },
+  { additionalProperties: false },
+)
+
+export function jobRoutes(app: Routes, context: RouteContext): void {
+  const { dom0, catalogue, history, log, closing } = context
+
+  app.get(
+    '/v1/jobs',
+    {
+      schema: {
+        summary: 'Jobs, newest first: those of dom0 and what is remembered of older ones',
+        querystring: JobsQuery,
+        response: answers({ 200: JobsSchema }),
+      },
+    },
+    async request => {
+      const { profile, count } = request.query
+      const stale = !(await tryRefresh(context))
+      const jobs = await catalogue.jobs.list({
+        ...(profile === undefined ? {} : { profile: parseProfileName(profile) }),
+        countMax: Math.min(Number(count ?? jobsShownDefault), jobsShownMax),
+      })
+      return { jobs: jobs.map(jobView), stale }
+    },
+  )
+
+  app.get(
+    '/v1/jobs/:id',
+    { schema: { summary: 'One job', params: OneJob, response: answers({ 200: Type.Ref('Job') }) } },
+    async request => jobView(await findJob(context, parseJobId(request.params.id))),
+  )
+
+  app.post(
+    '/v1/jobs/:id/cancel',
+    {
+      schema: {
+        summary: 'Cancel a job; nothing half-visible is left',
+        params: OneJob,
+        response: answers({ 200: Type.Ref('Job') }),
+      },
+    },
+    async request => {
+      const job = await history.record(await dom0.cancel(parseJobId(request.params.id), closing))
+      log.info('a job was cancelled', { job: job.id })
+      return jobView(job)
+    },
+  )
+
+  eventRoute(app, context)
+}
+
+function eventRoute(app: Routes, context: RouteContext): void {
+  const { closing, log } = context
+  let streams = 0
+  app.get(
+    '/v1/jobs/:id/events',
+    {
+      schema: {
+        summary: 'Every change of a job until it ends, as server-sent events',
+        description:
+          'Each event is named `job` and holds the whole job. With Last-Event-ID the state that was seen is not sent ' +
+          'again; 204 says that it was the final one.',
+        params: OneJob,
+        headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ maxLength: 64 })) }),
+        produces: ['text/event-stream'],
+      },
+    },
+    async (request, reply) => {
+      const lastEventId = request.headers['last-event-id']
+      const job = await findJob(context, parseJobId(request.params.id))
+      if (hasEnded(job) && eventId(job) === lastEventId) return reply.code(204).send()
+      if (streams >= eventStreamsMax)
+        throw new ApiError('API_STREAMS_BUSY', `${eventStreamsMax} event streams are open`)
+      const gone = new AbortController()
+      streams++
+      reply.raw.once('close', () => {
+        streams--
+        gone.abort()
+      })
+      const ports = { ...context, clock: context.environment.clock }
+      const signal = AbortSignal.any([gone.signal, closing])
+      const text = untilGone(jobEventText(ports, job, lastEventId, signal), signal, error =>
+        log.warn('an event stream ended early', { job: job.id, error }),
+      )
+      reply.header('content-type', 'text/event-stream; charset=utf-8').header('x-accel-buffering', 'no')
+      return reply.send(Readable.from(text))
+    },
+  )
+}
+
+/** A stream that has begun can only end: whoever listens comes again and asks. */
+async function* untilGone(
+  text: AsyncIterable<string>,
+  signal: AbortSignal,
+  report: (error: unknown) => void,
+): AsyncGenerator<string> {
+  try {
+    yield* text
+  } catch (error) {
+    if (!signal.aborted) report(error)
+  }
+}
+
+async function findJob(context: RouteContext, id: JobId): Promise<Job> {
+  const remembered = await context.catalogue.jobs.get(id)
+  if (remembered !== null && hasEnded(remembered)) return remembered
+  const job = (await context.history.refresh(context.closing)).find(one => one.id === id)
+  if (job === undefined) throw new ApiError('API_JOB_NOT_FOUND', `there is no job '${id}'`)
+  return job
+}
+
+/** False when dom0 did not answer; what else goes wrong is thrown. */
+async function tryRefresh({ history, log, closing }: RouteContext): Promise<boolean> {
+  try {
+    await history.refresh(closing)
+    return true
+  } catch (error) {
+    if (errorKinds[reportOf(error).kind].status < 502) throw error
+    log.warn('dom0 could not be asked for its jobs', { error })
+    return false
+  }
+}

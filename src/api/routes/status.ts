@@ -1,0 +1,102 @@
+import { errorKinds, reportOf } from '../../base/errors.ts'
+import type { Job } from '../../qrexec/calls/orders.ts'
+import type { Routes } from '../app.ts'
+import type { Schedule } from '../catalogue/schedule-records.ts'
+import type { WitnessState } from '../catalogue/witness-records.ts'
+import type { RouteContext } from '../context.ts'
+import type { OfferedProfiles } from '../dom0.ts'
+import { StatusSchema, type StatusView } from '../schemas.ts'
+import { nextStarts } from '../timetable.ts'
+import { jobView, timeView } from '../views.ts'
+import { answers } from './answers.ts'
+
+export function statusRoutes(app: Routes, context: RouteContext): void {
+  app.get(
+    '/v1/status',
+    {
+      schema: {
+        summary: 'What is configured, running, due and wrong; answers also when dom0 does not',
+        response: answers({ 200: StatusSchema }),
+      },
+    },
+    async () => statusOf(context),
+  )
+}
+
+async function statusOf(context: RouteContext): Promise<StatusView> {
+  const { catalogue, environment, ledger } = context
+  const now = environment.clock.now()
+  const dom0 = await askDom0(context)
+  const [backups, successes, checks, running, schedules] = await Promise.all([
+    catalogue.jobs.newest('backup', ['done', 'failed', 'cancelled']),
+    catalogue.jobs.newest('backup', ['done']),
+    catalogue.jobs.newest('check', ['done', 'failed', 'cancelled']),
+    catalogue.jobs.unfinished(),
+    catalogue.schedules.list(),
+  ])
+  const witness = ledger === null ? null : await catalogue.witness.get(ledger.origin)
+  const scheduleOf = new Map<string, Schedule>(schedules.map(schedule => [schedule.profile, schedule]))
+  const names = dom0.offered?.profiles.map(({ name }) => name) ?? [...scheduleOf.keys(), ...backups.keys()]
+  return {
+    time: now.toISOString(),
+    dom0: { reachable: dom0.offered !== null, code: dom0.code },
+    configuration: dom0.offered === null ? null : { ...dom0.offered.configuration },
+    ledger: witness === null ? null : ledgerView(witness),
+    alarms: alarmsOf(witness, schedules, [...backups.values(), ...checks.values()]),
+    running: running.map(jobView),
+    profiles: [...new Set(names)].sort().map(name => ({
+      name,
+      nextRun: nextRunOf(scheduleOf.get(name), now),
+      lastBackup: viewOrNull(backups.get(name)),
+      lastSuccess: timeView(successes.get(name)?.ended ?? null),
+      lastCheck: viewOrNull(checks.get(name)),
+    })),
+  }
+}
+
+async function askDom0({
+  dom0,
+  history,
+  log,
+  closing,
+}: RouteContext): Promise<{ offered: OfferedProfiles | null; code: string | null }> {
+  try {
+    const [offered] = await Promise.all([dom0.profiles(closing), history.refresh(closing)])
+    return { offered, code: null }
+  } catch (error) {
+    const { code, kind } = reportOf(error)
+    if (errorKinds[kind].status < 500 && kind !== 'refused') throw error
+    log.warn('dom0 could not be asked for its state', { error })
+    return { offered: null, code }
+  }
+}
+
+function ledgerView({ size, root, seen, alarm }: WitnessState): NonNullable<StatusView['ledger']> {
+  return { size, root, seen: seen.toISOString(), state: alarm === null ? 'witnessed' : 'alarm' }
+}
+
+/** What needs a person, the ledger first. */
+function alarmsOf(
+  witness: WitnessState | null,
+  schedules: readonly Schedule[],
+  ended: readonly Job[],
+): StatusView['alarms'] {
+  const alarms: StatusView['alarms'] = []
+  const add = (code: string, message: string, time: Date, profile: string | null) =>
+    alarms.push({ code, message, time: time.toISOString(), profile })
+  if (witness?.alarm) add(witness.alarm.code, witness.alarm.message, witness.alarm.time, null)
+  for (const { profile, failure } of schedules)
+    if (failure !== null) add(failure.code, failure.message, failure.time, profile)
+  for (const { state, error, ended: time, profile } of ended)
+    if (state === 'failed' && error !== null && time !== null) add(error.code, error.message, time, profile)
+  return alarms
+}
+
+function nextRunOf(schedule: Schedule | undefined, now: Date): string | null {
+  if (schedule === undefined) return null
+  return timeView(nextStarts(schedule.profile, schedule, now, 1)[0] ?? null)
+}
+
+function viewOrNull(job: Job | undefined) {
+  return job === undefined ? null : jobView(job)
+}

@@ -1,0 +1,258 @@
+import { type Static, Type } from 'typebox'
+import { type ErrorKind, errorKinds } from '../base/errors.ts'
+import { jobKinds, jobPhases, jobStates } from '../qrexec/calls/orders.ts'
+
+/*
+ * Every shape that crosses the HTTP API, once: requests are checked against these, answers are written by them (so
+ * what is not named here does not leave), and /openapi.json is made from them. Unknown fields are refused.
+ */
+
+const closed = { additionalProperties: false } as const
+
+const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
+  Type.Union([schema, Type.Null()])
+const Time = Type.String({ format: 'date-time', description: 'RFC 3339, UTC' })
+const Count = Type.Integer({ minimum: 0 })
+const Name = (pattern: string, description: string) => Type.String({ pattern, description })
+
+export const ProfileNameText = Name('^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}$', 'name of a sealed profile')
+export const JobIdText = Name('^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$', 'made by dom0; sorts by time')
+export const SnapshotIdText = Name('^[0-9a-f]{64}$', 'SHA-256 of the stored snapshot')
+export const KeyText = Name('^[A-Za-z0-9._-]{8,64}$', 'the same order sent twice with one key is one job')
+
+const Kind = Type.Enum([...jobKinds])
+const State = Type.Enum([...jobStates], { description: 'done, failed and cancelled are final' })
+const Kinds = Type.Enum(Object.keys(errorKinds) as ErrorKind[])
+
+export const ProblemSchema = Type.Object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    detail: Type.String(),
+    code: Type.String({ description: 'stable; see the reference of errors' }),
+    kind: Kinds,
+    hint: Type.String({ description: 'what a person can do' }),
+  },
+  { ...closed, $id: 'Problem', title: 'Problem', description: 'RFC 9457' },
+)
+export type Problem = Static<typeof ProblemSchema>
+
+const ErrorReportSchema = Type.Object(
+  { code: Type.String(), kind: Kinds, message: Type.String(), hint: Type.String() },
+  closed,
+)
+
+export const JobSchema = Type.Object(
+  {
+    id: JobIdText,
+    profile: ProfileNameText,
+    kind: Kind,
+    state: State,
+    initiator: Type.String({ description: 'the VM that ordered' }),
+    key: KeyText,
+    ordered: Time,
+    started: Nullable(Time),
+    ended: Nullable(Time),
+    progress: Type.Object(
+      {
+        phase: Type.Enum([...jobPhases]),
+        bytesDone: Count,
+        bytesTotal: Count,
+        bytesStored: Count,
+      },
+      { ...closed, description: 'bytes of volumes: read or known, in all, and sent to storage' },
+    ),
+    outcome: Nullable(
+      Type.Object(
+        {
+          snapshot: Type.Optional(SnapshotIdText),
+          bytes: Type.Optional(Count),
+          bytesStored: Type.Optional(Count),
+          volumes: Type.Optional(Count),
+          warnings: Type.Array(Type.String()),
+          objects: Type.Optional(Count),
+          snapshots: Type.Optional(Count),
+        },
+        closed,
+      ),
+    ),
+    error: Nullable(ErrorReportSchema),
+  },
+  { ...closed, $id: 'Job', title: 'Job' },
+)
+export type JobView = Static<typeof JobSchema>
+
+export const JobsSchema = Type.Object(
+  {
+    jobs: Type.Array(Type.Ref('Job')),
+    stale: Type.Boolean({ description: 'dom0 did not answer: this is what was last seen' }),
+  },
+  closed,
+)
+export interface JobsView {
+  readonly jobs: JobView[]
+  readonly stale: boolean
+}
+
+export const OrderSchema = Type.Object(
+  {
+    profile: ProfileNameText,
+    kind: Type.Optional(Kind),
+    snapshot: Type.Optional(SnapshotIdText),
+    readData: Type.Optional(
+      Type.Boolean({ description: 'check: decrypt and verify every blob, not only the structure' }),
+    ),
+  },
+  { ...closed, description: 'kind is backup when absent; snapshot is for restore, readData for check' },
+)
+export type OrderView = Static<typeof OrderSchema>
+
+const Configuration = Type.Object({ version: Type.Integer({ minimum: 1 }), digest: Type.String() }, closed)
+
+export const ProfilesSchema = Type.Object(
+  { configuration: Configuration, profiles: Type.Array(Type.Object({ name: ProfileNameText }, closed)) },
+  closed,
+)
+export type ProfilesView = Static<typeof ProfilesSchema>
+
+export const SnapshotsSchema = Type.Object(
+  {
+    snapshots: Type.Array(
+      Type.Object(
+        {
+          snapshot: SnapshotIdText,
+          job: JobIdText,
+          time: Time,
+          entry: Type.Integer({ minimum: 0, description: 'index of its entry in the ledger' }),
+          epoch: Type.Integer({ minimum: 1 }),
+          volumes: Count,
+          bytes: Count,
+          bytesStored: Count,
+        },
+        closed,
+      ),
+    ),
+  },
+  { ...closed, description: 'oldest first, as the ledger knows them' },
+)
+export type SnapshotsView = Static<typeof SnapshotsSchema>
+
+export const ScheduleSettingSchema = Type.Object(
+  {
+    calendar: Type.String({
+      minLength: 1,
+      maxLength: 200,
+      description: 'systemd calendar expression',
+      examples: ['mon..fri 21:00'],
+    }),
+    timeZone: Type.Optional(
+      Type.String({ maxLength: 64, description: 'IANA name; UTC when absent', examples: ['Europe/Berlin'] }),
+    ),
+    jitterMinutes: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 720, description: 'spread over this many minutes; 0 when absent' }),
+    ),
+    catchUp: Type.Optional(
+      Type.Boolean({ description: 'make up for one run missed in an outage; true when absent' }),
+    ),
+    enabled: Type.Optional(Type.Boolean({ description: 'true when absent' })),
+  },
+  closed,
+)
+export type ScheduleSettingView = Static<typeof ScheduleSettingSchema>
+
+export const ScheduleSchema = Type.Object(
+  {
+    profile: ProfileNameText,
+    calendar: Type.String(),
+    timeZone: Type.String(),
+    jitterMinutes: Type.Integer(),
+    catchUp: Type.Boolean(),
+    enabled: Type.Boolean(),
+    nextRuns: Type.Array(Time, { description: 'at most five, jitter included' }),
+    lastJob: Nullable(JobIdText),
+    failure: Nullable(
+      Type.Object(
+        { code: Type.String(), message: Type.String(), time: Time },
+        {
+          ...closed,
+          description: 'why the last due run gave no job',
+        },
+      ),
+    ),
+  },
+  { ...closed, $id: 'Schedule', title: 'Schedule' },
+)
+export type ScheduleView = Static<typeof ScheduleSchema>
+
+export const SchedulesSchema = Type.Object({ schedules: Type.Array(Type.Ref('Schedule')) }, closed)
+export interface SchedulesView {
+  readonly schedules: ScheduleView[]
+}
+
+export const LedgerSchema = Type.Object(
+  {
+    size: Count,
+    checkpoint: Type.String({ description: 'signed note as dom0 sent it (C2SP tlog-checkpoint)' }),
+    from: Count,
+    entries: Type.Array(Type.String(), { description: 'base64, from index `from` on' }),
+    keys: Type.Array(Type.String(), { description: 'verifier keys that this VM checks checkpoints with' }),
+  },
+  closed,
+)
+export type LedgerView = Static<typeof LedgerSchema>
+
+export const StatusSchema = Type.Object(
+  {
+    time: Time,
+    dom0: Type.Object(
+      { reachable: Type.Boolean(), code: Nullable(Type.String({ description: 'why it did not answer' })) },
+      closed,
+    ),
+    configuration: Nullable(Configuration),
+    ledger: Nullable(
+      Type.Object(
+        {
+          size: Count,
+          root: Type.String(),
+          seen: Time,
+          state: Type.Enum(['witnessed', 'alarm']),
+        },
+        { ...closed, description: 'the newest checkpoint that this VM has verified' },
+      ),
+    ),
+    alarms: Type.Array(
+      Type.Object(
+        { code: Type.String(), message: Type.String(), time: Time, profile: Nullable(Type.String()) },
+        closed,
+      ),
+    ),
+    running: Type.Array(Type.Ref('Job')),
+    profiles: Type.Array(
+      Type.Object(
+        {
+          name: ProfileNameText,
+          nextRun: Nullable(Time),
+          lastBackup: Nullable(Type.Ref('Job')),
+          lastSuccess: Nullable(Time),
+          lastCheck: Nullable(Type.Ref('Job')),
+        },
+        closed,
+      ),
+    ),
+  },
+  closed,
+)
+
+export type StatusView = Omit<Static<typeof StatusSchema>, 'running' | 'profiles'> & {
+  running: JobView[]
+  profiles: {
+    name: string
+    nextRun: string | null
+    lastBackup: JobView | null
+    lastSuccess: string | null
+    lastCheck: JobView | null
+  }[]
+}
+
+export const HealthSchema = Type.Object({ status: Type.Literal('ok') }, closed)

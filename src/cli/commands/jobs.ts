@@ -1,0 +1,50 @@
+import type { JobView } from '../../api/schemas.ts'
+import { parseJobsView, parseJobView } from '../answers.ts'
+import { bytesText, table, timeText } from '../render.ts'
+import { hasEnded, summaryOf, watchJob } from '../watch.ts'
+import { type AddCommand, act, describe } from './command.ts'
+
+interface JobsOptions {
+  readonly profile?: string
+  readonly count?: string
+}
+
+export const addJobs: AddCommand = (parent, io) => {
+  const command = describe({
+    usage: 'jobs [job]',
+    summary: 'list jobs, newest first, or follow one to its end',
+    examples: [
+      'strongroom jobs --profile work',
+      'strongroom jobs 20261124T031500Z-1f2e3d4c',
+      'strongroom jobs --json',
+    ],
+  })
+    .option('--profile <name>', 'only jobs of this profile')
+    .option('--count <n>', 'how many at most', '20')
+    .action(
+      act<JobsOptions>(io, async (session, { profile, count }, [id]) => {
+        if (id !== undefined) {
+          const job = await session.api.request('GET', `/v1/jobs/${encodeURIComponent(id)}`, parseJobView)
+          return watchJob(session, job)
+        }
+        const query = new URLSearchParams({ ...(profile ? { profile } : {}), ...(count ? { count } : {}) })
+        const { jobs, stale } = await session.api.request('GET', `/v1/jobs?${query}`, parseJobsView)
+        if (stale) session.note('dom0 does not answer: this is what was last seen')
+        session.result('jobs', { jobs, stale }, table(head, jobs.map(row)))
+      }),
+    )
+  parent.addCommand(command)
+}
+
+const head = ['JOB', 'PROFILE', 'KIND', 'STATE', 'ORDERED', 'RESULT']
+
+function row(job: JobView): readonly string[] {
+  return [job.id, job.profile, job.kind, job.state, timeText(job.ordered), resultOf(job)]
+}
+
+function resultOf(job: JobView): string {
+  if (job.error !== null) return job.error.code
+  const { bytesDone, bytesTotal, phase } = job.progress
+  if (!hasEnded(job)) return bytesTotal === 0 ? phase : `${bytesText(bytesDone)} of ${bytesText(bytesTotal)}`
+  return summaryOf(job).split(', ').slice(1).join(', ')
+}

@@ -1,0 +1,29 @@
+import { parseSnapshotsView } from '../answers.ts'
+import { bytesText, table, timeText } from '../render.ts'
+import { type AddCommand, act, describe } from './command.ts'
+
+export const addSnapshots: AddCommand = (parent, io) => {
+  const command = describe({
+    usage: 'snapshots <profile>',
+    summary: 'list the snapshots of a profile, as the ledger knows them, oldest first',
+    examples: ['strongroom snapshots work', 'strongroom snapshots work --json'],
+  }).action(
+    act(io, async (session, _options, [profile = '']) => {
+      const path = `/v1/profiles/${encodeURIComponent(profile)}/snapshots`
+      const { snapshots } = await session.api.request('GET', path, parseSnapshotsView)
+      const rows = snapshots.map(one => [
+        one.snapshot,
+        timeText(one.time),
+        String(one.entry),
+        String(one.epoch),
+        String(one.volumes),
+        bytesText(one.bytes),
+        bytesText(one.bytesStored),
+      ])
+      session.result('snapshots', { profile, snapshots }, table(head, rows))
+    }),
+  )
+  parent.addCommand(command)
+}
+
+const head = ['SNAPSHOT', 'TIME', 'ENTRY', 'EPOCH', 'VOLUMES', 'BYTES', 'STORED']

@@ -1,0 +1,85 @@
+import { Command, CommanderError } from 'commander'
+import { addCancel } from './commands/cancel.ts'
+import { addCheck } from './commands/check.ts'
+import { addCompletions } from './commands/completions.ts'
+import { addJobs } from './commands/jobs.ts'
+import { addLedger } from './commands/ledger.ts'
+import { addOrder } from './commands/order.ts'
+import { addRestore } from './commands/restore.ts'
+import { addSchedule } from './commands/schedule.ts'
+import { addSnapshots } from './commands/snapshots.ts'
+import { addStatus } from './commands/status.ts'
+import { CliError } from './errors.ts'
+import type { CliIo } from './io.ts'
+import { reportFailure } from './session.ts'
+
+const allCommands = [
+  addOrder,
+  addStatus,
+  addJobs,
+  addCancel,
+  addSnapshots,
+  addRestore,
+  addCheck,
+  addSchedule,
+  addLedger,
+  addCompletions,
+]
+
+/** Names and summaries of the commands, for a dispatcher that has others beside them. */
+export function commandNames(io: CliIo): readonly string[] {
+  return buildProgram(io).commands.map(command => command.name())
+}
+
+/** `argv` without node and script. Answers the exit code; nothing is thrown. */
+export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
+  const program = buildProgram(io)
+  try {
+    await program.parseAsync([...argv], { from: 'user' })
+    return 0
+  } catch (error) {
+    if (!(error instanceof CommanderError)) return reportFailure(io, error, argv.includes('--json'))
+    // --help, --version: commander has printed what was asked for.
+    if (error.exitCode === 0) return 0
+    const message = error.message.replace(/^error: /, '').replace(/\n/g, ' ')
+    const asked = argv.length === 0 ? 'a command is needed' : message
+    return reportFailure(io, new CliError('CLI_USAGE', asked), argv.includes('--json'))
+  }
+}
+
+function buildProgram(io: CliIo): Command {
+  const program = new Command('strongroom')
+    .description('Encrypted VM backups that the person who orders them cannot read.')
+    .option('--api <address>', 'unix:/path, http://127.0.0.1:PORT or https://HOST (or STRONGROOM_API)')
+    .option('--token-file <file>', 'file with the API’s token (or STRONGROOM_TOKEN_FILE)')
+    .option('--json', 'print results as JSON, one object a line')
+    .option('--quiet', 'print results and errors only')
+    .addHelpText('after', exitCodes)
+  for (const add of allCommands) add(program, io)
+  for (const command of withDescendants(program)) {
+    command
+      .exitOverride()
+      .configureHelp({ showGlobalOptions: true })
+      .configureOutput({
+        writeOut: text => io.stdout.write(text),
+        writeErr: text => io.stderr.write(text),
+        // Reported once, by `runCli`, in the form of all other errors.
+        outputError: () => {},
+      })
+  }
+  return program
+}
+
+function withDescendants(command: Command): readonly Command[] {
+  return [command, ...command.commands.flatMap(withDescendants)]
+}
+
+const exitCodes = `
+Exit codes:
+  0 done  1 failed  2 usage  4 integrity alarm  5 refused  10 missing  11 conflict  12 wrong key
+  13 unreachable  14 no room  15 no answer in time  130 cancelled or detached
+
+Examples:
+  $ strongroom order work --wait
+  $ strongroom status
+`

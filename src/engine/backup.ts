@@ -1,0 +1,224 @@
+import path from 'node:path'
+import { parseSnapshotId, type RepositoryName, repositoryOf } from '../base/names.ts'
+import type { Secret } from '../base/secret.ts'
+import type { EntryOf } from '../ledger/entry.ts'
+import type { RepositoryHistory } from '../ledger/history.ts'
+import type { HsmBinding } from '../profiles/config.ts'
+import type { Profile } from '../profiles/profile.ts'
+import type { Job, Outcome, Progress } from '../qrexec/calls/orders.ts'
+import type { BlobTable } from '../repository/blob-table.ts'
+import { loadKnown } from '../repository/reader.ts'
+import { openRepository, type Repository } from '../repository/repository.ts'
+import { type BackupResult, BackupWriter, type VmResult } from '../repository/writer.ts'
+import type { ObjectStore } from '../storage/object-store.ts'
+import { type Birth, giveBirth } from './birth.ts'
+import { CachingStore } from './caching-store.ts'
+import { CommitLog } from './commit.ts'
+import { type Plan, planBackup } from './plan.ts'
+import type { EnginePorts, SealedConfiguration } from './ports.ts'
+import { releasePassphrase } from './release.ts'
+import { RepositoryCache } from './repository-cache.ts'
+
+/** Packs on their way to storage at once; each has 16 MiB. */
+const packsAtOnce = 3
+
+export interface BackupJob {
+  readonly job: Job
+  readonly profile: Profile
+  readonly binding: HsmBinding
+  readonly configuration: SealedConfiguration
+  readonly report: (progress: Progress) => void
+  /** Called once, at the point of no return: from there on cancelling is refused. */
+  readonly committing: () => void
+  readonly signal: AbortSignal
+}
+
+/** One accepted order of a backup, from the plan to the ledger: "Order → backup", steps 5 to 10. */
+export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Outcome> {
+  const { job, profile, binding, configuration, report, signal } = task
+  const repository = repositoryOf(profile.name, binding.epoch)
+  const directory = repositoryDirectory(ports.directory, repository)
+  const plan = planBackup(profile, await ports.inventory.list(signal))
+  const progress = { bytesDone: 0, bytesTotal: plan.bytes, bytesStored: 0 }
+
+  report({ phase: 'passphrase', ...progress })
+  using passphrase = await releasePassphrase(
+    ports,
+    configuration,
+    job,
+    profile.passphraseVm,
+    binding.epoch,
+    'backup',
+    signal,
+  )
+
+  report({ phase: 'opening', ...progress })
+  await using storage = await ports.storage(profile.destinationVm, repository, signal)
+  await completeCommit(ports, directory, storage, signal)
+  const cache = new RepositoryCache(directory)
+  const history = await knownHistory(ports, task, repository, cache, storage, passphrase)
+  using opened = await openPinned(history, cache, storage, passphrase, signal)
+  const known = await knownBlobs(opened, history, cache, storage, signal)
+
+  const writer = new BackupWriter(opened, new CachingStore(storage, cache), known, {
+    ...ports.environment,
+    concurrency: packsAtOnce,
+  })
+  const { vms, result } = await written(ports, task, plan, writer)
+  signal.throwIfAborted()
+  task.committing()
+  const entry = snapshotEntry(ports, task, repository, vms, result)
+  await new CommitLog(directory).begin({ entry, body: result.snapshot.body })
+  await completeCommit(ports, directory, storage, new AbortController().signal)
+  return {
+    snapshot: entry.snapshotId,
+    bytes: entry.bytes,
+    bytesStored: entry.bytesStored,
+    volumes: entry.volumes,
+    warnings: plan.warnings,
+    objects: undefined,
+    snapshots: undefined,
+  }
+}
+
+/** Reads every planned volume and stores packs and index. Nothing is visible yet, and on any failure never will be. */
+async function written(
+  ports: EnginePorts,
+  { job, report, signal }: BackupJob,
+  plan: Plan,
+  writer: BackupWriter,
+): Promise<{ vms: readonly VmResult[]; result: BackupResult }> {
+  const bytesTotal = plan.bytes
+  let before = 0
+  let bytesStored = 0
+  try {
+    const vms: VmResult[] = []
+    for (const planned of plan.vms) {
+      await using frozen = await ports.volumes.freeze(planned.vm, signal)
+      const wanted = new Set(planned.volumes.map(({ name }) => name))
+      const volumes = []
+      for (const volume of frozen.volumes.filter(({ name }) => wanted.has(name))) {
+        const onProgress = (progress: { bytesDone: number; bytesStored: number }) => {
+          bytesStored = progress.bytesStored
+          report({ phase: 'reading', bytesDone: before + progress.bytesDone, bytesTotal, bytesStored })
+        }
+        volumes.push(await writer.addVolume(volume, onProgress, signal))
+        before += volume.bytes
+      }
+      vms.push({ name: planned.vm, volumes })
+    }
+    report({ phase: 'finishing', bytesDone: before, bytesTotal, bytesStored })
+    const time = ports.environment.clock.now()
+    return { vms, result: await writer.prepare({ vms, time, tags: [`job:${job.id}`] }, signal) }
+  } catch (error) {
+    await writer.abort()
+    throw error
+  }
+}
+
+export function repositoryDirectory(directory: string, repository: RepositoryName): string {
+  return path.join(directory, 'repositories', repository)
+}
+
+/** Completes a commit that a crash or an unreachable storage interrupted. */
+export async function completeCommit(
+  ports: EnginePorts,
+  directory: string,
+  storage: ObjectStore,
+  signal: AbortSignal,
+): Promise<void> {
+  await new CommitLog(directory).complete(
+    storage,
+    {
+      hasSnapshot: ({ profile, epoch, snapshotId }) =>
+        ports.ledger.repository(profile, epoch)?.snapshots.some(one => one.snapshotId === snapshotId) ??
+        false,
+      append: entries => ports.ledger.append(entries),
+    },
+    signal,
+  )
+}
+
+async function knownHistory(
+  ports: EnginePorts,
+  { job, profile, binding, signal }: BackupJob,
+  repository: RepositoryName,
+  cache: RepositoryCache,
+  storage: ObjectStore,
+  passphrase: Secret,
+): Promise<RepositoryHistory> {
+  const existing = ports.ledger.repository(profile.name, binding.epoch)
+  if (existing !== null) return existing
+  const directory = repositoryDirectory(ports.directory, repository)
+  const birth = await giveBirth(directory, cache, storage, passphrase, ports.environment, signal)
+  // Whoever cannot open what is about to be pinned must not pin it.
+  using _ = await openPinned(birth, cache, storage, passphrase, signal)
+  await ports.ledger.append([
+    {
+      type: 'repository',
+      time: ports.environment.clock.now(),
+      job: job.id,
+      profile: profile.name,
+      repository,
+      epoch: binding.epoch,
+      ...birth,
+    },
+  ])
+  const made = ports.ledger.repository(profile.name, binding.epoch)
+  if (made === null) throw new Error('the ledger does not show the repository entry that was just appended')
+  return made
+}
+
+/** Key file and config by the ledger's hashes: storage cannot choose them. */
+async function openPinned(
+  pins: Birth,
+  cache: RepositoryCache,
+  storage: ObjectStore,
+  passphrase: Secret,
+  signal: AbortSignal,
+): Promise<Repository> {
+  const keyFile = await cache.get('keys', pins.keyFile, storage, signal)
+  const config = await cache.get('config', pins.config, storage, signal)
+  const pinned = { keyFile: pins.keyFile.id, config: pins.config.id }
+  return openRepository({ passphrase, keyFile, config, pinned })
+}
+
+function knownBlobs(
+  repository: Repository,
+  { snapshots }: RepositoryHistory,
+  cache: RepositoryCache,
+  storage: ObjectStore,
+  signal: AbortSignal,
+): Promise<BlobTable> {
+  async function* bodies(): AsyncGenerator<Uint8Array> {
+    for (const { index } of snapshots)
+      for (const reference of index) yield await cache.get('index', reference, storage, signal)
+  }
+  return loadKnown(repository, bodies())
+}
+
+function snapshotEntry(
+  ports: EnginePorts,
+  { job, profile, binding }: BackupJob,
+  repository: RepositoryName,
+  vms: readonly VmResult[],
+  { snapshot, index, packsSummary, manifest, bytesStored }: BackupResult,
+): EntryOf<'snapshot'> {
+  const volumes = vms.flatMap(vm => vm.volumes)
+  return {
+    type: 'snapshot',
+    time: ports.environment.clock.now(),
+    job: job.id,
+    profile: profile.name,
+    repository,
+    epoch: binding.epoch,
+    snapshot: { id: snapshot.id, bytes: snapshot.bytes },
+    snapshotId: parseSnapshotId(snapshot.id),
+    manifest,
+    index: index.map(({ id, bytes }) => ({ id, bytes })),
+    packs: packsSummary,
+    volumes: volumes.length,
+    bytes: volumes.reduce((sum, { bytes }) => sum + bytes, 0),
+    bytesStored,
+  }
+}

@@ -1,0 +1,76 @@
+import { unlink } from 'node:fs/promises'
+import path from 'node:path'
+import { fromBase64, toBase64, utf8 } from '../base/bytes.ts'
+import { ignoreMissing, readBounded, syncDirectory, writeDurably } from '../base/files.ts'
+import { fields, is, parseJson } from '../base/json.ts'
+import { type EntryOf, encodeEntry, parseEntry } from '../ledger/entry.ts'
+import { type ObjectStore, objectName } from '../storage/object-store.ts'
+import { EngineError } from './errors.ts'
+
+/*
+ * The moment a snapshot begins to exist, safe against a crash at any step:
+ *   1. packs and index objects are durable in storage (the writer's order);
+ *   2. the intention (ledger entry and snapshot object) is durable in dom0;
+ *   3. the snapshot object is put;  4. the ledger entry is appended;  5. the intention is removed.
+ * A crash before 2 leaves garbage that no one sees. After 2 everything needed is in hand, so the commit is always
+ * completed: putting the same object again is a success, and an entry already in the ledger is not appended twice.
+ * So no snapshot is visible that the ledger does not know for long, and none is in the ledger that cannot be read.
+ */
+
+const intentionBytesMax = 4 * 1024 * 1024
+
+const parseIntention = fields('intention', {
+  entry: is.string(100_000),
+  body: is.string(intentionBytesMax),
+})
+
+export interface Intention {
+  readonly entry: EntryOf<'snapshot'>
+  readonly body: Uint8Array
+}
+
+export interface CommitLedger {
+  hasSnapshot(entry: EntryOf<'snapshot'>): boolean
+  append(entries: readonly EntryOf<'snapshot'>[]): Promise<unknown>
+}
+
+export class CommitLog {
+  readonly #file: string
+
+  constructor(directory: string) {
+    this.#file = path.join(directory, 'commit.json')
+  }
+
+  async begin({ entry, body }: Intention): Promise<void> {
+    const text = JSON.stringify({ entry: toBase64(encodeEntry(entry)), body: toBase64(body) })
+    await writeDurably(this.#file, utf8(text))
+  }
+
+  /** Completes an intention, if there is one. Idempotent; throws what storage or ledger throw, and keeps it then. */
+  async complete(store: ObjectStore, ledger: CommitLedger, signal: AbortSignal): Promise<Intention | null> {
+    const intention = await this.read()
+    if (intention === null) return null
+    const { entry, body } = intention
+    await store.put(objectName('snapshots', entry.snapshot.id), body, signal)
+    if (!ledger.hasSnapshot(entry)) await ledger.append([entry])
+    await unlink(this.#file).catch(ignoreMissing)
+    await syncDirectory(path.dirname(this.#file))
+    return intention
+  }
+
+  async read(): Promise<Intention | null> {
+    const untrustedBytes = await readBounded(this.#file, 2 * intentionBytesMax)
+    if (untrustedBytes === null) return null
+    try {
+      return untrustedBytes.parse(bytes => {
+        const { entry, body } = parseIntention(parseJson(bytes, { bytesMax: 2 * intentionBytesMax }))
+        const parsed = parseEntry(fromBase64(entry))
+        if (parsed.type !== 'snapshot')
+          throw new EngineError('STATE_DAMAGED', 'the intention is not of a snapshot')
+        return { entry: parsed, body: fromBase64(body) }
+      })
+    } catch (cause) {
+      throw new EngineError('STATE_DAMAGED', 'the record of an unfinished commit does not read', { cause })
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import { type ErrorCatalogue, errorClass } from '../base/errors.ts'
+
+export const engineErrors = {
+  PROFILE_NOT_FOUND: {
+    kind: 'missing',
+    meaning: 'The sealed configuration has no profile of that name.',
+    hint: 'seal a profile of that name, or correct the name',
+  },
+  JOB_NOT_FOUND: { kind: 'missing', meaning: 'There is no such job.', hint: 'list the jobs' },
+  SNAPSHOT_NOT_FOUND: {
+    kind: 'missing',
+    meaning: 'The ledger has no such snapshot of this profile.',
+    hint: 'list the snapshots of the profile; order a backup first if there is none',
+  },
+  JOB_RUNNING: {
+    kind: 'conflict',
+    meaning: 'A job of this kind is already running for the profile.',
+    hint: 'wait for it to end, or cancel it',
+  },
+  JOB_ENDED: { kind: 'conflict', meaning: 'The job has already ended.', hint: 'nothing is left to cancel' },
+  JOB_COMMITTING: {
+    kind: 'conflict',
+    meaning: 'The job is writing its snapshot into the ledger and can no longer be cancelled.',
+    hint: 'it ends within moments',
+  },
+  JOB_CANCELLED: { kind: 'cancelled', meaning: 'The job was cancelled.', hint: 'order again when wanted' },
+  JOB_INTERRUPTED: {
+    kind: 'failed',
+    meaning: 'dom0 stopped while the job was running.',
+    hint: 'order again; what was already stored stays harmless, and no half snapshot is visible',
+  },
+  KEY_REUSED: {
+    kind: 'conflict',
+    meaning: 'The idempotency key belongs to another order.',
+    hint: 'use a new key for a new order',
+  },
+  ORDER_LIMIT: {
+    kind: 'refused',
+    meaning: 'The sealed limits of the profile do not allow another order now.',
+    hint: 'order later; the limits are in the sealed profile',
+  },
+  ORDERS_BUSY: {
+    kind: 'unavailable',
+    meaning: 'dom0 already runs as many jobs as it may.',
+    hint: 'wait for one to end',
+  },
+  PLAN_EMPTY: {
+    kind: 'refused',
+    meaning: 'The profile selects no volume at all.',
+    hint: 'look at include and exclude of the profile: a backup of nothing is refused',
+  },
+  CONFIGURATION_CHANGED: {
+    kind: 'integrity',
+    meaning: 'The sealed store on disk is no longer the one that was verified.',
+    hint: 'no order is taken until dom0 has verified the store again: seal verify',
+  },
+  REPOSITORY_UNKNOWN: {
+    kind: 'missing',
+    meaning: 'The ledger knows no repository of this profile and epoch.',
+    hint: 'order a backup first',
+  },
+  REPOSITORY_PIN: {
+    kind: 'integrity',
+    meaning: 'The key file or config of the repository is not the one that the ledger pins.',
+    hint: 'storage handed out something else: do not trust it, and look at the storage VM',
+  },
+  STATE_DAMAGED: {
+    kind: 'integrity',
+    meaning: 'A file of dom0’s own state does not read as it was written.',
+    hint: 'restore the file from a backup of dom0, or remove it if the message says that it is a cache',
+  },
+} as const satisfies ErrorCatalogue
+
+export class EngineError extends errorClass(engineErrors) {}

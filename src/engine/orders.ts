@@ -1,0 +1,341 @@
+import { toHex } from '../base/bytes.ts'
+import { newJobId } from '../base/environment.ts'
+import { isErrorKind, reportOf } from '../base/errors.ts'
+import {
+  type IdempotencyKey,
+  type JobId,
+  type ProfileName,
+  parseIdempotencyKey,
+  repositoryOf,
+  type SnapshotId,
+  type VmName,
+} from '../base/names.ts'
+import type { Entry, Purpose } from '../ledger/entry.ts'
+import type { RepositoryHistory } from '../ledger/history.ts'
+import type { HsmBinding } from '../profiles/config.ts'
+import { mayOrder } from '../profiles/limits.ts'
+import type { Profile } from '../profiles/profile.ts'
+import type { Job, JobKind, Outcome, Progress } from '../qrexec/calls/orders.ts'
+import type { Examination } from '../repository/examination.ts'
+import { completeCommit, repositoryDirectory, runBackup } from './backup.ts'
+import { EngineError } from './errors.ts'
+import { hasEnded, type JobBoard } from './jobs.ts'
+import type { EnginePorts, SealedConfiguration } from './ports.ts'
+import { releasePassphrase } from './release.ts'
+
+/** What is ordered. Names only; what they mean is in the sealed configuration. */
+export interface Order {
+  readonly kind: JobKind
+  readonly profile: ProfileName
+  readonly initiator: VmName
+  readonly key: IdempotencyKey
+  /** What to do when a job of this kind already runs for the profile: be given that job, or be refused. */
+  readonly ifRunning: 'join' | 'refuse'
+  readonly readData?: boolean
+  /** `null`: the newest. */
+  readonly snapshot?: SnapshotId | null
+}
+
+const jobsAtOnceMax = 8
+/** Refusals beyond this are only logged: a flood of senseless orders must not fill the ledger. */
+const refusalsPerHourMax = 120
+const progressIntervalMilliseconds = 500
+const hourMilliseconds = 3_600_000
+
+interface Running {
+  readonly controller: AbortController
+  readonly ended: Promise<Job>
+  committing: boolean
+}
+
+interface Accepted {
+  readonly order: Order
+  readonly profile: Profile
+  readonly binding: HsmBinding
+  readonly configuration: SealedConfiguration
+}
+
+/** Takes orders, runs jobs, and answers for them. One for a dom0. */
+export class Orders {
+  readonly #ports: EnginePorts
+  readonly #board: JobBoard
+  readonly #running = new Map<JobId, Running>()
+  readonly #refusals: number[] = []
+  /** Orders are judged one after another, so that two at the same moment cannot both be the first. */
+  #gate: Promise<unknown> = Promise.resolve()
+
+  constructor(ports: EnginePorts, board: JobBoard) {
+    this.#ports = ports
+    this.#board = board
+  }
+
+  get board(): JobBoard {
+    return this.#board
+  }
+
+  /** Ends what a crash left open. To be called once, before the first order. */
+  async recover(): Promise<void> {
+    for (const job of this.#board.list().filter(one => !hasEnded(one))) {
+      const error = reportOf(new EngineError('JOB_INTERRUPTED', 'dom0 stopped while the job was running'))
+      await this.#end(job, 'failed', null, error)
+    }
+  }
+
+  /** The job of an accepted order, as soon as it is accepted and recorded. */
+  order(order: Order): Promise<Job> {
+    const judged = this.#gate.then(() => this.#accept(order))
+    this.#gate = judged.catch(() => {})
+    return judged
+  }
+
+  /** Resolves with the job in its final state. */
+  async ended(id: JobId): Promise<Job> {
+    const job = this.#board.get(id)
+    return hasEnded(job) ? job : ((await this.#running.get(id)?.ended) ?? this.#board.get(id))
+  }
+
+  cancel(id: JobId): Job {
+    const job = this.#board.get(id)
+    const running = this.#running.get(id)
+    if (hasEnded(job) || running === undefined)
+      throw new EngineError('JOB_ENDED', `job ${id} has already ended (${job.state})`)
+    if (running.committing) throw new EngineError('JOB_COMMITTING', `job ${id} is writing its snapshot`)
+    running.controller.abort(new EngineError('JOB_CANCELLED', `job ${id} was cancelled`))
+    return job
+  }
+
+  /** Aborts all jobs and waits for their ends; for a stop of dom0. */
+  async close(): Promise<void> {
+    for (const [id, { controller }] of this.#running)
+      controller.abort(new EngineError('JOB_INTERRUPTED', `dom0 is stopping; job ${id} is given up`))
+    await Promise.allSettled([...this.#running.values()].map(({ ended }) => ended))
+  }
+
+  newKey(): IdempotencyKey {
+    return parseIdempotencyKey(toHex(this.#ports.environment.entropy.bytes(16)))
+  }
+
+  async #accept(order: Order): Promise<Job> {
+    const known = this.#board.byKey(order.key)
+    if (known !== undefined) {
+      if (known.profile === order.profile && known.kind === order.kind) return known
+      throw new EngineError(
+        'KEY_REUSED',
+        `the idempotency key belongs to a ${known.kind} of '${known.profile}'`,
+      )
+    }
+    const id = newJobId(this.#ports.environment)
+    try {
+      const accepted = await this.#judge(order)
+      const running = this.#board.running(order.profile, order.kind)
+      if (running !== undefined) {
+        if (order.ifRunning === 'join') return running
+        throw new EngineError('JOB_RUNNING', `job ${running.id} of profile '${order.profile}' is running`)
+      }
+      if (this.#running.size >= jobsAtOnceMax)
+        throw new EngineError('ORDERS_BUSY', `${jobsAtOnceMax} jobs are running`, { retry: true })
+      return await this.#start(id, accepted)
+    } catch (error) {
+      await this.#recordRefusal(id, order, error)
+      throw error
+    }
+  }
+
+  async #judge(order: Order): Promise<Accepted> {
+    const configuration = await this.#ports.configuration.current()
+    const profile = configuration.value.profiles.get(order.profile)
+    const binding = configuration.value.bindings.get(order.profile)
+    if (profile === undefined || binding === undefined)
+      throw new EngineError('PROFILE_NOT_FOUND', `Backup profile does not exist: ${order.profile}`)
+    if (order.kind === 'backup') {
+      const past = this.#ports.ledger.orders(order.profile)
+      const verdict = mayOrder(profile.limits, past, this.#ports.environment.clock.now())
+      if (!verdict.allowed) throw new EngineError('ORDER_LIMIT', verdict.reason)
+    }
+    return { order, profile, binding, configuration }
+  }
+
+  async #start(id: JobId, accepted: Accepted): Promise<Job> {
+    const { order, configuration } = accepted
+    const now = this.#ports.environment.clock.now()
+    const job: Job = {
+      id,
+      profile: order.profile,
+      kind: order.kind,
+      state: 'waiting',
+      initiator: order.initiator,
+      key: order.key,
+      ordered: now,
+      started: null,
+      ended: null,
+      progress: { phase: 'queued', bytesDone: 0, bytesTotal: 0, bytesStored: 0 },
+      outcome: null,
+      error: null,
+    }
+    await this.#board.save(job)
+    await this.#ports.ledger.append([
+      {
+        type: 'order',
+        time: now,
+        job: id,
+        profile: order.profile,
+        kind: order.kind,
+        initiator: order.initiator,
+        configuration: configuration.digest,
+      },
+    ])
+    const controller = new AbortController()
+    const { promise, resolve } = Promise.withResolvers<Job>()
+    const running: Running = { controller, ended: promise, committing: false }
+    this.#running.set(id, running)
+    void this.#run(job, accepted, running).then(resolve)
+    return job
+  }
+
+  /** Never rejects: every way a job can end is a final state. */
+  async #run(job: Job, accepted: Accepted, running: Running): Promise<Job> {
+    const started = await this.#board.save({
+      ...job,
+      state: 'running',
+      started: this.#ports.environment.clock.now(),
+    })
+    try {
+      const outcome = await this.#work(started, accepted, running)
+      return await this.#end(this.#board.get(job.id), 'done', outcome, null)
+    } catch (error) {
+      const reason = running.controller.signal.aborted ? running.controller.signal.reason : error
+      const report = reportOf(reason)
+      const cancelled = report.code === 'JOB_CANCELLED'
+      if (!cancelled)
+        this.#ports.log.error('job failed', { job: job.id, profile: job.profile, error: reason })
+      return await this.#end(this.#board.get(job.id), cancelled ? 'cancelled' : 'failed', null, report)
+    } finally {
+      this.#running.delete(job.id)
+    }
+  }
+
+  async #work(job: Job, accepted: Accepted, running: Running): Promise<Outcome> {
+    const { profile, binding, configuration } = accepted
+    const { signal } = running.controller
+    const report = this.#reporter(job.id)
+    if (job.kind === 'backup') {
+      const committing = () => {
+        running.committing = true
+      }
+      const outcome = await runBackup(this.#ports, {
+        job,
+        profile,
+        binding,
+        configuration,
+        report,
+        committing,
+        signal,
+      })
+      await this.#ports.ledger
+        .publish(profile.passphraseVm, signal)
+        .catch(error =>
+          this.#ports.log.warn('the HSM VM did not witness the new head', { job: job.id, error }),
+        )
+      return outcome
+    }
+    return await this.#examine(job, accepted, report, signal)
+  }
+
+  async #examine(
+    job: Job,
+    { order, profile, binding, configuration }: Accepted,
+    report: (progress: Progress) => void,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const repository = repositoryOf(profile.name, binding.epoch)
+    const directory = repositoryDirectory(this.#ports.directory, repository)
+    {
+      await using storage = await this.#ports.storage(profile.destinationVm, repository, signal)
+      await completeCommit(this.#ports, directory, storage, signal)
+    }
+    const history = this.#ports.ledger.repository(profile.name, binding.epoch)
+    if (history === null)
+      throw new EngineError('REPOSITORY_UNKNOWN', `the ledger knows no repository of '${profile.name}'`)
+    const purpose: Purpose = job.kind === 'restore' ? 'restore' : 'check'
+    const snapshot = job.kind === 'restore' ? snapshotOf(history, order.snapshot ?? null) : null
+    report({ phase: 'passphrase', bytesDone: 0, bytesTotal: 0, bytesStored: 0 })
+    using passphrase = await releasePassphrase(
+      this.#ports,
+      configuration,
+      job,
+      profile.passphraseVm,
+      binding.epoch,
+      purpose,
+      signal,
+    )
+    const examination: Examination = {
+      job: job.id,
+      profile: profile.name,
+      repository,
+      storageVm: profile.destinationVm,
+      history,
+      passphrase,
+    }
+    // Awaited here: the passphrase ends with this block.
+    return snapshot === null
+      ? await this.#ports.examiner.check(examination, order.readData ?? false, report, signal)
+      : await this.#ports.examiner.restore(examination, snapshot, report, signal)
+  }
+
+  /** Progress is told at most twice a second, a change of phase at once. */
+  #reporter(id: JobId): (progress: Progress) => void {
+    let last = Number.NEGATIVE_INFINITY
+    let phase: Progress['phase'] | null = null
+    return progress => {
+      const now = this.#ports.environment.clock.monotonic()
+      if (progress.phase === phase && now - last < progressIntervalMilliseconds) return
+      last = now
+      phase = progress.phase
+      const job = this.#board.get(id)
+      const state = progress.phase === 'passphrase' ? 'waiting' : 'running'
+      this.#board.touch({ ...job, state, progress })
+    }
+  }
+
+  async #end(
+    job: Job,
+    result: 'done' | 'failed' | 'cancelled',
+    outcome: Outcome | null,
+    error: Job['error'],
+  ): Promise<Job> {
+    const ended = this.#ports.environment.clock.now()
+    const entries: Entry[] = []
+    const ofJob = { time: ended, job: job.id, profile: job.profile }
+    if (error?.kind === 'refused') entries.push({ type: 'refusal', ...ofJob, code: error.code })
+    entries.push({ type: 'job', ...ofJob, kind: job.kind, result, code: error?.code ?? null })
+    // The job has ended whatever the ledger's disk says; a ledger that cannot be written stops the next order.
+    await this.#ports.ledger
+      .append(entries)
+      .catch(failure => this.#ports.log.error('the end of a job could not be recorded', { error: failure }))
+    const progress = { ...job.progress, phase: 'ended' as const }
+    return await this.#board.save({ ...job, state: result, ended, progress, outcome, error })
+  }
+
+  async #recordRefusal(id: JobId, { profile, initiator, kind }: Order, error: unknown): Promise<void> {
+    const { clock } = this.#ports.environment
+    const report = reportOf(error)
+    const now = clock.now()
+    this.#ports.log.warn('order refused', { job: id, profile, initiator, kind, code: report.code })
+    if (!isErrorKind(report.kind) || report.code === 'INTERNAL') return
+    while ((this.#refusals[0] ?? Number.POSITIVE_INFINITY) < clock.monotonic() - hourMilliseconds)
+      this.#refusals.shift()
+    if (this.#refusals.length >= refusalsPerHourMax) return
+    this.#refusals.push(clock.monotonic())
+    await this.#ports.ledger.append([{ type: 'refusal', time: now, job: id, profile, code: report.code }])
+  }
+}
+
+function snapshotOf({ snapshots }: RepositoryHistory, wanted: SnapshotId | null): SnapshotId {
+  const found = wanted === null ? snapshots.at(-1) : snapshots.find(one => one.snapshotId === wanted)
+  if (found === undefined)
+    throw new EngineError(
+      'SNAPSHOT_NOT_FOUND',
+      wanted === null ? 'the ledger has no snapshot of this profile' : `the ledger has no snapshot ${wanted}`,
+    )
+  return found.snapshotId
+}

@@ -1,0 +1,41 @@
+import type { VmName } from '../base/names.ts'
+import type { Vm, VolumeInfo } from '../host/inventory.ts'
+import type { Profile } from '../profiles/profile.ts'
+import { select } from '../profiles/selection.ts'
+import { EngineError } from './errors.ts'
+
+export interface PlannedVm {
+  readonly vm: VmName
+  readonly class: string
+  readonly running: boolean
+  readonly volumes: readonly VolumeInfo[]
+}
+
+/** What one job will read. */
+export interface Plan {
+  readonly vms: readonly PlannedVm[]
+  /** Logical bytes of all volumes. */
+  readonly bytes: number
+  readonly warnings: readonly string[]
+}
+
+/** Profile and inventory to volumes. A selector that matches nothing is a warning; a plan of nothing is an error. */
+export function planBackup(profile: Profile, inventory: readonly Vm[]): Plan {
+  const { selected, warnings } = select(profile, inventory)
+  const notes = [...warnings]
+  const byName = new Map(inventory.map(vm => [vm.name, vm]))
+  const vms: PlannedVm[] = []
+  for (const { name } of selected) {
+    const vm = byName.get(name)
+    if (vm === undefined) continue
+    const volumes = vm.volumes.filter(
+      volume => profile.volumes === null || profile.volumes.includes(volume.name),
+    )
+    if (volumes.length === 0) notes.push('a selected VM has none of the volumes that the profile names')
+    else vms.push({ vm: vm.name, class: vm.class, running: vm.running, volumes })
+  }
+  if (vms.length === 0)
+    throw new EngineError('PLAN_EMPTY', `profile '${profile.name}' selects no volume of any VM`)
+  const bytes = vms.flatMap(vm => vm.volumes).reduce((sum, volume) => sum + volume.bytes, 0)
+  return { vms, bytes, warnings: notes }
+}

@@ -1,0 +1,54 @@
+import type { Environment } from '../base/environment.ts'
+import type { Log } from '../base/log.ts'
+import type { Digest, ProfileName, RepositoryName, VmName } from '../base/names.ts'
+import type { Inventory } from '../host/inventory.ts'
+import type { VolumeSource } from '../host/volumes.ts'
+import type { PassphraseService } from '../hsm/passphrase-service.ts'
+import type { Entry } from '../ledger/entry.ts'
+import type { RepositoryHistory } from '../ledger/history.ts'
+import type { Configuration } from '../profiles/config.ts'
+import type { Examiner } from '../repository/examination.ts'
+import type { ObjectStore } from '../storage/object-store.ts'
+
+/** The sealed configuration in force. */
+export interface SealedConfiguration {
+  readonly value: Configuration
+  readonly version: number
+  readonly digest: Digest
+}
+
+export interface ConfigurationPort {
+  /** What was verified; throws when the store on disk is no longer that. */
+  current(): Promise<SealedConfiguration>
+}
+
+export interface LedgerPort {
+  readonly size: number
+  /** Durable and signed when it resolves; the index of the first entry. */
+  append(entries: readonly Entry[]): Promise<number>
+  repository(profile: ProfileName, epoch: number): RepositoryHistory | null
+  /** Times of accepted orders of a profile, oldest first. */
+  orders(profile: ProfileName): readonly Date[]
+  /** Shows the head to the HSM VM as a witness; failure is no failure of the job. */
+  publish(hsmVm: VmName, signal: AbortSignal): Promise<void>
+}
+
+export type OpenStorage = (
+  vm: VmName,
+  repository: RepositoryName,
+  signal: AbortSignal,
+) => Promise<ObjectStore & AsyncDisposable>
+
+export interface EnginePorts {
+  readonly environment: Environment
+  readonly log: Log
+  readonly configuration: ConfigurationPort
+  readonly ledger: LedgerPort
+  readonly passphrases: (hsmVm: VmName) => PassphraseService
+  readonly inventory: Inventory
+  readonly volumes: VolumeSource
+  readonly storage: OpenStorage
+  readonly examiner: Examiner
+  /** dom0's own state: jobs and repository caches. */
+  readonly directory: string
+}

@@ -1,0 +1,131 @@
+import type { Duplex } from 'node:stream'
+import { utf8 } from '../base/bytes.ts'
+import { type JobId, type ProfileName, parseJobId, parseProfileName, type VmName } from '../base/names.ts'
+import type { RepositoryHistory } from '../ledger/history.ts'
+import * as calls from '../qrexec/calls/orders.ts'
+import { type Handler, respond } from '../qrexec/server.ts'
+import { EngineError } from './errors.ts'
+import { hasEnded } from './jobs.ts'
+import { adminVm, type Judge } from './judge.ts'
+import { tell, untilClosed } from './listener.ts'
+import type { Orders } from './orders.ts'
+import type { EnginePorts } from './ports.ts'
+
+const progressIntervalMilliseconds = 1000
+
+/** dom0's side of the calls in `qrexec/calls/orders.ts`. Policy has let the caller in; what it may see is judged here. */
+export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): Record<string, Handler> {
+  const mayOrder = (source: VmName, profile: ProfileName) =>
+    judge.allows({ service: calls.orderBackup.service, argument: profile, source, target: adminVm })
+  const mineOnly = (source: VmName, id: JobId): calls.Job => {
+    const job = orders.board.get(id)
+    // A job of a profile that the caller may not order does not exist for it.
+    if (!mayOrder(source, job.profile)) throw new EngineError('JOB_NOT_FOUND', `there is no job '${id}'`)
+    return job
+  }
+  return {
+    [calls.orderBackup.service]: respond(calls.orderBackup, ({ key }, { source, argument }) =>
+      orders.order({
+        kind: 'backup',
+        profile: parseProfileName(argument),
+        initiator: source,
+        key,
+        ifRunning: 'join',
+      }),
+    ),
+    [calls.orderCheck.service]: respond(calls.orderCheck, ({ key, readData }, { source, argument }) =>
+      orders.order({
+        kind: 'check',
+        profile: parseProfileName(argument),
+        initiator: source,
+        key,
+        readData,
+        ifRunning: 'refuse',
+      }),
+    ),
+    [calls.orderRestore.service]: respond(calls.orderRestore, ({ key, snapshot }, { source, argument }) =>
+      orders.order({
+        kind: 'restore',
+        profile: parseProfileName(argument),
+        initiator: source,
+        key,
+        snapshot,
+        ifRunning: 'refuse',
+      }),
+    ),
+    [calls.cancelJob.service]: respond(calls.cancelJob, async (_, { source, argument }) => {
+      const { id } = mineOnly(source, parseJobId(argument))
+      return orders.cancel(id)
+    }),
+    [calls.listJobs.service]: respond(calls.listJobs, async (_, { source }) =>
+      orders.board
+        .list()
+        .filter(job => mayOrder(source, job.profile))
+        .slice(0, calls.jobsCountMax),
+    ),
+    [calls.listProfiles.service]: respond(calls.listProfiles, async (_, { source }) => {
+      const { value, version, digest } = await ports.configuration.current()
+      const profiles = [...value.profiles.keys()]
+        .filter(name => mayOrder(source, name))
+        .map(name => ({ name }))
+      return { configuration: { version, digest }, profiles }
+    }),
+    [calls.listSnapshots.service]: respond(calls.listSnapshots, async (_, { argument }) => {
+      const profile = parseProfileName(argument)
+      return await snapshotsOf(ports, profile)
+    }),
+    [calls.jobEvents.service]: async ({ stream, argument }) => {
+      await streamJobs(ports, orders, parseProfileName(argument), stream)
+    },
+  }
+}
+
+async function snapshotsOf(ports: EnginePorts, profile: ProfileName): Promise<calls.SnapshotSummary[]> {
+  const { value } = await ports.configuration.current()
+  const binding = value.bindings.get(profile)
+  if (binding === undefined)
+    throw new EngineError('PROFILE_NOT_FOUND', `the sealed configuration has no profile '${profile}'`)
+  const epochs = Array.from({ length: binding.epoch }, (_, index) => index + 1)
+  return epochs
+    .map(epoch => ports.ledger.repository(profile, epoch))
+    .filter((history): history is RepositoryHistory => history !== null)
+    .flatMap(history =>
+      history.snapshots.map(({ snapshotId, job, time, entry, epoch, volumes, bytes, bytesStored }) => ({
+        snapshot: snapshotId,
+        job,
+        time,
+        entry,
+        epoch,
+        volumes,
+        bytes,
+        bytesStored,
+      })),
+    )
+}
+
+/** The jobs that run now, then every change; progress at most once a second. Ends when the caller closes. */
+async function streamJobs(
+  { environment: { clock } }: EnginePorts,
+  { board }: Orders,
+  profile: ProfileName,
+  stream: Duplex,
+): Promise<void> {
+  const told = new Map<JobId, { state: string; phase: string; at: number }>()
+  const hear = (job: calls.Job) => {
+    if (job.profile !== profile) return
+    const last = told.get(job.id)
+    const now = clock.monotonic()
+    const same = last?.state === job.state && last.phase === job.progress.phase
+    if (same && now - (last?.at ?? 0) < progressIntervalMilliseconds) return
+    if (hasEnded(job)) told.delete(job.id)
+    else told.set(job.id, { state: job.state, phase: job.progress.phase, at: now })
+    tell(stream, utf8(`${JSON.stringify(job)}\n`))
+  }
+  const forget = board.subscribe(hear)
+  try {
+    for (const job of board.list().filter(one => !hasEnded(one))) hear(job)
+    await untilClosed(stream)
+  } finally {
+    forget()
+  }
+}

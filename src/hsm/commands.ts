@@ -1,0 +1,136 @@
+import { equalConstantTime, toBase64 } from '../base/bytes.ts'
+import type { Entropy } from '../base/environment.ts'
+import { printable } from '../base/errors.ts'
+import { readBounded } from '../base/files.ts'
+import type { Digest, ProfileName } from '../base/names.ts'
+import { Secret } from '../base/secret.ts'
+import { Untrusted } from '../base/untrusted.ts'
+import { sha256Hex } from '../crypto/digest.ts'
+import { createEnvelope, envelopeBytesMax, openWithRecoveryKey, openWithToken } from './envelope.ts'
+import { HsmError } from './errors.ts'
+import { newPassphrase } from './passphrase.ts'
+import { parseRecipient, tokenRecipient } from './recipients.ts'
+import { newRecoveryKey } from './recovery.ts'
+import type { HsmStore, StoredEnvelope } from './store.ts'
+import type { TokenProcess } from './token-process.ts'
+import type { TokenPublicKeys } from './token-protocol.ts'
+
+/* What a person does inside the HSM VM: `strongroom hsm …`. */
+
+const recoveryKeyFileBytesMax = 4096
+
+export interface TokenIdentity {
+  /** `age1tag1…`, for envelopes. */
+  readonly recipient: string
+  /** Base64, for `keys.hsm` of roles.json; `null` where the token cannot do Ed25519. */
+  readonly witnessKey: string | null
+}
+
+/** Initialises the token and makes its keys. Throws `HSM_TOKEN_EXISTS` when there is one of that label. */
+export async function initToken(
+  token: TokenProcess,
+  pins: { readonly officer: Secret; readonly user: Secret },
+  signal: AbortSignal,
+): Promise<TokenIdentity> {
+  await token.initialise(pins.officer, pins.user, signal)
+  return identityOf(await token.generateKeys(signal))
+}
+
+/** Makes the keys in a token that its own tools have initialised. */
+export async function makeKeys(token: TokenProcess, signal: AbortSignal): Promise<TokenIdentity> {
+  return identityOf(await token.generateKeys(signal))
+}
+
+/** The line to write down, and the recipient to name when envelopes are made. The caller disposes of the line. */
+export function makeRecoveryKey(entropy: Entropy): { readonly identity: Secret; readonly recipient: string } {
+  const { identity, recipient } = newRecoveryKey(entropy)
+  return { identity, recipient: recipient.text }
+}
+
+export interface NewEpoch extends StoredEnvelope {
+  /** To be sealed in `hsm/PROFILE.json`, together with the epoch. */
+  readonly digest: Digest
+}
+
+/**
+ * A new passphrase in a new envelope, for this token and the given recipients, of which one at least must be a recovery
+ * key. It has been opened with the token before it is stored. Takes effect when its epoch and digest are sealed.
+ */
+export async function newEpoch(
+  { store, token, entropy }: { store: HsmStore; token: TokenProcess; entropy: Entropy },
+  profile: ProfileName,
+  recipients: readonly string[],
+  signal: AbortSignal,
+): Promise<NewEpoch> {
+  const point = wrappingPoint(await token.publicKeys(signal))
+  const own = tokenRecipient(point)
+  const others = recipients.map(parseRecipient).filter(({ text }) => text !== own.text)
+  using passphrase = newPassphrase(entropy)
+  const envelope = await createEnvelope(passphrase, [own, ...others])
+  using opened = await openWithToken(new Untrusted(envelope), {
+    point,
+    agree: peerPoint => token.agree(peerPoint, signal),
+  })
+  if (!opened.expose(a => passphrase.expose(b => equalConstantTime(a, b))))
+    throw new HsmError('HSM_ENVELOPE_INVALID', 'the new envelope does not give back what was put in')
+  const epochs = (await store.envelopes()).filter(one => one.profile === profile).map(({ epoch }) => epoch)
+  const epoch = Math.max(0, ...epochs) + 1
+  return { profile, epoch, digest: await store.putEnvelope(profile, epoch, envelope) }
+}
+
+export async function listEnvelopes(store: HsmStore): Promise<readonly NewEpoch[]> {
+  const envelopes = await store.envelopes()
+  return Promise.all(
+    envelopes.map(async one => {
+      const bytes = await store.envelope(one.profile, one.epoch)
+      return { ...one, digest: bytes.parse(sha256Hex) }
+    }),
+  )
+}
+
+export interface Finding {
+  readonly ok: boolean
+  readonly text: string
+}
+
+/** What the token is and whether it can do its work. Throws when it cannot even be opened. */
+export async function doctor(token: TokenProcess, signal: AbortSignal): Promise<readonly Finding[]> {
+  const { label, manufacturer, model, serial, agrees, signs, mechanisms, keysLeave } =
+    await token.describe(signal)
+  const { wrapping, witness } = await token.publicKeys(signal)
+  return [
+    {
+      ok: true,
+      text: `token '${label}', ${manufacturer} ${model}, serial ${serial}, ${mechanisms} mechanisms`,
+    },
+    { ok: agrees, text: 'opens envelopes: ECDH on P-256' },
+    { ok: signs, text: 'witnesses the ledger: Ed25519' },
+    { ok: wrapping !== null, text: 'has the wrapping key' },
+    { ok: witness !== null, text: 'has the witness key' },
+    { ok: !keysLeave, text: 'keeps its private keys: sensitive and not extractable' },
+  ]
+}
+
+/** The passphrase, on any machine, without token and HSM VM. Stock `age -d -i KEY ENVELOPE` does the same. */
+export async function recoverPassphrase(recoveryKeyFile: string, envelopeFile: string): Promise<Secret> {
+  const line = await readBounded(recoveryKeyFile, recoveryKeyFileBytesMax)
+  if (line === null)
+    throw new HsmError('HSM_RECOVERY_KEY_INVALID', `there is no file ${printable(recoveryKeyFile)}`)
+  using identity = line.parse(untrustedBytes => Secret.take(untrustedBytes))
+  const envelope = await readBounded(envelopeFile, envelopeBytesMax)
+  if (envelope === null)
+    throw new HsmError('HSM_ENVELOPE_MISSING', `there is no file ${printable(envelopeFile)}`)
+  return openWithRecoveryKey(envelope, identity)
+}
+
+function identityOf(keys: TokenPublicKeys): TokenIdentity {
+  return {
+    recipient: tokenRecipient(wrappingPoint(keys)).text,
+    witnessKey: keys.witness && toBase64(keys.witness),
+  }
+}
+
+function wrappingPoint({ wrapping }: TokenPublicKeys): Uint8Array {
+  if (wrapping === null) throw new HsmError('HSM_KEY_MISSING', 'the token has no wrapping key')
+  return wrapping
+}

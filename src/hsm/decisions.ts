@@ -1,0 +1,170 @@
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { KiB, utf8 } from '../base/bytes.ts'
+import { CodedError } from '../base/errors.ts'
+import { fields, is, parseJson } from '../base/json.ts'
+import { type ProfileName, parseDigest, parseJobId, parseProfileName, parseVmName } from '../base/names.ts'
+import { purposes } from '../ledger/entry.ts'
+import { HsmError } from './errors.ts'
+
+/*
+ * `releases.jsonl`: every decision, one line each, durable before anything follows from it. It is also the memory of
+ * nonces and of the times of releases, so that neither can be told another story than the record.
+ */
+
+const day = 24 * 60 * 60 * 1000
+const lineBytesMax = 2 * KiB
+const partBytes = 64 * KiB
+const noncesMax = 4096
+/** The highest limit that can be sealed: more times than these are not needed to judge. */
+const timesMax = 10_000
+/** Beyond these, refusals are in the log only: a flood of them must not fill the disk. */
+export const refusalsPerDayMax = 1000
+const newline = 0x0a
+
+const parseDecision = fields('decision', {
+  time: is.time,
+  /** `failed`: allowed, and then something went wrong before the passphrase was handed over. */
+  outcome: is.literal('allowed', 'refused', 'failed'),
+  call: is.literal('release', 'stock'),
+  caller: is.name(parseVmName),
+  profile: is.nullable(is.name(parseProfileName)),
+  job: is.nullable(is.name(parseJobId)),
+  purpose: is.nullable(is.literal(...purposes)),
+  index: is.nullable(is.integer()),
+  nonce: is.nullable(is.name(parseDigest)),
+  code: is.nullable(is.string(64)),
+})
+export type Decision = ReturnType<typeof parseDecision>
+
+export class DecisionLog implements AsyncDisposable {
+  readonly #handle: FileHandle
+  #length: number
+  /** By nonce, the index of its request, in the order of the decisions. */
+  readonly #nonces = new Map<string, number>()
+  #indexMin = 0
+  #indexMax = -1
+  readonly #releases = new Map<ProfileName, Date[]>()
+  readonly #refusals: Date[] = []
+
+  private constructor(handle: FileHandle, length: number) {
+    this.#handle = handle
+    this.#length = length
+  }
+
+  /** Reads what was decided before. A last line that a crash has torn was never acted upon, and is removed. */
+  static async open(file: string): Promise<DecisionLog> {
+    const handle = await open(file, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+    try {
+      const log = new DecisionLog(handle, 0)
+      for await (const line of lines(handle)) {
+        log.#remember(parseLine(line))
+        log.#length += line.byteLength + 1
+      }
+      await handle.truncate(log.#length)
+      await handle.sync()
+      return log
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+  }
+
+  get seenNonces(): ReadonlySet<string> {
+    return new Set(this.#nonces.keys())
+  }
+
+  /** Requests below this index are too old to be remembered. */
+  get indexMin(): number {
+    return this.#indexMin
+  }
+
+  /** The highest entry of the ledger for which something was released; -1 before the first. */
+  get indexMax(): number {
+    return this.#indexMax
+  }
+
+  releases(profile: ProfileName): readonly Date[] {
+    return this.#releases.get(profile) ?? []
+  }
+
+  /** Durable when it resolves. Throws `HSM_STORE_WRITE`. */
+  async append(decision: Decision): Promise<void> {
+    if (decision.outcome !== 'allowed' && this.#isFlood(decision.time)) return
+    const line = utf8(`${JSON.stringify(decision)}\n`)
+    try {
+      // What an append that failed has left behind the known end goes first.
+      await this.#handle.truncate(this.#length)
+      await this.#handle.write(line, 0, line.byteLength, this.#length)
+      await this.#handle.sync()
+    } catch (cause) {
+      throw new HsmError('HSM_STORE_WRITE', 'the decision could not be recorded', { cause })
+    }
+    this.#length += line.byteLength
+    this.#remember(decision)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle.close()
+  }
+
+  #isFlood(now: Date): boolean {
+    const [oldest] = this.#refusals
+    return this.#refusals.length >= refusalsPerDayMax && (oldest?.getTime() ?? 0) > now.getTime() - day
+  }
+
+  #remember({ outcome, time, profile, nonce, index }: Decision): void {
+    if (outcome !== 'allowed') {
+      this.#refusals.push(time)
+      if (this.#refusals.length > refusalsPerDayMax) this.#refusals.shift()
+      return
+    }
+    if (profile !== null) {
+      const times = this.#releases.get(profile) ?? []
+      times.push(time)
+      if (times.length > timesMax) times.shift()
+      this.#releases.set(profile, times)
+    }
+    if (nonce !== null && index !== null) this.#rememberNonce(nonce, index)
+  }
+
+  #rememberNonce(nonce: string, index: number): void {
+    this.#indexMax = Math.max(this.#indexMax, index)
+    this.#nonces.set(nonce, index)
+    if (this.#nonces.size <= noncesMax) return
+    for (const [oldest, oldestIndex] of this.#nonces) {
+      this.#nonces.delete(oldest)
+      this.#indexMin = Math.max(this.#indexMin, oldestIndex + 1)
+      break
+    }
+  }
+}
+
+async function* lines(handle: FileHandle): AsyncGenerator<Uint8Array> {
+  const part = Buffer.alloc(partBytes)
+  let pending: Buffer = Buffer.alloc(0)
+  for (let at = 0; ; ) {
+    const { bytesRead } = await handle.read(part, 0, partBytes, at)
+    if (bytesRead === 0) return
+    at += bytesRead
+    pending = Buffer.concat([pending, part.subarray(0, bytesRead)])
+    for (let end = pending.indexOf(newline); end >= 0; end = pending.indexOf(newline)) {
+      yield new Uint8Array(pending.subarray(0, end))
+      pending = pending.subarray(end + 1)
+    }
+    if (pending.byteLength > lineBytesMax) throw damaged(`a line of more than ${lineBytesMax} bytes`)
+  }
+}
+
+function parseLine(line: Uint8Array): Decision {
+  try {
+    return parseDecision(parseJson(line, { bytesMax: lineBytesMax }))
+  } catch (cause) {
+    if (cause instanceof CodedError) throw damaged(cause.message, cause)
+    throw cause
+  }
+}
+
+function damaged(what: string, cause?: unknown): HsmError {
+  return new HsmError('HSM_STORE_DAMAGED', `the record of releases: ${what}`, { cause })
+}

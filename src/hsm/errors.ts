@@ -1,0 +1,211 @@
+import { type ErrorCatalogue, errorClass } from '../base/errors.ts'
+
+export const hsmErrors = {
+  HSM_PIN_WRONG: {
+    kind: 'key',
+    meaning: 'The token did not accept the PIN. It is not tried again until it is replaced.',
+    hint: 'put the right PIN in place; some tokens lock after three wrong ones',
+  },
+  HSM_PIN_LOCKED: {
+    kind: 'key',
+    meaning: 'The token has locked its PIN after too many wrong ones.',
+    hint: 'unlock it with the PIN of its security officer, or open the envelope with a recovery key',
+  },
+  HSM_PIN_LAST_TRY: {
+    kind: 'key',
+    meaning: 'One more wrong PIN would lock the token, so no attempt is made without a person.',
+    hint: "log in once with the token's own tool, e.g. `pkcs11-tool --login --list-objects`",
+  },
+  HSM_PIN_FILE_OPEN_TO_OTHERS: {
+    kind: 'refused',
+    meaning: 'The file with the PIN can be read or replaced by others than its owner.',
+    hint: 'chmod 600 the file, owned by the user that runs the HSM VM, and change the PIN',
+  },
+  HSM_PIN_UNAVAILABLE: {
+    kind: 'unavailable',
+    meaning: 'There is no PIN: its file is missing, or there is no terminal to ask at.',
+    hint: 'put the PIN file in place, or run the command at a terminal',
+  },
+  HSM_PIN_INVALID: {
+    kind: 'usage',
+    meaning: 'The PIN is empty, too long, or has bytes that no token takes.',
+    hint: 'a PIN is one line of 4 to 255 printable characters',
+  },
+  HSM_MODULE_MISSING: {
+    kind: 'unavailable',
+    meaning: 'The PKCS#11 module could not be loaded.',
+    hint: 'install the module, and correct its path in the settings of the HSM VM',
+  },
+  HSM_MODULE_CRASHED: {
+    kind: 'unavailable',
+    meaning:
+      'The process with the PKCS#11 module ended in the middle of a call. The next call starts it anew.',
+    hint: 'try again; if it stays so, look into the log of the HSM VM and update the module',
+  },
+  HSM_TIMEOUT: {
+    kind: 'timeout',
+    meaning:
+      'The token did not answer within the deadline. Its process was ended; the next call starts it anew.',
+    hint: 'look at the token, perhaps it waits for a touch, and try again',
+  },
+  HSM_BUSY: {
+    kind: 'conflict',
+    meaning: 'Too many calls are waiting for the token.',
+    hint: 'try again later',
+  },
+  HSM_TOKEN_MISSING: {
+    kind: 'unavailable',
+    meaning: 'There is no token with the configured label.',
+    hint: 'plug it in, attach it to the HSM VM, or correct the label in its settings',
+  },
+  HSM_TOKEN_REMOVED: {
+    kind: 'unavailable',
+    meaning: 'The token went away while it was in use. The next call looks for it again.',
+    hint: 'put the token back and try again',
+  },
+  HSM_TOKEN_AMBIGUOUS: {
+    kind: 'conflict',
+    meaning: 'Two tokens, or two keys in one token, have the same label.',
+    hint: 'remove the one that is not meant',
+  },
+  HSM_TOKEN_EXISTS: {
+    kind: 'conflict',
+    meaning: 'There already is a token or a key with that label.',
+    hint: 'use it, or choose another label; nothing is ever initialised over',
+  },
+  HSM_TOKEN_FAILED: {
+    kind: 'unavailable',
+    meaning: 'The PKCS#11 module reported an error that has no meaning of its own here.',
+    hint: "the message has the module's own code; look into its log",
+  },
+  HSM_MECHANISM_MISSING: {
+    kind: 'unavailable',
+    meaning: 'The token cannot do what is asked of it.',
+    hint: '`strongroom hsm doctor` lists what it can do',
+  },
+  HSM_KEY_MISSING: {
+    kind: 'missing',
+    meaning: 'The token has no key with the expected label.',
+    hint: 'prepare the token with `strongroom hsm init`, or attach the right one',
+  },
+  HSM_KEY_OTHER: {
+    kind: 'conflict',
+    meaning: "The token's witness key is not the one in the sealed configuration.",
+    hint: 'attach the right token, or seal its public key in roles.json',
+  },
+  HSM_ENVELOPE_MISSING: {
+    kind: 'missing',
+    meaning: 'The HSM VM has no passphrase envelope for that profile and epoch.',
+    hint: 'create it with `strongroom hsm new-epoch`, or put its copy back',
+  },
+  HSM_ENVELOPE_EXISTS: {
+    kind: 'conflict',
+    meaning: 'There already is an envelope for that profile and epoch; it is never overwritten.',
+    hint: 'make a new epoch',
+  },
+  HSM_ENVELOPE_INVALID: {
+    kind: 'integrity',
+    meaning: 'The passphrase envelope is damaged or was changed.',
+    hint: 'put a copy back; its digest is in the sealed configuration',
+  },
+  HSM_ENVELOPE_MISMATCH: {
+    kind: 'integrity',
+    meaning: 'The passphrase envelope is not the one whose digest was sealed.',
+    hint: 'put the sealed envelope back; if the new one is meant, seal its digest',
+  },
+  HSM_ENVELOPE_OTHER_KEY: {
+    kind: 'key',
+    meaning: 'The passphrase envelope was made for other tokens or recovery keys.',
+    hint: 'attach the token or take the recovery key that it was made for',
+  },
+  HSM_RECIPIENTS_SHORT: {
+    kind: 'usage',
+    meaning:
+      'A passphrase envelope needs a token and a recovery key: one dead token must not mean dead backups.',
+    hint: 'make a recovery key with `strongroom hsm new-recovery-key` and name its recipient',
+  },
+  HSM_RECIPIENT_INVALID: {
+    kind: 'usage',
+    meaning: 'That is no age recipient of a token (age1tag1…) or of a recovery key (age1…).',
+    hint: 'copy the whole line as it was printed',
+  },
+  HSM_RECOVERY_KEY_INVALID: {
+    kind: 'usage',
+    meaning: 'That is no recovery key (AGE-SECRET-KEY-1…).',
+    hint: 'type or scan it again; its check digits find a wrong character',
+  },
+  HSM_PASSPHRASE_UNSAFE: {
+    kind: 'refused',
+    meaning: 'The passphrase is empty, too short, or has bytes that some tool would drop or alter.',
+    hint: 'passphrases are 20 to 1024 printable ASCII characters without outer spaces',
+  },
+  HSM_STORE_DAMAGED: {
+    kind: 'integrity',
+    meaning: "A file of the HSM VM's own record is not what this product writes.",
+    hint: 'keep it as evidence, and put the newest copy back before anything is released',
+  },
+  HSM_STORE_WRITE: {
+    kind: 'unavailable',
+    meaning: 'The HSM VM could not write its own record, so nothing was released.',
+    hint: 'look at the disk of the HSM VM',
+  },
+  HSM_REFUSED_CALLER: {
+    kind: 'refused',
+    meaning: 'Only dom0 may ask for a passphrase.',
+    hint: 'nothing to do; if another VM should be dom0 here, its policy is wrong',
+  },
+  HSM_REFUSED_REQUEST: {
+    kind: 'refused',
+    meaning: 'What was shown is no release request, or one for another profile.',
+    hint: 'dom0 and the HSM VM must run the same version',
+  },
+  HSM_REFUSED_PROFILE: {
+    kind: 'refused',
+    meaning: 'The sealed configuration has no such profile.',
+    hint: 'seal the profile and its binding',
+  },
+  HSM_REFUSED_CONFIGURATION: {
+    kind: 'refused',
+    meaning: 'dom0 and the HSM VM have different sealed configurations.',
+    hint: 'bring the newest update to both',
+  },
+  HSM_REFUSED_EPOCH: {
+    kind: 'refused',
+    meaning: 'The request is for another epoch than the sealed one.',
+    hint: 'an older epoch is opened with its own sealed binding or with the recovery key',
+  },
+  HSM_REFUSED_PURPOSE: {
+    kind: 'refused',
+    meaning: 'The sealed binding does not allow a release for that purpose.',
+    hint: 'add the purpose to the binding and seal it, if it is meant',
+  },
+  HSM_REFUSED_EXPIRED: {
+    kind: 'refused',
+    meaning: 'The request is not valid at this time.',
+    hint: 'order again; compare the clocks of dom0 and the HSM VM',
+  },
+  HSM_REFUSED_REPLAYED: {
+    kind: 'refused',
+    meaning: 'That request was answered before: each one releases once.',
+    hint: 'order again; if nobody sent it twice, look at dom0',
+  },
+  HSM_REFUSED_LIMIT: {
+    kind: 'refused',
+    meaning: 'The sealed limit of releases per day is reached.',
+    hint: 'wait, or seal a higher limit',
+  },
+  HSM_REFUSED_LEDGER: {
+    kind: 'integrity',
+    meaning:
+      'The ledger that was shown does not hold the request, or does not continue what was shown before.',
+    hint: 'keep both as evidence, and look at dom0 before trusting it again',
+  },
+} as const satisfies ErrorCatalogue
+
+export type HsmErrorCode = keyof typeof hsmErrors
+
+export class HsmError extends errorClass(hsmErrors) {}
+
+export function isHsmErrorCode(text: string): text is HsmErrorCode {
+  return Object.hasOwn(hsmErrors, text)
+}

@@ -1,0 +1,66 @@
+import { view } from '../base/bytes.ts'
+import { printable } from '../base/errors.ts'
+import { CryptoError } from '../crypto/errors.ts'
+import { p256PublicKey } from '../crypto/signature.ts'
+import { decodeBech32, encodeBech32 } from './bech32.ts'
+import { HsmError } from './errors.ts'
+
+/*
+ * Who can open a passphrase envelope, in age's notation: tokens by their tagged P-256 recipient (https://c2sp.org/age,
+ * "p256tag"), people by their X25519 recovery key.
+ */
+
+const tokenPrefix = 'age1tag'
+const recoveryPrefix = 'age'
+const compressedPointLength = 33
+const x25519KeyLength = 32
+export const pointLength = 65
+
+export interface Recipient {
+  readonly kind: 'token' | 'recovery'
+  /** `age1tag1…` or `age1…` */
+  readonly text: string
+}
+
+/** The recipient of a token whose key has this point, `04 || x || y`. */
+export function tokenRecipient(point: Uint8Array): Recipient {
+  return { kind: 'token', text: asText(encodeBech32(tokenPrefix, compressPoint(point))) }
+}
+
+export function recoveryRecipient(publicKey: Uint8Array): Recipient {
+  return { kind: 'recovery', text: asText(encodeBech32(recoveryPrefix, publicKey)) }
+}
+
+/** Throws `HSM_RECIPIENT_INVALID`. Whether a token's point is on the curve shows when it is encrypted to. */
+export function parseRecipient(untrustedText: string): Recipient {
+  const untrustedBytes = Buffer.from(untrustedText, 'latin1')
+  if (decodeBech32(tokenPrefix, untrustedBytes)?.byteLength === compressedPointLength)
+    return { kind: 'token', text: untrustedText }
+  if (decodeBech32(recoveryPrefix, untrustedBytes)?.byteLength === x25519KeyLength)
+    return { kind: 'recovery', text: untrustedText }
+  throw new HsmError('HSM_RECIPIENT_INVALID', `no recipient: '${printable(untrustedText).slice(0, 100)}'`)
+}
+
+/** SEC 1, section 2.3.3. Throws `HSM_RECIPIENT_INVALID` for what is no uncompressed point of P-256. */
+export function compressPoint(point: Uint8Array): Uint8Array {
+  if (!isPoint(point))
+    throw new HsmError('HSM_RECIPIENT_INVALID', 'not an uncompressed point of the curve P-256')
+  // A copy of its own: `slice` of a Buffer would be the same memory.
+  const compressed = new Uint8Array(point.subarray(0, compressedPointLength))
+  compressed[0] = 2 + ((point[pointLength - 1] ?? 0) & 1)
+  return compressed
+}
+
+/** Whether it is on the curve: one off it, given to a careless token, could draw the private key out bit by bit. */
+export function isPoint(untrustedPoint: Uint8Array): boolean {
+  try {
+    return p256PublicKey(untrustedPoint).asymmetricKeyType === 'ec'
+  } catch (error) {
+    if (error instanceof CryptoError) return false
+    throw error
+  }
+}
+
+function asText(ascii: Uint8Array): string {
+  return view(ascii).toString('latin1')
+}

@@ -1,0 +1,258 @@
+import type { Milliseconds } from '../base/brand.ts'
+import { type Clock, deadline } from '../base/environment.ts'
+import { CodedError, printable } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import { type Digest, dom0, type ProfileName, parseProfileName, type VmName } from '../base/names.ts'
+import type { Secret } from '../base/secret.ts'
+import { parseEntry } from '../ledger/entry.ts'
+import type { HsmBinding } from '../profiles/binding.ts'
+import type { Configuration } from '../profiles/config.ts'
+import type { ReleaseAnswer, ReleaseCall, WitnessAnswer, WitnessCall } from '../qrexec/calls/release.ts'
+import type { Decision } from './decisions.ts'
+import { openWithToken } from './envelope.ts'
+import { HsmError } from './errors.ts'
+import {
+  cosignState,
+  examineCheckpoint,
+  type LedgerNames,
+  requireRecorded,
+  type WitnessToken,
+} from './ledger-witness.ts'
+import type { ReleaseRequest } from './passphrase-service.ts'
+import { type Judgement, judge, judgeStock } from './release.ts'
+import type { HsmStore } from './store.ts'
+
+/** A whole release, with the waiting for those before it. Below dom0's own deadline, so that dom0 hears the reason. */
+export const releaseMilliseconds: Milliseconds = 60_000
+const waitingMax = 16
+
+export interface ReleaserPorts {
+  readonly clock: Clock
+  readonly log: Log
+  readonly store: HsmStore
+  readonly token: HsmToken
+  /** This VM's own sealed copy, verified anew. */
+  readonly configuration: () => Promise<{ readonly value: Configuration; readonly digest: Digest }>
+  readonly ledger: LedgerNames
+}
+
+/** What a release needs of the token; `TokenProcess` is one. */
+export interface HsmToken extends WitnessToken {
+  agree(peerPoint: Uint8Array, signal: AbortSignal): Promise<Secret>
+}
+
+export interface Caller {
+  readonly source: VmName
+  readonly argument: string
+  readonly signal: AbortSignal
+}
+
+/** What is known of a call so far, for the record. */
+type Known = { -readonly [K in Exclude<keyof Decision, 'time' | 'outcome' | 'code'>]: Decision[K] }
+
+/**
+ * Decides and releases, one call at a time: two at once could both be the last that a limit allows. Each decision is
+ * recorded before the passphrase is opened; a call that fails after it was allowed has used its request up.
+ */
+export class Releaser {
+  readonly #ports: ReleaserPorts
+  #last: Promise<unknown> = Promise.resolve()
+  #waiting = 0
+
+  constructor(ports: ReleaserPorts) {
+    this.#ports = ports
+  }
+
+  /** Throws `HsmError`; refusals are recorded. The caller of this owns the secret. */
+  release(call: ReleaseCall, caller: Caller): Promise<ReleaseAnswer> {
+    return this.#decided('release', caller, (known, allow, signal) =>
+      this.#release(call, caller, known, allow, signal),
+    )
+  }
+
+  /** For stock qubesd: no ledger stands behind it, so the sealed binding must allow it by name. */
+  releaseStock(caller: Caller): Promise<Secret> {
+    return this.#decided('stock', caller, async (known, allow, signal) => {
+      const profile = parseArgument(caller)
+      known.profile = profile
+      known.purpose = 'backup'
+      const { store, clock, configuration } = this.#ports
+      const { value, digest } = await configuration()
+      const binding = value.bindings.get(profile) ?? null
+      const releases = store.decisions.releases(profile)
+      const context = {
+        caller: caller.source,
+        profile,
+        binding,
+        configurationDigest: digest,
+        now: clock.now(),
+        releases,
+      }
+      requireAllowed(judgeStock(context))
+      const envelope = await this.#sealedEnvelope(profile, binding)
+      await allow()
+      return await this.#open(envelope, signal)
+    })
+  }
+
+  /** Cosigns a checkpoint for which nothing is released. Not a decision: it is not recorded. */
+  witness(call: WitnessCall, caller: Caller): Promise<WitnessAnswer> {
+    return this.#serially(caller.signal, async signal => {
+      requireDom0(caller.source)
+      const { store, ledger, configuration } = this.#ports
+      const { roles } = (await configuration()).value
+      const state = examineCheckpoint(store.witness, call, roles, ledger)
+      if ('witnessSize' in state) return state
+      return { cosignature: await cosignState(state, this.#ports, roles, ledger, signal) }
+    })
+  }
+
+  async #release(
+    call: ReleaseCall,
+    caller: Caller,
+    known: Known,
+    allow: () => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<ReleaseAnswer> {
+    const profile = parseArgument(caller)
+    const request = parseRequest(call.entry)
+    const { job, purpose, nonce } = request
+    Object.assign(known, { profile, job, purpose, nonce, index: call.index })
+    const { store, clock, ledger, configuration } = this.#ports
+    const { value, digest } = await configuration()
+    const binding = value.bindings.get(profile) ?? null
+    const judgement = judge(request, {
+      caller: caller.source,
+      profile,
+      binding,
+      configurationDigest: digest,
+      now: clock.now(),
+      releases: store.decisions.releases(profile),
+      index: call.index,
+      seenNonces: store.decisions.seenNonces,
+      indexMin: store.decisions.indexMin,
+    })
+    requireAllowed(judgement)
+    const envelope = await this.#sealedEnvelope(profile, binding)
+    const state = examineCheckpoint(store.witness, call, value.roles, ledger)
+    if ('witnessSize' in state) return state
+    requireRecorded(call, state)
+    const cosignature = await cosignState(state, this.#ports, value.roles, ledger, signal)
+    await allow()
+    return { cosignature, passphrase: await this.#open(envelope, signal) }
+  }
+
+  #sealedEnvelope(profile: ProfileName, binding: HsmBinding | null) {
+    if (binding === null) throw new HsmError('HSM_REFUSED_PROFILE', `there is no profile '${profile}'`)
+    return this.#ports.store.sealedEnvelope(profile, binding.epoch, binding.envelope)
+  }
+
+  async #open(envelope: Awaited<ReturnType<HsmStore['envelope']>>, signal: AbortSignal): Promise<Secret> {
+    const { token } = this.#ports
+    const { wrapping } = await token.publicKeys(signal)
+    if (wrapping === null) throw new HsmError('HSM_KEY_MISSING', 'the token has no wrapping key')
+    const passphrase = await openWithToken(envelope, {
+      point: wrapping,
+      agree: peerPoint => token.agree(peerPoint, signal),
+    })
+    if (!signal.aborted) return passphrase
+    passphrase.dispose()
+    throw signal.reason
+  }
+
+  /** Runs `work` and records how it ended; `allow` records that it may go on, and must have been awaited before it does. */
+  #decided<T>(
+    call: Decision['call'],
+    caller: Caller,
+    work: (known: Known, allow: () => Promise<void>, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    return this.#serially(caller.signal, async signal => {
+      const known: Known = {
+        call,
+        caller: caller.source,
+        profile: null,
+        job: null,
+        purpose: null,
+        index: null,
+        nonce: null,
+      }
+      let outcome: Decision['outcome'] = 'refused'
+      const allow = async () => {
+        signal.throwIfAborted()
+        await this.#record({ ...known, outcome: 'allowed', code: null })
+        outcome = 'failed'
+      }
+      try {
+        // Before a byte of the request is looked at.
+        requireDom0(caller.source)
+        return await work(known, allow, signal)
+      } catch (error) {
+        const code = error instanceof CodedError ? error.code : 'INTERNAL'
+        await this.#record({ ...known, outcome, code }).catch(failure =>
+          this.#ports.log.error('a refusal could not be recorded', { code, error: failure }),
+        )
+        throw error
+      }
+    })
+  }
+
+  async #record(decision: Omit<Decision, 'time'>): Promise<void> {
+    const { store, clock, log } = this.#ports
+    log[decision.outcome === 'allowed' ? 'info' : 'warn'](`passphrase ${decision.outcome}`, { ...decision })
+    await store.decisions.append({ time: clock.now(), ...decision })
+  }
+
+  #serially<T>(callerSignal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    if (this.#waiting >= waitingMax)
+      return Promise.reject(new HsmError('HSM_BUSY', `${waitingMax} calls are waiting`, { retry: true }))
+    this.#waiting += 1
+    const late = () =>
+      new HsmError('HSM_TIMEOUT', `no decision within ${releaseMilliseconds} ms`, { retry: true })
+    const signal = deadline(releaseMilliseconds, late, callerSignal)
+    const result = this.#last
+      .then(() => {
+        signal.throwIfAborted()
+        return work(signal)
+      })
+      .finally(() => {
+        this.#waiting -= 1
+      })
+    this.#last = result.catch(() => {})
+    return result
+  }
+}
+
+function requireDom0(source: VmName): void {
+  if (source !== dom0)
+    throw new HsmError('HSM_REFUSED_CALLER', `${source} asked for a passphrase or a cosignature`)
+}
+
+function requireAllowed(judgement: Judgement): void {
+  if (!judgement.allow) throw new HsmError(judgement.code, judgement.reason)
+}
+
+function parseArgument({ argument }: Caller): ProfileName {
+  try {
+    return parseProfileName(argument)
+  } catch (cause) {
+    throw new HsmError(
+      'HSM_REFUSED_PROFILE',
+      `'${printable(argument).slice(0, 64)}' is no name of a profile`,
+      { cause },
+    )
+  }
+}
+
+function parseRequest(untrustedEntry: Uint8Array): ReleaseRequest {
+  try {
+    const entry = parseEntry(untrustedEntry)
+    if (entry.type === 'release-request') return entry
+    throw new HsmError(
+      'HSM_REFUSED_REQUEST',
+      `a '${entry.type}' entry of the ledger; expected a release-request`,
+    )
+  } catch (cause) {
+    if (cause instanceof HsmError || !(cause instanceof CodedError)) throw cause
+    throw new HsmError('HSM_REFUSED_REQUEST', `the entry is none of the ledger: ${cause.message}`, { cause })
+  }
+}

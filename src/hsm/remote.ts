@@ -1,0 +1,109 @@
+import type { Milliseconds } from '../base/brand.ts'
+import type { VmName } from '../base/names.ts'
+import type { Secret } from '../base/secret.ts'
+import { Untrusted } from '../base/untrusted.ts'
+import { encodeEntry } from '../ledger/entry.ts'
+import type { Transport } from '../qrexec/call.ts'
+import {
+  type ReleaseCall,
+  releasePassphrase,
+  type WitnessAhead,
+  type WitnessCall,
+  witnessLedger,
+} from '../qrexec/calls/release.ts'
+import { callOver } from '../qrexec/client.ts'
+import { HsmError } from './errors.ts'
+import { requireSafe } from './passphrase.ts'
+import type { PassphraseService, ReleaseRequest } from './passphrase-service.ts'
+
+/** Longer than the HSM VM's own deadline, so that its reason arrives. */
+const timeoutMilliseconds: Milliseconds = 75_000
+
+/** What dom0's ledger can show to a witness. */
+export interface LedgerEvidence {
+  /** How many entries this witness is known to have cosigned; 0 when that is not known. */
+  readonly witnessSize: number
+  /** The newest checkpoint, and the proof that it continues the first `from` entries. */
+  head(from: number): Promise<{
+    readonly checkpoint: string
+    readonly size: number
+    readonly consistency: readonly Uint8Array[]
+  }>
+  /** That entry `index` is among the first `size`. */
+  inclusion(index: number, size: number): Promise<readonly Uint8Array[]>
+  /** Verifies and keeps the witness's line under the checkpoint of `size`; throws when it is not the witness's. */
+  cosigned(untrustedLine: Untrusted<string>, size: number): Promise<void>
+}
+
+export interface RemoteOptions {
+  readonly transport: Transport
+  readonly hsmVm: VmName
+  readonly ledger: LedgerEvidence
+}
+
+/** dom0's half of the HSM VM's calls. */
+export class RemoteHsm implements PassphraseService {
+  readonly #options: RemoteOptions
+
+  constructor(options: RemoteOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Throws what `callOver` throws, the HSM VM's own refusals with their codes among it; `HSM_PASSPHRASE_UNSAFE`;
+   * `HSM_REFUSED_LEDGER` when the witness has seen more of the ledger than there is.
+   */
+  async release(request: ReleaseRequest, entry: number, signal: AbortSignal): Promise<Secret> {
+    const { transport, hsmVm, ledger } = this.#options
+    const { answer, size } = await this.#show(async ({ checkpoint, consistency, size }) => {
+      const call: ReleaseCall = {
+        entry: encodeEntry(request),
+        index: entry,
+        checkpoint,
+        inclusion: await ledger.inclusion(entry, size),
+        consistency,
+      }
+      return callOver(transport, releasePassphrase, hsmVm, request.profile, call, signal, timeoutMilliseconds)
+    })
+    const { cosignature, passphrase } = answer
+    try {
+      await ledger.cosigned(new Untrusted(cosignature), size)
+      passphrase.expose(requireSafe)
+      return passphrase
+    } catch (error) {
+      passphrase.dispose()
+      throw error
+    }
+  }
+
+  /** Has the newest checkpoint cosigned, for which nothing is released. */
+  async publish(signal: AbortSignal): Promise<void> {
+    const { transport, hsmVm, ledger } = this.#options
+    const { answer, size } = await this.#show(({ checkpoint, consistency }) =>
+      callOver(transport, witnessLedger, hsmVm, '', { checkpoint, consistency }, signal, timeoutMilliseconds),
+    )
+    await ledger.cosigned(new Untrusted(answer.cosignature), size)
+  }
+
+  /** Shows the newest checkpoint from where the witness is believed to be, and once more from where it says it is. */
+  async #show<Answer extends { readonly cosignature: string }>(
+    show: (shown: Shown) => Promise<Answer | WitnessAhead>,
+  ): Promise<{ readonly answer: Answer; readonly size: number }> {
+    const { ledger } = this.#options
+    let from = ledger.witnessSize
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const { checkpoint, size, consistency: proof } = await ledger.head(from)
+      const answer = await show({ checkpoint, size, consistency: { from, proof } })
+      if (!('witnessSize' in answer)) return { answer, size }
+      from = answer.witnessSize
+      if (from > size)
+        throw new HsmError(
+          'HSM_REFUSED_LEDGER',
+          `the HSM VM has seen ${from} entries of this ledger, which has ${size}: it was rolled back`,
+        )
+    }
+    throw new HsmError('HSM_REFUSED_LEDGER', 'the HSM VM contradicts itself about what it has seen')
+  }
+}
+
+type Shown = WitnessCall & { readonly size: number }

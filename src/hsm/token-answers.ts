@@ -1,0 +1,54 @@
+import { BaseError } from '../base/base-errors.ts'
+import { fields, is } from '../base/json.ts'
+import { ed25519PublicKeyLength } from '../crypto/signature.ts'
+import { HsmError } from './errors.ts'
+import { isPoint } from './recipients.ts'
+import type { TokenDescription, TokenPublicKeys } from './token-protocol.ts'
+
+/* The forms of what a token's process may answer. */
+
+const textLengthMax = 64
+
+function bytes(length: number): (untrustedValue: unknown) => Uint8Array {
+  return untrustedValue => {
+    if (!(untrustedValue instanceof Uint8Array) || untrustedValue.byteLength !== length)
+      throw new BaseError('FIELD_INVALID', `expected ${length} bytes`)
+    return untrustedValue
+  }
+}
+
+function point(untrustedValue: unknown): Uint8Array {
+  if (untrustedValue instanceof Uint8Array && isPoint(untrustedValue)) return new Uint8Array(untrustedValue)
+  throw new BaseError('FIELD_INVALID', 'expected a point of P-256')
+}
+
+const publicKeys = fields('public keys', {
+  wrapping: is.nullable(point),
+  witness: is.nullable(bytes(ed25519PublicKeyLength)),
+})
+
+const description = fields('token', {
+  label: is.string(textLengthMax),
+  manufacturer: is.string(textLengthMax),
+  model: is.string(textLengthMax),
+  serial: is.string(textLengthMax),
+  agrees: is.boolean,
+  signs: is.boolean,
+  mechanisms: is.integer(),
+  keysLeave: is.boolean,
+})
+
+export const tokenAnswers = {
+  bytes: (untrustedValue: unknown, length: number): Uint8Array => checked(untrustedValue, bytes(length)),
+  publicKeys: (untrustedValue: unknown): TokenPublicKeys => checked(untrustedValue, publicKeys),
+  description: (untrustedValue: unknown): TokenDescription => checked(untrustedValue, description),
+}
+
+function checked<T>(untrustedValue: unknown, parse: (untrustedValue: unknown) => T): T {
+  try {
+    return parse(untrustedValue)
+  } catch (cause) {
+    if (!(cause instanceof BaseError)) throw cause
+    throw new HsmError('HSM_TOKEN_FAILED', `the token's process answered: ${cause.message}`, { cause })
+  }
+}

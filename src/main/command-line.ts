@@ -1,0 +1,27 @@
+import { errorKinds, reportOf } from '../base/errors.ts'
+import { createLog } from '../base/log.ts'
+
+/** A command's answer: one object for programs, lines for people. */
+export interface Answer {
+  readonly result: unknown
+  readonly text: readonly string[]
+}
+
+/** Runs one command, prints its answer or its error, and sets the exit status from the error's kind. */
+export async function runCommand(
+  json: boolean,
+  work: (signal: AbortSignal) => Promise<Answer>,
+): Promise<void> {
+  const controller = new AbortController()
+  process.once('SIGINT', () => controller.abort())
+  try {
+    const { result, text } = await work(controller.signal)
+    console.log(json ? JSON.stringify({ v: 1, type: 'result', result }) : text.join('\n'))
+  } catch (error) {
+    const { code, kind, message, hint } = reportOf(error)
+    if (code === 'INTERNAL') createLog('strongroom').error('unexpected', { error })
+    process.exitCode = errorKinds[kind].exit
+    if (json) console.error(JSON.stringify({ v: 1, type: 'error', code, message, hint }))
+    else console.error(`error: ${message} (${code})\nhint: ${hint}`)
+  }
+}

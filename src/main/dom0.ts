@@ -1,0 +1,143 @@
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { GiB } from '../base/bytes.ts'
+import { systemEnvironment } from '../base/environment.ts'
+import { makePrivateDirectory } from '../base/files.ts'
+import { fields, is } from '../base/json.ts'
+import { createLog } from '../base/log.ts'
+import type { VmName } from '../base/names.ts'
+import { JobBoard } from '../engine/jobs.ts'
+import { Orders } from '../engine/orders.ts'
+import type { EnginePorts } from '../engine/ports.ts'
+import { serveAdmin } from '../engine/serve-admin.ts'
+import { serveOrders } from '../engine/serve-orders.ts'
+import { localInventory } from '../host/local/inventory.ts'
+import { sandboxesThrough } from '../host/local/sandbox-door.ts'
+import { listenSocket } from '../host/local/socket.ts'
+import { dom0Transport } from '../host/local/transport.ts'
+import { localVolumeSink } from '../host/local/volume-sink.ts'
+import { localVolumes } from '../host/local/volumes.ts'
+import { storageGrant, storageObjects } from '../qrexec/calls/storage.ts'
+import { createServer } from '../qrexec/server.ts'
+import { sandboxedExaminer } from '../restore/examine.ts'
+import { reconnecting } from '../storage/reconnect.ts'
+import { connectStorage, grantReading } from '../storage/remote.ts'
+import { withRetry } from '../storage/retry.ts'
+import { runCommand } from './command-line.ts'
+import { makeLedgerKey, openDom0Ledger } from './dom0-ledger.ts'
+import { judgeBy, sealedPolicy, systemOf } from './judge.ts'
+import { openConfiguration } from './sealed-configuration.ts'
+import { readSettings } from './settings.ts'
+import { onStop } from './stop.ts'
+
+/* The dom0 agent: judges orders by the sealed configuration, runs jobs, keeps the ledger. */
+
+const parseSettings = fields('dom0 settings', {
+  /** dom0's own directory: `sealed/`, `ledger/`, `ledger-key.pem`, `jobs/`, `repositories/`, `restored/`. */
+  home: is.string(4000),
+  /** The VMs and their volumes. */
+  machine: is.string(4000),
+  /** One directory a VM, with its `services.sock`. */
+  run: is.string(4000),
+  /** Where calls for dom0 arrive. */
+  services: is.string(4000),
+  /** Where disposables are started. */
+  sandboxes: is.string(4000),
+})
+/** A storage VM may be restarting: a minute of patience. */
+const storageAttempts = 9
+const sandboxLimits = { memoryBytesMax: 2 * GiB, millisecondsMax: 12 * 3_600_000 }
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { settings: { type: 'string' }, json: { type: 'boolean', default: false } },
+})
+const settings = await readSettings(values.settings ?? '/etc/strongroom/dom0.json', parseSettings)
+const environment = systemEnvironment
+const { clock, entropy } = environment
+const log = createLog('dom0')
+
+if (positionals[0] === 'init') {
+  await runCommand(values.json, () => makeLedgerKey(settings.home, entropy))
+  process.exit()
+}
+
+const configuration = await openConfiguration(path.join(settings.home, 'sealed'), clock).catch(error => {
+  log.error('the sealed configuration does not verify: refusing to run', { error })
+  process.exit(4)
+})
+const { value, version, digest, expired } = configuration.current()
+if (expired)
+  log.warn('the sealed configuration has expired: it stays in force, and updates are refused', { version })
+const policy = sealedPolicy(value.policies)
+
+const transport = dom0Transport((vm: VmName) => path.join(settings.run, vm, 'services.sock'))
+const {
+  ledger,
+  passphrases,
+  handlers: ledgerHandlers,
+} = await openDom0Ledger(settings.home, configuration, transport, environment)
+if (ledger.history.configuration?.digest !== digest)
+  await ledger.append([{ type: 'configuration', time: clock.now(), version, digest }])
+
+const inventory = localInventory(settings.machine)
+let system = systemOf(await inventory.list(new AbortController().signal))
+const judge = judgeBy(
+  () => policy,
+  () => system,
+)
+
+const examiner = sandboxedExaminer({
+  sandboxes: sandboxesThrough(settings.sandboxes),
+  grant: async (storageVm, repository, signal) =>
+    grantReading(await transport.open(storageGrant.service, repository, storageVm, signal)),
+  sink: job => localVolumeSink(path.join(settings.home, 'restored', job), entropy),
+  limits: sandboxLimits,
+  log,
+})
+const ports: EnginePorts = {
+  environment,
+  log,
+  configuration: {
+    // Every look verifies the files again: a byte that was changed stops the very next order.
+    async current() {
+      await configuration.recheck()
+      return configuration.current()
+    },
+  },
+  ledger,
+  passphrases,
+  inventory: {
+    async list(signal) {
+      const vms = await inventory.list(signal)
+      system = systemOf(vms)
+      return vms
+    },
+  },
+  volumes: localVolumes(settings.machine, entropy),
+  storage: async (vm, repository) => {
+    const never = new AbortController().signal
+    const store = reconnecting(async () =>
+      connectStorage(await transport.open(storageObjects.service, repository, vm, never)),
+    )
+    return Object.assign(withRetry(store, clock, storageAttempts), {
+      [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+    })
+  },
+  examiner,
+  directory: settings.home,
+}
+
+await makePrivateDirectory(path.join(settings.home, 'restored'))
+const orders = new Orders(ports, await JobBoard.open(path.join(settings.home, 'jobs')))
+await orders.recover()
+const calls = createServer(
+  { ...serveOrders(ports, orders, judge), ...serveAdmin(ports, orders, judge), ...ledgerHandlers },
+  { log },
+)
+const listener = await listenSocket(settings.services, socket => calls.accept(socket))
+log.info('ready', { configuration: version, digest, entries: ledger.size })
+onStop(log, async () => {
+  await orders.close()
+  await listener.close()
+})

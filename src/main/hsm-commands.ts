@@ -1,0 +1,130 @@
+import { access, mkdir, readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { BaseError } from '../base/base-errors.ts'
+import { utf8 } from '../base/bytes.ts'
+import type { Entropy } from '../base/environment.ts'
+import { makePrivateDirectory, writeDurably } from '../base/files.ts'
+import { parseProfileName } from '../base/names.ts'
+import { Secret } from '../base/secret.ts'
+import * as commands from '../hsm/commands.ts'
+import { HsmError } from '../hsm/errors.ts'
+import type { PinSource } from '../hsm/pin.ts'
+import type { HsmStore } from '../hsm/store.ts'
+import type { TokenProcess } from '../hsm/token-process.ts'
+import type { Answer } from './command-line.ts'
+
+/* `strongroom hsm …`: what a person does in the HSM VM, with the files around it. */
+
+const template = path.join(import.meta.dirname, '../../softhsm-config/softhsm2.conf.in')
+const officerPinDigits = 16
+
+export interface HsmCommandPorts {
+  readonly token: TokenProcess
+  readonly pin: PinSource
+  readonly entropy: Entropy
+  readonly home: string
+  /** SoftHSM only: written by `init` if it is not there. */
+  readonly softhsmConfiguration: string | undefined
+}
+
+/** Makes the token and its two keys where they are missing; whatever exists is kept. */
+export async function init(ports: HsmCommandPorts, signal: AbortSignal): Promise<Answer> {
+  const { token, softhsmConfiguration } = ports
+  if (softhsmConfiguration !== undefined) await writeSofthsmConfiguration(softhsmConfiguration)
+  try {
+    return describe(await initialise(ports, signal), 'made a token and its keys')
+  } catch (error) {
+    if (!(error instanceof HsmError && error.code === 'HSM_TOKEN_EXISTS')) throw error
+    return describe(await commands.makeKeys(token, signal), 'the token was there; its keys are complete')
+  }
+}
+
+async function initialise({ token, pin, entropy }: HsmCommandPorts, signal: AbortSignal) {
+  using user = await pin()
+  // The security officer's PIN only resets the user's. Nobody keeps it: what a lost PIN needs is the recovery key.
+  using officer = Secret.take(Uint8Array.from(entropy.bytes(officerPinDigits), byte => 0x30 + (byte % 10)))
+  return await commands.initToken(token, { officer, user }, signal)
+}
+
+export async function keys({ token }: HsmCommandPorts, signal: AbortSignal): Promise<Answer> {
+  return describe(await commands.makeKeys(token, signal), 'keys of the token')
+}
+
+function describe({ witnessKey, recipient }: commands.TokenIdentity, title: string): Answer {
+  return {
+    result: { witnessKey, recipient },
+    text: [title, `witness    ${witnessKey ?? 'none'}: belongs into roles.json as keys.hsm`, `recipient  ${recipient}`],
+  }
+}
+
+async function writeSofthsmConfiguration(file: string): Promise<void> {
+  const exists = await access(file).then(
+    () => true,
+    () => false,
+  )
+  if (exists) return
+  const tokens = path.join(path.dirname(file), 'tokens')
+  await mkdir(tokens, { recursive: true, mode: 0o700 })
+  const text = await readFile(template, 'utf8')
+  await writeDurably(file, utf8(text.replaceAll('@TOKENS@', tokens)))
+}
+
+export async function doctor({ token }: HsmCommandPorts, signal: AbortSignal): Promise<Answer> {
+  const findings = await commands.doctor(token, signal)
+  return { result: findings, text: findings.map(({ ok, text }) => `${ok ? 'ok' : 'NO'}  ${text}`) }
+}
+
+/** The recovery key is durable before the envelope exists: no epoch is ever without one. */
+export async function newEpoch(
+  { token, entropy, home }: HsmCommandPorts,
+  store: HsmStore,
+  untrustedProfile: string,
+  recoveryKeyFile: string,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const profile = parseProfileName(untrustedProfile)
+  const recovery = commands.makeRecoveryKey(entropy)
+  using identity = recovery.identity
+  await writeNew(recoveryKeyFile, identity)
+  const { epoch, digest } = await commands.newEpoch({ store, token, entropy }, profile, [recovery.recipient], signal)
+  const envelope = path.join(home, 'envelopes', `${profile}.e${epoch}.age`)
+  return {
+    result: { profile, epoch, digest, envelope, recoveryKey: recoveryKeyFile },
+    text: [
+      `epoch         ${epoch} of ${profile}: a new key for new data`,
+      `envelope      ${envelope}`,
+      `digest        ${digest}: belongs into hsm/${profile}.json of the seal's draft`,
+      `recovery key  ${recoveryKeyFile}: keep it offline, and a copy of the envelope with it`,
+    ],
+  }
+}
+
+async function writeNew(file: string, line: Secret): Promise<void> {
+  const exists = await access(file).then(
+    () => true,
+    () => false,
+  )
+  if (exists) throw new BaseError('FIELD_INVALID', `${file} exists; a recovery key is never replaced`)
+  await makePrivateDirectory(path.dirname(path.resolve(file)))
+  using text = Secret.take(line.expose(bytes => Uint8Array.of(...bytes, 0x0a)))
+  await text.expose(bytes => writeDurably(file, bytes))
+}
+
+export async function envelopes(store: HsmStore): Promise<Answer> {
+  const found = await commands.listEnvelopes(store)
+  return {
+    result: found,
+    text: found.map(({ profile, epoch, digest }) => `${profile}  epoch ${epoch}  ${digest}`),
+  }
+}
+
+/** Prints a passphrase: for a rescue, by whoever holds the recovery key. */
+export async function recover(envelopeFile: string, recoveryKeyFile: string): Promise<Answer> {
+  using passphrase = await commands.recoverPassphrase(recoveryKeyFile, envelopeFile)
+  const text = passphrase.expose(bytes => Buffer.from(bytes).toString('latin1'))
+  return { result: { passphrase: text }, text: [text] }
+}
+
+export function copyOf(secret: Secret): Secret {
+  return Secret.take(secret.expose(bytes => bytes.slice()))
+}

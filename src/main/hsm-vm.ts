@@ -1,0 +1,160 @@
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { BaseError } from '../base/base-errors.ts'
+import { systemClock, systemEntropy } from '../base/environment.ts'
+import { fields, is } from '../base/json.ts'
+import { createLog } from '../base/log.ts'
+import { listenSocket } from '../host/local/socket.ts'
+import { askPin, type PinSource, pinFromFile } from '../hsm/pin.ts'
+import { serveHsm } from '../hsm/serve.ts'
+import { HsmStore } from '../hsm/store.ts'
+import { TokenProcess } from '../hsm/token-process.ts'
+import { ledgerOrigin, witnessName } from '../ledger/identities.ts'
+import { createServer } from '../qrexec/server.ts'
+import { type Answer, runCommand } from './command-line.ts'
+import * as commands from './hsm-commands.ts'
+import { openConfiguration } from './sealed-configuration.ts'
+import { readSettings } from './settings.ts'
+import { onStop } from './stop.ts'
+
+/* The HSM VM: holds the token, releases one passphrase for one job, and witnesses the ledger. */
+
+const help = `Usage: strongroom hsm [COMMAND] [options]
+
+Without a command: serves dom0 until SIGTERM.
+
+Commands:
+  init                 make the token (if there is none) and its keys
+  keys                 show the public keys
+  doctor               show what the token can do, and whether its keys can leave it
+  new-epoch PROFILE    a new passphrase in a new envelope, for the token and a recovery key
+  envelopes            list the envelopes
+  recover ENVELOPE     print the passphrase of an envelope with --recovery-key, without the token
+
+Options:
+  --settings FILE      default: /etc/strongroom/hsm.json
+  --recovery-key FILE  new-epoch: where the new recovery key is written (mode 0600); recover: where it is
+  --json               one JSON object instead of text
+
+Examples:
+  strongroom hsm init
+  strongroom hsm new-epoch nightly --recovery-key /media/usb/nightly.key
+`
+
+const modules = [
+  '/usr/lib/softhsm/libsofthsm2.so',
+  '/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so',
+  '/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so',
+]
+
+const parseSettings = fields('HSM settings', {
+  /** `envelopes/`, `witness.json`, `releases.jsonl`, `sealed/`. */
+  home: is.string(4000),
+  /** The Unix socket on which qrexec delivers calls. */
+  services: is.string(4000),
+  tokenLabel: is.string(32),
+  /** The PKCS#11 module; SoftHSM where absent. */
+  module: is.optional(is.string(4000)),
+  /** SoftHSM only: its configuration, made by `init`. */
+  softhsmConfiguration: is.optional(is.string(4000)),
+  /** Mode 0600; absent: asked on the terminal at start. */
+  pinFile: is.optional(is.string(4000)),
+})
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    settings: { type: 'string', default: '/etc/strongroom/hsm.json' },
+    'recovery-key': { type: 'string' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+const [command = 'serve', operand] = positionals
+if (values.help) {
+  console.log(help)
+  process.exit(0)
+}
+const settings = await readSettings(values.settings, parseSettings)
+const { softhsmConfiguration } = settings
+const pin = await pinSource()
+const token = new TokenProcess({
+  modulePath: settings.module ?? modules.find(existsSync) ?? 'libsofthsm2.so',
+  label: settings.tokenLabel,
+  pin,
+  environment: softhsmConfiguration === undefined ? {} : { SOFTHSM2_CONF: softhsmConfiguration },
+})
+
+if (command === 'serve') await serve()
+else {
+  await runCommand(values.json, signal => run(signal))
+  token[Symbol.dispose]()
+}
+
+async function run(signal: AbortSignal): Promise<Answer> {
+  const ports = { token, pin, entropy: systemEntropy, home: settings.home, softhsmConfiguration }
+  switch (command) {
+    case 'init':
+      return commands.init(ports, signal)
+    case 'keys':
+      return commands.keys(ports, signal)
+    case 'doctor':
+      return commands.doctor(ports, signal)
+    case 'new-epoch': {
+      const profile = required('PROFILE', operand)
+      const recoveryKey = required('--recovery-key', values['recovery-key'])
+      await using store = await HsmStore.open(settings.home)
+      return await commands.newEpoch(ports, store, profile, recoveryKey, signal)
+    }
+    case 'envelopes': {
+      await using store = await HsmStore.open(settings.home)
+      return await commands.envelopes(store)
+    }
+    case 'recover':
+      return commands.recover(required('ENVELOPE', operand), required('--recovery-key', values['recovery-key']))
+    default:
+      throw new BaseError('FIELD_INVALID', `there is no command '${command}'`, { hint: 'strongroom hsm --help' })
+  }
+}
+
+async function serve(): Promise<void> {
+  const log = createLog('hsm-vm')
+  const sealed = await openConfiguration(path.join(settings.home, 'sealed'), systemClock).catch(error => {
+    log.error('this VM’s copy of the sealed configuration does not verify: refusing to run', { error })
+    process.exit(4)
+  })
+  const store = await HsmStore.open(settings.home)
+  const { dom0 } = sealed.current().value.roles.keys
+  const handlers = serveHsm({
+    clock: systemClock,
+    log,
+    store,
+    token,
+    configuration: async () => {
+      await sealed.recheck()
+      return sealed.current()
+    },
+    ledger: { origin: ledgerOrigin(dom0), witness: witnessName('hsm') },
+  })
+  const calls = createServer(handlers, { log })
+  const listener = await listenSocket(settings.services, socket => calls.accept(socket))
+  log.info('ready')
+  onStop(log, async () => {
+    await listener.close()
+    token[Symbol.dispose]()
+    await store[Symbol.asyncDispose]()
+  })
+}
+
+/** From the file, or asked once and kept for as long as this process runs. */
+async function pinSource(): Promise<PinSource> {
+  if (settings.pinFile !== undefined) return pinFromFile(settings.pinFile)
+  const asked = await askPin('PIN of the token', { input: process.stdin, output: process.stderr })
+  return async () => commands.copyOf(asked)
+}
+
+function required(what: string, value: string | undefined): string {
+  if (value !== undefined) return value
+  throw new BaseError('FIELD_INVALID', `${what} is missing`)
+}

@@ -1,0 +1,28 @@
+import { dom0 } from '../base/names.ts'
+import type { Judge } from '../engine/judge.ts'
+import type { Vm } from '../host/inventory.ts'
+import { evaluate } from '../qrexec/policy.ts'
+import { type Policy, parsePolicy } from '../qrexec/policy-files.ts'
+import type { DomainInfo, SystemInfo } from '../qrexec/policy-system.ts'
+
+/** The sealed policy, parsed. Throws `POLICY_INVALID`. */
+export function sealedPolicy(policies: ReadonlyMap<string, string>): Policy {
+  return parsePolicy(new Map([...policies].map(([name, text]) => [`${name}.policy`, text])))
+}
+
+/** The machine as policy is judged by. */
+export function systemOf(vms: readonly Vm[]): SystemInfo {
+  const domains = new Map<string, DomainInfo>()
+  const common = { templateForDispvms: false, defaultDispvm: null }
+  domains.set(dom0, { type: 'AdminVM', tags: [], running: true, ...common })
+  for (const { name, class: type, tags, running } of vms)
+    domains.set(name, { type, tags, running, ...common })
+  return { domains }
+}
+
+/** Asks the sealed policy again for what an answer may show; `ask` is no. */
+export function judgeBy(policy: () => Policy, system: () => SystemInfo): Judge {
+  return {
+    allows: request => evaluate(policy(), request, system()).result === 'allow',
+  }
+}

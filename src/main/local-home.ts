@@ -1,0 +1,55 @@
+import path from 'node:path'
+import type { VmName } from '../base/names.ts'
+import { parseVmName } from '../base/names.ts'
+
+/*
+ * Where a local host keeps everything. One directory a purpose, so that each VM can be shown its own and no more:
+ *   machine/<vm>/   dom0's disks: vm.json and the volumes of every VM
+ *   home/<vm>/      the private directory of each service VM
+ *   run/<vm>/       its qrexec sockets
+ *   log/<vm>.log    what it says
+ */
+
+export const serviceVms = {
+  hsm: parseVmName('vault-hsm'),
+  storage: parseVmName('backup-store'),
+  management: parseVmName('mgmt'),
+} as const
+
+export class LocalHome {
+  readonly directory: string
+
+  constructor(directory: string) {
+    this.directory = path.resolve(directory)
+  }
+
+  get machine(): string {
+    return path.join(this.directory, 'machine')
+  }
+  home(vm: VmName): string {
+    return path.join(this.directory, 'home', vm)
+  }
+  get runDirectory(): string {
+    return path.join(this.directory, 'run')
+  }
+  run(vm: VmName): string {
+    return path.join(this.runDirectory, vm)
+  }
+  services(vm: VmName): string {
+    return path.join(this.run(vm), 'services.sock')
+  }
+  get logs(): string {
+    return path.join(this.directory, 'log')
+  }
+  /** The superadmin's workspace: keys, drafts, the signed store. Offline on a real machine. */
+  get seal(): string {
+    return path.join(this.directory, 'seal')
+  }
+  /** What runs: process id and address of the API. Written when everything is ready, removed at the end. */
+  get hostFile(): string {
+    return path.join(this.directory, 'host.json')
+  }
+  settings(vm: VmName): string {
+    return path.join(this.home(vm), 'settings.json')
+  }
+}

@@ -1,0 +1,210 @@
+import { rm } from 'node:fs/promises'
+import { connect, createServer as createTcpServer } from 'node:net'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { BaseError } from '../base/base-errors.ts'
+import { utf8 } from '../base/bytes.ts'
+import { systemClock, systemEntropy } from '../base/environment.ts'
+import { makePrivateDirectory, readBounded, writeDurably } from '../base/files.ts'
+import { fields, is, parseJson } from '../base/json.ts'
+import { createLog } from '../base/log.ts'
+import { dom0 } from '../base/names.ts'
+import { createBroker } from '../host/local/broker.ts'
+import { serveControl } from '../host/local/broker-control.ts'
+import { findWalls, type Product } from '../host/local/bubblewrap.ts'
+import { localInventory } from '../host/local/inventory.ts'
+import { serveSandboxes } from '../host/local/sandbox-door.ts'
+import { localSandboxes } from '../host/local/sandboxes.ts'
+import type { Listener } from '../host/local/socket.ts'
+import { createSupervisor, type ServiceVm } from '../host/local/supervisor.ts'
+import { runCommand } from './command-line.ts'
+import { sealedPolicy, systemOf } from './judge.ts'
+import { LocalHome, serviceVms } from './local-home.ts'
+import { openConfiguration } from './sealed-configuration.ts'
+import { onStop } from './stop.ts'
+
+/*
+ * A machine without Qubes: the broker, one process a VM behind bubblewrap, and a door on the loopback interface to the
+ * management VM's API, which has no network of its own. Runs in the foreground until SIGTERM.
+ */
+
+const help = `Usage: strongroom host start|stop|status [--home DIR] [--port N] [--json]
+
+  start    run all service VMs of DIR in the foreground
+  stop     end them
+  status   what runs
+
+Examples:
+  strongroom host start --home .strongroom
+  strongroom host stop --home .strongroom
+`
+const stopMilliseconds = 30_000
+const hostFileBytesMax = 4096
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    home: { type: 'string', default: '.strongroom' },
+    port: { type: 'string', default: '0' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+const home = new LocalHome(values.home)
+const log = createLog('host')
+
+const parseHostFile = fields('host file', {
+  pid: is.integer(1),
+  api: is.string(200),
+  tokenFile: is.string(4000),
+})
+
+switch (values.help ? 'help' : positionals[0]) {
+  case 'start':
+    await start()
+    break
+  case 'stop':
+    await runCommand(values.json, stop)
+    break
+  case 'status':
+    await runCommand(values.json, status)
+    break
+  default:
+    console.log(help)
+    process.exit(values.help ? 0 : 2)
+}
+
+async function start(): Promise<void> {
+  if ((await running()) !== null)
+    throw new BaseError('FIELD_INVALID', `a host runs in ${home.directory} already`)
+  const product: Product = { directory: path.join(import.meta.dirname, '../..'), node: process.execPath }
+  const walls = await findWalls(product, log)
+  const sealed = await openConfiguration(path.join(home.home(dom0), 'sealed'), systemClock).catch(error => {
+    log.error('the sealed policy does not verify: refusing to run', { error })
+    process.exit(4)
+  })
+
+  const inventory = localInventory(home.machine)
+  const never = new AbortController().signal
+  const system = systemOf(await inventory.list(never))
+  await makePrivateDirectory(home.runDirectory)
+  const broker = createBroker({
+    runDirectory: home.runDirectory,
+    system: () => system,
+    log: createLog('qrexec'),
+  })
+  broker.setPolicy(sealedPolicy(sealed.current().value.policies))
+  for (const vm of [dom0, ...Object.values(serviceVms)]) await broker.addVm(vm)
+
+  const control = path.join(home.runDirectory, 'broker.sock')
+  const door = path.join(home.run(dom0), 'sandboxes.sock')
+  const listeners: Listener[] = [
+    await serveControl({ path: control, broker, entropy: systemEntropy, log }),
+    await serveSandboxes(
+      door,
+      localSandboxes({
+        walls,
+        product,
+        command: [path.join(product.directory, 'src/main/sandbox.ts')],
+        controlSocket: control,
+        clock: systemClock,
+        log,
+      }),
+      log,
+    ),
+  ]
+  const supervisor = createSupervisor({
+    vms: serviceProcesses(product),
+    walls,
+    product,
+    logDirectory: home.logs,
+    clock: systemClock,
+    log,
+  })
+  await supervisor.start()
+  const api = await openLoopback(path.join(home.run(serviceVms.management), 'api.sock'), Number(values.port))
+  const tokenFile = path.join(home.home(serviceVms.management), 'api-token')
+  const hostFile = { pid: process.pid, api: `http://127.0.0.1:${api.port}`, tokenFile }
+  await writeDurably(home.hostFile, utf8(JSON.stringify(hostFile)))
+  log.info('ready', { api: hostFile.api })
+  onStop(log, async () => {
+    await rm(home.hostFile, { force: true })
+    api.close()
+    await supervisor.stop()
+    for (const listener of listeners) await listener.close()
+    await broker.close()
+  })
+}
+
+/** Each VM sees its own directory and sockets; dom0 sees the disks and everybody's sockets, as dom0 does. */
+function serviceProcesses({ directory }: Product): readonly ServiceVm[] {
+  const { hsm, storage, management } = serviceVms
+  const own = (name: typeof dom0) => [
+    { from: home.home(name), write: true },
+    { from: home.run(name), write: true },
+  ]
+  const service = (name: typeof dom0, file: string, more: ServiceVm['binds'] = []): ServiceVm => ({
+    name,
+    command: [path.join(directory, 'src/main', file), '--settings', home.settings(name)],
+    binds: [...own(name), ...more],
+    network: false,
+    readySocket: home.services(name),
+  })
+  return [
+    service(storage, 'storage-vm.ts'),
+    service(hsm, 'hsm-vm.ts'),
+    service(dom0, 'dom0.ts', [
+      { from: home.machine, write: false },
+      { from: home.runDirectory, write: false },
+      // Its own again, over the read-only view of all.
+      { from: home.run(dom0), write: true },
+    ]),
+    { ...service(management, 'mgmt-vm.ts'), readySocket: path.join(home.run(management), 'api.sock') },
+  ]
+}
+
+/** The API's Unix socket on a loopback port of this machine. */
+async function openLoopback(socketPath: string, port: number): Promise<{ port: number; close: () => void }> {
+  const server = createTcpServer(client => {
+    const inside = connect(socketPath)
+    client.on('error', () => inside.destroy())
+    inside.on('error', () => client.destroy())
+    client.pipe(inside).pipe(client)
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, '127.0.0.1', () => resolve())
+  })
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('the loopback port is not known')
+  return { port: address.port, close: () => server.close() }
+}
+
+async function running(): Promise<ReturnType<typeof parseHostFile> | null> {
+  const untrustedBytes = await readBounded(home.hostFile, hostFileBytesMax)
+  if (untrustedBytes === null) return null
+  const found = untrustedBytes.parse(bytes => parseHostFile(parseJson(bytes, { bytesMax: hostFileBytesMax })))
+  try {
+    process.kill(found.pid, 0)
+    return found
+  } catch {
+    return null
+  }
+}
+
+async function stop() {
+  const host = await running()
+  if (host === null) return { result: { stopped: false }, text: ['nothing runs'] }
+  process.kill(host.pid, 'SIGTERM')
+  const end = systemClock.monotonic() + stopMilliseconds
+  while ((await running()) !== null) {
+    if (systemClock.monotonic() > end) throw new BaseError('STREAM_ENDED', 'the host does not stop')
+    await systemClock.sleep(100)
+  }
+  return { result: { stopped: true }, text: ['stopped'] }
+}
+
+async function status() {
+  const host = await running()
+  return { result: host, text: [host === null ? 'nothing runs' : `runs: ${host.api}, process ${host.pid}`] }
+}

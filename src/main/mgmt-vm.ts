@@ -1,0 +1,86 @@
+import { chmod, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { buildApi } from '../api/app.ts'
+import { readTokenFile, writeTokenFile } from '../api/auth.ts'
+import { Catalogue } from '../api/catalogue/catalogue.ts'
+import { sqliteDialect } from '../api/catalogue/sqlite.ts'
+import { dom0Over } from '../api/dom0-port.ts'
+import { Scheduler } from '../api/scheduler.ts'
+import { LedgerWitness } from '../api/witness.ts'
+import { fromBase64, toBase64 } from '../base/bytes.ts'
+import { systemEnvironment } from '../base/environment.ts'
+import { fields, is } from '../base/json.ts'
+import { createLog } from '../base/log.ts'
+import { localTransport } from '../host/local/transport.ts'
+import { hsmWitnessKey, ledgerKey as ledgerKeyOf, witnessName } from '../ledger/identities.ts'
+import { formatVerifierKey, verifierKey } from '../ledger/note.ts'
+import { runCommand } from './command-line.ts'
+import { readSettings } from './settings.ts'
+import { onStop } from './stop.ts'
+import { witnessSigner } from './witness-key.ts'
+
+/* The management VM: the API, the schedules, and a witness of the ledger. Knows names of profiles and counts of bytes. */
+
+const publicKey = is.name(text => fromBase64(text))
+const parseSettings = fields('management settings', {
+  home: is.string(4000),
+  /** Its own socket to the broker. */
+  qrexec: is.string(4000),
+  /** The Unix socket of the API. */
+  api: is.string(4000),
+  /** Public keys of dom0's ledger and of the HSM VM as its witness, pinned at set-up. */
+  keys: fields('keys', { dom0: publicKey, hsm: publicKey }),
+})
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { settings: { type: 'string' }, json: { type: 'boolean', default: false } },
+})
+const settings = await readSettings(values.settings ?? '/etc/strongroom/management.json', parseSettings)
+const log = createLog('management')
+const environment = systemEnvironment
+const stop = new AbortController()
+const tokenFile = path.join(settings.home, 'api-token')
+
+if (positionals[0] === 'init') {
+  await runCommand(values.json, async () => {
+    await writeTokenFile(tokenFile, environment.entropy)
+    const witnessKey = toBase64((await witnessSigner(settings.home, environment.entropy)).publicKey)
+    const text = [`token    ${tokenFile}`, `witness  ${witnessKey}: belongs into roles.json as keys.management`]
+    return { result: { tokenFile, witnessKey }, text }
+  })
+  process.exit()
+}
+
+const dom0 = dom0Over(localTransport(settings.qrexec))
+const catalogue = await Catalogue.open(() => sqliteDialect(path.join(settings.home, 'catalogue.sqlite')))
+const ledgerKey = ledgerKeyOf(settings.keys)
+const signer = await witnessSigner(settings.home, environment.entropy)
+const witness = { name: witnessName('management'), signer }
+const verifierKeys = [
+  ledgerKey,
+  hsmWitnessKey(settings.keys),
+  verifierKey(witness.name, 'cosignature/v1', signer.publicKey),
+].map(formatVerifierKey)
+
+const app = await buildApi({
+  dom0,
+  catalogue,
+  environment,
+  log,
+  token: await readTokenFile(tokenFile),
+  ledger: { origin: ledgerKey.name, verifierKeys },
+})
+const { clock } = environment
+void new Scheduler({ clock, catalogue, dom0, log }).run(stop.signal)
+void new LedgerWitness({ clock, catalogue, dom0, log, ledgerKey, witness }).run(stop.signal)
+await rm(settings.api, { force: true })
+await app.listen({ path: settings.api })
+await chmod(settings.api, 0o600)
+log.info('ready')
+onStop(log, async () => {
+  stop.abort()
+  await app.close()
+  await catalogue[Symbol.asyncDispose]()
+})

@@ -1,0 +1,173 @@
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { BaseError } from '../base/base-errors.ts'
+import { systemClock, systemEntropy } from '../base/environment.ts'
+import { readBounded } from '../base/files.ts'
+import type { Secret } from '../base/secret.ts'
+import { parseConfiguration } from '../profiles/config.ts'
+import { parsePolicy } from '../qrexec/policy-files.ts'
+import { initCommand, signCommand } from '../sealing/commands.ts'
+import { showCommand, verifyCommand } from '../sealing/show.ts'
+import { FileSealedStore } from '../sealing/store.ts'
+import { sealWorkspace } from '../sealing/workspace.ts'
+import { askSecret, askYes } from './ask.ts'
+import { type Answer, runCommand } from './command-line.ts'
+
+/* Ceremonies on a superadmin's machine: create, sign, look at and install the sealed configuration. */
+
+const help = `Usage: strongroom seal COMMAND [options]
+
+Commands:
+  init     make keys, the root and an empty draft in --dir
+  sign     show what the draft changes, and sign it
+  show     what is sealed
+  verify   verify a store against its pin; fails if anything is wrong
+  install  put an update into a machine's own store
+
+Options:
+  --dir DIR          the workspace: keys, draft, store, pin, updates (default: ./seal)
+  --custody WHO      init: superadmin (default) or split
+  --expires DATE     init, sign: e.g. 2027-12-31 (default: in one year)
+  --no-passphrase    init: leave key files unencrypted (mode 0600)
+  --renew            sign: again, although nothing changed
+  --yes              sign: do not ask
+  --machine DIR      install, show, verify: a machine's copy (store, pin.json, floor.json)
+  --update FILE      install: the update, as 'sign' wrote it
+  --json             one JSON object instead of text
+
+Examples:
+  strongroom seal init --dir ~/seal --custody split
+  strongroom seal sign --dir ~/seal --expires 2027-12-31
+  strongroom seal install --machine /var/lib/strongroom/sealed --update whole.update
+  strongroom seal verify --machine /var/lib/strongroom/sealed
+`
+
+const updateBytesMax = 64 * 1024 * 1024
+const yearMilliseconds = 365 * 86_400_000
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    dir: { type: 'string', default: 'seal' },
+    custody: { type: 'string', default: 'superadmin' },
+    expires: { type: 'string' },
+    'no-passphrase': { type: 'boolean', default: false },
+    renew: { type: 'boolean', default: false },
+    yes: { type: 'boolean', default: false },
+    machine: { type: 'string' },
+    update: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+const commands: Record<string, (signal: AbortSignal) => Promise<Answer>> = {
+  init,
+  sign,
+  show,
+  verify,
+  install,
+}
+const command = commands[positionals[0] ?? '']
+if (values.help || command === undefined) {
+  console.log(help)
+  process.exit(values.help ? 0 : 2)
+}
+await runCommand(values.json, command)
+
+async function init(signal: AbortSignal): Promise<Answer> {
+  const { custody } = values
+  if (custody !== 'superadmin' && custody !== 'split')
+    throw new BaseError('FIELD_INVALID', '--custody is superadmin or split')
+  using passphrase = values['no-passphrase'] ? null : await askSecret('Passphrase for the key files')
+  const options = {
+    directory: values.dir,
+    custody,
+    expires: expires(),
+    passphrase,
+    entropy: systemEntropy,
+  } as const
+  return initCommand(options, signal)
+}
+
+async function sign(signal: AbortSignal): Promise<Answer> {
+  using held = new DisposableStack()
+  const known = new Map<string, Secret>()
+  return signCommand(
+    {
+      directory: values.dir,
+      expires: expires(),
+      renew: values.renew,
+      clock: systemClock,
+      passphrase: async file => {
+        const first = known.get('all') ?? held.use(await askSecret(`Passphrase of ${path.basename(file)}`))
+        known.set('all', first)
+        return first
+      },
+      validate: files => {
+        const { policies } = parseConfiguration(files)
+        return parsePolicy(new Map([...policies].map(([name, text]) => [`${name}.policy`, text])))
+      },
+      confirm: async difference => {
+        if (values.yes) return true
+        console.error(difference.join('\n'))
+        return askYes('Sign this?')
+      },
+    },
+    signal,
+  )
+}
+
+function show(): Promise<Answer> {
+  return showCommand({ ...place(), clock: systemClock })
+}
+
+function verify(): Promise<Answer> {
+  return verifyCommand({ ...place(), clock: systemClock })
+}
+
+async function install(): Promise<Answer> {
+  const machine = values.machine ?? missing('--machine')
+  const file = values.update ?? missing('--update')
+  const update = await readBounded(file, updateBytesMax)
+  if (update === null) throw new BaseError('FIELD_INVALID', `there is no file ${file}`)
+  const options = {
+    directory: path.join(machine, 'store'),
+    pinPath: path.join(machine, 'pin.json'),
+    floorPath: path.join(machine, 'floor.json'),
+    parseConfiguration,
+    clock: systemClock,
+  }
+  const present = await FileSealedStore.open(options).catch(error => {
+    if ((error as { code?: string }).code === 'SEAL_EMPTY') return null
+    throw error
+  })
+  const sealed =
+    present === null
+      ? (await FileSealedStore.install(options, update)).current()
+      : await present.admit(update)
+  const { version, digest } = sealed
+  return { result: { version, digest }, text: [`installed  version ${version}, ${digest}`] }
+}
+
+function place(): { store: string; pin: string; floor: string | null } {
+  const { machine } = values
+  if (machine === undefined) return sealWorkspace(values.dir)
+  return {
+    store: path.join(machine, 'store'),
+    pin: path.join(machine, 'pin.json'),
+    floor: path.join(machine, 'floor.json'),
+  }
+}
+
+function expires(): Date {
+  if (values.expires === undefined) return new Date(systemClock.now().getTime() + yearMilliseconds)
+  const date = new Date(values.expires)
+  if (Number.isNaN(date.getTime()))
+    throw new BaseError('FIELD_INVALID', '--expires is a date like 2027-12-31')
+  return date
+}
+
+function missing(option: string): never {
+  throw new BaseError('FIELD_INVALID', `${option} is missing`)
+}

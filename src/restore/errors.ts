@@ -1,0 +1,32 @@
+import { type ErrorCatalogue, errorClass } from '../base/errors.ts'
+
+export const restoreErrors = {
+  VERDICT_INVALID: {
+    kind: 'integrity',
+    meaning: 'The sandbox answered with something that is no verdict, or none in time.',
+    hint: 'take the snapshot for unproven; look into the log of the sandbox',
+  },
+  CHECK_FAILED: {
+    kind: 'integrity',
+    meaning: 'The repository is not what the ledger says it is.',
+    hint: 'something was deleted, changed or rolled back in storage: keep its state as evidence and use another copy',
+  },
+  STORAGE_ROLLED_BACK: {
+    kind: 'integrity',
+    meaning:
+      'Storage lacks the newest snapshots and everything that came with them: an older state was put back.',
+    hint: 'keep the storage as evidence; order a full backup into new storage',
+  },
+  SNAPSHOT_DELETED: {
+    kind: 'integrity',
+    meaning: 'Storage lacks a snapshot that the ledger lists and that nobody was granted to remove.',
+    hint: 'keep the storage as evidence; older snapshots may still restore',
+  },
+  RESTORE_DIGEST: {
+    kind: 'integrity',
+    meaning: 'A restored volume does not have the digest that the ledger’s manifest gives.',
+    hint: 'nothing was put in place; try another snapshot',
+  },
+} as const satisfies ErrorCatalogue
+
+export class RestoreError extends errorClass(restoreErrors) {}

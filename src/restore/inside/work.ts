@@ -1,0 +1,157 @@
+import type { Duplex } from 'node:stream'
+import type { Milliseconds } from '../../base/brand.ts'
+import type { Clock } from '../../base/environment.ts'
+import { reportOf } from '../../base/errors.ts'
+import { StreamReader } from '../../base/reader.ts'
+import { Secret } from '../../base/secret.ts'
+import { checkRepository } from '../../repository/check.ts'
+import { fetchKnown, fetchObject, listVolumes, readSnapshot } from '../../repository/reader.ts'
+import { openRepository, type Repository } from '../../repository/repository.ts'
+import { restoreVolume } from '../../repository/restore.ts'
+import { type ObjectStore, objectBytesMax, parseObjectName } from '../../storage/object-store.ts'
+import { RestoreError } from '../errors.ts'
+import { parseFrame, parseTask, readFrame, type Task, type Verdict } from '../protocol.ts'
+import { faultOf } from './fault.ts'
+import { FrameWriter } from './frame-writer.ts'
+
+const progressIntervalMilliseconds: Milliseconds = 500
+
+export interface InsidePorts {
+  /** Standard input and output. */
+  readonly channel: Duplex
+  /** Opens the repository that the task's capability is for. */
+  readonly storage: (task: Task, signal: AbortSignal) => Promise<ObjectStore & AsyncDisposable>
+  readonly clock: Clock
+}
+
+/**
+ * The sandbox's whole life: one task, one passphrase, one verdict. Whatever happens, hostile bytes included, ends as a
+ * verdict or as the end of this process, which dom0 takes for a failed check.
+ */
+export async function workInside({ channel, storage, clock }: InsidePorts): Promise<void> {
+  const out = new FrameWriter(channel)
+  const signal = new AbortController().signal
+  const reader = new StreamReader(channel)
+  const task = await received(reader, 'task', frame => parseFrame(frame, parseTask))
+  using passphrase = await received(reader, 'passphrase', frame =>
+    frame.payload.parse(bytes => Secret.take(bytes)),
+  )
+  let verdict: Verdict
+  try {
+    await using store = await storage(task, signal)
+    using repository = await openFromStorage(task, store, passphrase, signal)
+    const progress = throttled(clock, out)
+    verdict =
+      task.kind === 'check'
+        ? await check(task, repository, store, progress, signal)
+        : await restore(task, repository, store, out, progress, signal)
+  } catch (error) {
+    const { code, message } = reportOf(error)
+    verdict = { ...nothingProven, fault: { code: codeOf(code), message: `${message} (${code})` } }
+  }
+  await out.json('verdict', verdict)
+  await out.end()
+}
+
+const nothingProven: Verdict = { fault: null, objects: 0, snapshots: 0, bytes: 0, notes: [] }
+
+type Report = (bytesDone: number, bytesTotal: number) => void
+
+async function received<T>(
+  reader: StreamReader,
+  kind: 'task' | 'passphrase',
+  take: (frame: NonNullable<Awaited<ReturnType<typeof readFrame>>>) => T,
+): Promise<T> {
+  const frame = await readFrame(reader)
+  if (frame?.kind !== kind) throw new RestoreError('VERDICT_INVALID', `expected a ${kind} frame`)
+  return take(frame)
+}
+
+/** Key file and config from storage, by the hashes that the ledger pins. */
+async function openFromStorage(
+  { keyFile, config }: Task,
+  store: ObjectStore,
+  passphrase: Secret,
+  signal: AbortSignal,
+): Promise<Repository> {
+  const keyBody = await fetchObject(store, 'keys', keyFile.id, signal)
+  const configBody = (await store.get(parseObjectName('config'), 'whole', signal)).parse(bytes => {
+    if (bytes.byteLength > objectBytesMax) throw new RestoreError('CHECK_FAILED', 'the config is too large')
+    return bytes
+  })
+  const pinned = { keyFile: keyFile.id, config: config.id }
+  return openRepository({ passphrase, keyFile: keyBody, config: configBody, pinned })
+}
+
+async function check(
+  task: Task,
+  repository: Repository,
+  store: ObjectStore,
+  progress: Report,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const { keyFile, config, snapshots, readData } = task
+  const report = await checkRepository(
+    repository,
+    store,
+    { pinned: { keyFile, config }, snapshots },
+    { readData },
+    ({ packsDone, packsTotal }) => progress(packsDone, packsTotal),
+    signal,
+  )
+  const { objects, bytes } = report
+  const fault = faultOf(task.snapshots, report)
+  const notes = report.ignored > 0 ? [`${report.ignored} objects in storage belong to no snapshot`] : []
+  return { fault, objects, snapshots: fault === null ? task.snapshots.length : 0, bytes, notes }
+}
+
+async function restore(
+  task: Task,
+  repository: Repository,
+  store: ObjectStore,
+  out: FrameWriter,
+  progress: Report,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const at = task.snapshots.findIndex(one => String(one.snapshot.id) === task.snapshot)
+  const wanted = task.snapshots[at]
+  if (wanted === undefined) throw new RestoreError('VERDICT_INVALID', 'the task has no such snapshot')
+  // A snapshot refers to blobs of earlier jobs; those of later ones are of no use to it.
+  const indexes = task.snapshots.slice(0, at + 1).flatMap(({ index }) => index.map(({ id }) => id))
+  const blobs = await fetchKnown(repository, store, indexes, signal)
+  const source = { repository, store, blobs }
+  const snapshot = await readSnapshot(repository, store, wanted.snapshot.id, signal)
+  const { volumes, manifestBytes } = await listVolumes(source, snapshot, signal)
+  await out.frame('manifest', manifestBytes)
+  const bytesTotal = volumes.reduce((sum, { bytes }) => sum + bytes, 0)
+  let before = 0
+  for (const volume of volumes) {
+    await out.json('volume', { vm: volume.vm, volume: volume.name, bytes: volume.bytes })
+    const sink = { write: (bytes: Uint8Array, offset: number) => out.data(bytes, offset) }
+    await restoreVolume(
+      source,
+      volume,
+      sink,
+      ({ bytesDone }) => progress(before + bytesDone, bytesTotal),
+      signal,
+    )
+    await out.frame('volume-end', new Uint8Array(0))
+    before += volume.bytes
+  }
+  return { ...nothingProven, snapshots: 1, bytes: bytesTotal }
+}
+
+/** The codes that dom0 knows; the rest is a failed check whose own code stands in the message. */
+function codeOf(code: string): string {
+  return code === 'VOLUME_DIGEST' ? 'RESTORE_DIGEST' : 'CHECK_FAILED'
+}
+
+function throttled(clock: Clock, out: FrameWriter): Report {
+  let last = Number.NEGATIVE_INFINITY
+  return (bytesDone, bytesTotal) => {
+    const now = clock.monotonic()
+    if (now - last < progressIntervalMilliseconds) return
+    last = now
+    void out.json('progress', { bytesDone, bytesTotal })
+  }
+}

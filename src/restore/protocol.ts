@@ -1,0 +1,124 @@
+import { KiB, MiB, utf8 } from '../base/bytes.ts'
+import { fields, is, parseJson } from '../base/json.ts'
+import { parseDigest, parseJobId, parseRepositoryName, parseSnapshotId, parseVmName } from '../base/names.ts'
+import type { StreamReader } from '../base/reader.ts'
+import { Untrusted } from '../base/untrusted.ts'
+import { RestoreError } from './errors.ts'
+
+/*
+ * The channel between dom0 and a sandbox: the sandbox's standard input and output. Frames in both directions:
+ *   u32 length of the payload, big-endian | u8 kind | payload
+ * dom0 sends `task` and `passphrase`, then nothing. The sandbox sends any number of `progress`, for a restore the
+ * volumes one after another (`volume`, `data` with ascending offsets, `volume-end`), and last one `verdict`.
+ * dom0 parses nothing else, and every kind has a limit that is checked before the payload is read.
+ */
+
+export const frameKinds = {
+  task: { code: 1, bytesMax: 16 * MiB },
+  passphrase: { code: 2, bytesMax: 1 * KiB },
+  progress: { code: 3, bytesMax: 1 * KiB },
+  manifest: { code: 4, bytesMax: 4 * MiB },
+  volume: { code: 5, bytesMax: 1 * KiB },
+  data: { code: 6, bytesMax: 8 + 4 * MiB },
+  'volume-end': { code: 7, bytesMax: 0 },
+  verdict: { code: 8, bytesMax: 64 * KiB },
+} as const
+
+export type FrameKind = keyof typeof frameKinds
+
+const byCode = new Map<number, FrameKind>(
+  Object.entries(frameKinds).map(([name, { code }]) => [code, name as FrameKind]),
+)
+
+export interface Frame {
+  readonly kind: FrameKind
+  readonly payload: Untrusted<Uint8Array>
+}
+
+export function frameHeader(kind: FrameKind, length: number): Uint8Array {
+  const { code, bytesMax } = frameKinds[kind]
+  if (length > bytesMax) throw new Error(`a ${kind} frame of ${length} bytes; at most ${bytesMax}`)
+  const header = new Uint8Array(5)
+  new DataView(header.buffer).setUint32(0, length)
+  header[4] = code
+  return header
+}
+
+/** The next frame, or `null` at a clean end. */
+export async function readFrame(reader: StreamReader): Promise<Frame | null> {
+  const header = await reader.exactlyOrEnd(5)
+  if (header === null) return null
+  const length = new DataView(header.buffer).getUint32(0)
+  const kind = byCode.get(header[4] ?? 0)
+  if (kind === undefined) throw new RestoreError('VERDICT_INVALID', 'a frame of unknown kind')
+  if (length > frameKinds[kind].bytesMax)
+    throw new RestoreError('VERDICT_INVALID', `a ${kind} frame of ${length} bytes is over its limit`)
+  return { kind, payload: new Untrusted(await reader.exactly(length)) }
+}
+
+export function parseFrame<T>(frame: Frame, shape: (untrustedValue: unknown) => T): T {
+  return frame.payload.parse(bytes => shape(parseJson(bytes, { bytesMax: frameKinds[frame.kind].bytesMax })))
+}
+
+export function jsonPayload(value: unknown): Uint8Array {
+  return utf8(JSON.stringify(value))
+}
+
+const digest = is.name(parseDigest)
+const reference = fields('object', { id: digest, bytes: is.integer(1) })
+
+/** What the sandbox is to do: only what the ledger says, nothing that storage says. */
+export const parseTask = fields('task', {
+  kind: is.literal('check', 'restore'),
+  job: is.name(parseJobId),
+  storageVm: is.name(parseVmName),
+  /** Opens the repository for reading, until dom0 closes it. */
+  capability: is.name(parseCapability),
+  repository: is.name(parseRepositoryName),
+  keyFile: reference,
+  config: reference,
+  readData: is.boolean,
+  /** restore: the one wanted. */
+  snapshot: is.nullable(is.name(parseSnapshotId)),
+  snapshots: is.array(
+    fields('snapshot', {
+      snapshot: reference,
+      manifest: digest,
+      index: is.array(reference, 500),
+      packs: fields('packs', { count: is.integer(), bytes: is.integer(), root: digest }),
+    }),
+    10_000,
+  ),
+})
+export type Task = ReturnType<typeof parseTask>
+
+export const parseVolumeHeader = fields('volume', {
+  vm: is.name(parseVmName),
+  volume: is.name(parseVolumeName),
+  bytes: is.integer(),
+})
+export type VolumeHeader = ReturnType<typeof parseVolumeHeader>
+
+export const parseSandboxProgress = fields('progress', { bytesDone: is.integer(), bytesTotal: is.integer() })
+
+/** `fault: null` is success. Bounded: counts, and the first faults in words. */
+export const parseVerdict = fields('verdict', {
+  fault: is.nullable(fields('fault', { code: is.string(64), message: is.string(2000) })),
+  objects: is.integer(),
+  snapshots: is.integer(),
+  bytes: is.integer(),
+  notes: is.array(is.string(300), 50),
+})
+export type Verdict = ReturnType<typeof parseVerdict>
+
+function parseCapability(untrustedText: string): string {
+  if (!/^[0-9a-f]{32}$/.test(untrustedText))
+    throw new RestoreError('VERDICT_INVALID', 'not a capability: expected 32 hex digits')
+  return untrustedText
+}
+
+export function parseVolumeName(untrustedText: string): string {
+  if (!/^[a-z][a-z0-9-]{0,30}$/.test(untrustedText))
+    throw new RestoreError('VERDICT_INVALID', 'not a volume name: expected a-z 0-9 -')
+  return untrustedText
+}

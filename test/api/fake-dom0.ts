@@ -1,0 +1,166 @@
+import type { Dom0Port, OfferedProfiles } from '../../src/api/dom0.ts'
+import type { IdempotencyKey, JobId } from '../../src/base/names.ts'
+import {
+  type ProfileName,
+  parseJobId,
+  parseProfileName,
+  parseVmName,
+  type SnapshotId,
+} from '../../src/base/names.ts'
+import { EngineError } from '../../src/engine/errors.ts'
+import type { CosignRequest, LedgerPage } from '../../src/qrexec/calls/ledger.ts'
+import type { Job, JobKind, SnapshotSummary } from '../../src/qrexec/calls/orders.ts'
+
+export const work = parseProfileName('work')
+
+/** dom0 as the management VM sees it, with what a test wants it to say. */
+export class FakeDom0 implements Dom0Port {
+  readonly board = new Map<JobId, Job>()
+  /** What was called, in order: `backup work KEY`. */
+  readonly calls: string[] = []
+  readonly cosigned: CosignRequest[] = []
+  /** Thrown by every call while set. */
+  failure: Error | null = null
+  ledgerPage: (from: number) => LedgerPage = () => {
+    throw new Error('no ledger in this test')
+  }
+  snapshotsOf: readonly SnapshotSummary[] = []
+  /** Followers of `events`; ended by `endEvents`. */
+  readonly #followers = new Set<(job: Job | null) => void>()
+  #count = 0
+
+  get followers(): number {
+    return this.#followers.size
+  }
+
+  async backup(profile: ProfileName, key: IdempotencyKey): Promise<Job> {
+    return this.#order('backup', profile, key)
+  }
+  async check(profile: ProfileName, key: IdempotencyKey, readData: boolean): Promise<Job> {
+    return this.#order('check', profile, key, ` readData=${readData}`)
+  }
+  async restore(profile: ProfileName, key: IdempotencyKey, snapshot: SnapshotId | null): Promise<Job> {
+    return this.#order('restore', profile, key, ` snapshot=${snapshot ?? 'newest'}`)
+  }
+
+  async cancel(id: JobId): Promise<Job> {
+    this.#called(`cancel ${id}`)
+    const job = this.#known(id)
+    return this.change(id, { state: 'cancelled', ended: new Date(job.ordered.getTime() + 1000) })
+  }
+
+  async jobs(): Promise<readonly Job[]> {
+    this.#called('jobs')
+    return [...this.board.values()].reverse()
+  }
+
+  async snapshots(profile: ProfileName): Promise<readonly SnapshotSummary[]> {
+    this.#called(`snapshots ${profile}`)
+    return this.snapshotsOf
+  }
+
+  async profiles(): Promise<OfferedProfiles> {
+    this.#called('profiles')
+    return { configuration: { version: 3, digest: 'ab'.repeat(32) }, profiles: [{ name: work }] }
+  }
+
+  async *events(profile: ProfileName, signal: AbortSignal): AsyncGenerator<Job> {
+    this.#called(`events ${profile}`)
+    const queue: (Job | null)[] = []
+    let wake = () => {}
+    const follower = (job: Job | null) => {
+      queue.push(job)
+      wake()
+    }
+    this.#followers.add(follower)
+    signal.addEventListener('abort', () => wake())
+    try {
+      while (!signal.aborted) {
+        const job = queue.shift()
+        if (job === null) return
+        if (job !== undefined) yield job
+        else
+          await new Promise<void>(resolve => {
+            wake = resolve
+            if (signal.aborted || queue.length > 0) resolve()
+          })
+      }
+    } finally {
+      this.#followers.delete(follower)
+    }
+  }
+
+  async ledger(from: number): Promise<LedgerPage> {
+    this.#called(`ledger ${from}`)
+    return this.ledgerPage(from)
+  }
+
+  async cosign(cosignature: CosignRequest): Promise<void> {
+    this.#called(`cosign ${cosignature.size}`)
+    this.cosigned.push(cosignature)
+  }
+
+  /** Changes a job, and tells those who follow its profile. */
+  change(id: JobId, change: Partial<Job>): Job {
+    const job = { ...this.#known(id), ...change }
+    this.board.set(id, job)
+    for (const follower of this.#followers) follower(job)
+    return job
+  }
+
+  endEvents(): void {
+    for (const follower of this.#followers) follower(null)
+  }
+
+  #order(kind: JobKind, profile: ProfileName, key: IdempotencyKey, rest = ''): Job {
+    this.#called(`${kind} ${profile} ${key}${rest}`)
+    if (profile !== work) throw new EngineError('PROFILE_NOT_FOUND', `there is no profile '${profile}'`)
+    const known = [...this.board.values()].find(job => job.key === key)
+    if (known !== undefined) return known
+    const id = parseJobId(`20261124T031500Z-${(++this.#count).toString(16).padStart(8, '0')}`)
+    const job: Job = {
+      id,
+      profile,
+      kind,
+      state: 'waiting',
+      initiator: parseVmName('sys-backup'),
+      key,
+      ordered: new Date('2026-11-24T03:15:00Z'),
+      started: null,
+      ended: null,
+      progress: { phase: 'queued', bytesDone: 0, bytesTotal: 0, bytesStored: 0 },
+      outcome: null,
+      error: null,
+    }
+    this.board.set(id, job)
+    return job
+  }
+
+  #known(id: JobId): Job {
+    const job = this.board.get(id)
+    if (job === undefined) throw new EngineError('JOB_NOT_FOUND', `there is no job '${id}'`)
+    return job
+  }
+
+  #called(what: string): void {
+    this.calls.push(what)
+    if (this.failure !== null) throw this.failure
+  }
+}
+
+/** How a finished job looks. */
+export const finished: Partial<Job> = {
+  state: 'done',
+  started: new Date('2026-11-24T03:15:01Z'),
+  ended: new Date('2026-11-24T03:15:43Z'),
+  progress: { phase: 'ended', bytesDone: 3_000_000, bytesTotal: 3_000_000, bytesStored: 1_000_000 },
+  outcome: {
+    snapshot: 'cd'.repeat(32) as SnapshotId,
+    bytes: 3_000_000,
+    bytesStored: 1_000_000,
+    volumes: 2,
+    warnings: [],
+    objects: undefined,
+    snapshots: undefined,
+  },
+}

@@ -1,0 +1,278 @@
+import { describe, expect, test } from 'vitest'
+import { type IdempotencyKey, parseJobId, parseSnapshotId } from '../../src/base/names.ts'
+import { QrexecError } from '../../src/qrexec/errors.ts'
+import { finished, work } from './fake-dom0.ts'
+import { authorized, type Harness, startApi } from './harness.ts'
+
+const key = 'nightly-2026-11-24' as IdempotencyKey
+const snapshot = parseSnapshotId('cd'.repeat(32))
+
+async function call(
+  { app }: Harness,
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+  url: string,
+  payload?: object,
+) {
+  const response = await app.inject({ method, url, headers: authorized, ...(payload ? { payload } : {}) })
+  return {
+    status: response.statusCode,
+    headers: response.headers,
+    body: response.body ? response.json() : null,
+  }
+}
+
+describe('POST /v1/orders', () => {
+  test('a backup is accepted, and the same key again is the same job', async () => {
+    await using api = await startApi()
+    const headers = { ...authorized, 'idempotency-key': key }
+    const order = () =>
+      api.app.inject({ method: 'POST', url: '/v1/orders', headers, payload: { profile: 'work' } })
+    const first = await order()
+    expect(first.statusCode).toBe(202)
+    expect(first.headers.location).toBe('/v1/jobs/20261124T031500Z-00000001')
+    expect(first.headers['idempotency-key']).toBe(key)
+    expect(first.json()).toMatchObject({ profile: 'work', kind: 'backup', state: 'waiting', key })
+    expect((await order()).json()).toEqual(first.json())
+    expect(api.dom0.calls).toEqual([`backup work ${key}`, `backup work ${key}`])
+  })
+
+  test('without a key one is made, so that every order has its own', async () => {
+    await using api = await startApi()
+    const one = await call(api, 'POST', '/v1/orders', { profile: 'work' })
+    const other = await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'backup' })
+    expect([one.headers['idempotency-key'], other.headers['idempotency-key']]).toEqual([
+      '00'.repeat(16),
+      '01'.repeat(16),
+    ])
+    expect(one.body.id).not.toBe(other.body.id)
+  })
+
+  test('a check and a restore carry what is theirs', async () => {
+    await using api = await startApi()
+    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'check', readData: true })
+    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'check' })
+    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'restore', snapshot })
+    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'restore' })
+    expect(api.dom0.calls.map(line => line.split(' ').toSpliced(2, 1).join(' '))).toEqual([
+      'check work readData=true',
+      'check work readData=false',
+      `restore work snapshot=${snapshot}`,
+      'restore work snapshot=newest',
+    ])
+  })
+
+  test.each(['short', 'has space in it', 'x'.repeat(65)])('the key %j is refused', async bad => {
+    await using api = await startApi()
+    const headers = { ...authorized, 'idempotency-key': bad }
+    const response = await api.app.inject({
+      method: 'POST',
+      url: '/v1/orders',
+      headers,
+      payload: { profile: 'work' },
+    })
+    expect(response.statusCode).toBe(400)
+    expect(api.dom0.calls).toEqual([])
+  })
+})
+
+describe('jobs', () => {
+  test('are listed newest first, one by one, and by profile', async () => {
+    await using api = await startApi()
+    for (const kind of ['backup', 'check', 'restore'])
+      await call(api, 'POST', '/v1/orders', { profile: 'work', kind })
+    const all = await call(api, 'GET', '/v1/jobs?profile=work&count=2')
+    expect(all.body.stale).toBe(false)
+    expect(all.body.jobs.map((job: { kind: string }) => job.kind)).toEqual(['restore', 'check'])
+    expect((await call(api, 'GET', '/v1/jobs?profile=home')).body.jobs).toEqual([])
+    const one = await call(api, 'GET', `/v1/jobs/${all.body.jobs[0].id}`)
+    expect(one.body).toEqual(all.body.jobs[0])
+  })
+
+  test('a job shows its outcome, and is remembered when dom0 has forgotten it', async () => {
+    await using api = await startApi()
+    const { body } = await call(api, 'POST', '/v1/orders', { profile: 'work' })
+    api.dom0.change(parseJobId(body.id), finished)
+    const seen = await call(api, 'GET', `/v1/jobs/${body.id}`)
+    expect(seen.body.outcome).toEqual({
+      snapshot,
+      bytes: 3_000_000,
+      bytesStored: 1_000_000,
+      volumes: 2,
+      warnings: [],
+    })
+    api.dom0.board.clear()
+    expect((await call(api, 'GET', `/v1/jobs/${body.id}`)).body).toEqual(seen.body)
+    expect((await call(api, 'GET', '/v1/jobs')).body.jobs).toEqual([seen.body])
+  })
+
+  test('a job of which dom0 no longer knows the end is not shown as running for ever', async () => {
+    await using api = await startApi()
+    const { body } = await call(api, 'POST', '/v1/orders', { profile: 'work' })
+    api.dom0.board.clear()
+    expect((await call(api, 'GET', '/v1/jobs')).body.jobs).toEqual([])
+    expect(await call(api, 'GET', `/v1/jobs/${body.id}`)).toMatchObject({
+      status: 404,
+      body: { code: 'API_JOB_NOT_FOUND' },
+    })
+  })
+
+  test('what was last seen is answered, and said to be stale, when dom0 is silent', async () => {
+    await using api = await startApi()
+    await call(api, 'POST', '/v1/orders', { profile: 'work' })
+    api.dom0.failure = new QrexecError('QREXEC_UNREACHABLE', 'dom0 is down')
+    const { status, body } = await call(api, 'GET', '/v1/jobs')
+    expect([status, body.stale, body.jobs.length]).toEqual([200, true, 1])
+  })
+
+  test('cancel answers with the cancelled job; an unknown one is 404', async () => {
+    await using api = await startApi()
+    const { body } = await call(api, 'POST', '/v1/orders', { profile: 'work' })
+    expect(await call(api, 'POST', `/v1/jobs/${body.id}/cancel`)).toMatchObject({
+      status: 200,
+      body: { state: 'cancelled' },
+    })
+    const unknown = '20261124T031500Z-ffffffff'
+    expect(await call(api, 'POST', `/v1/jobs/${unknown}/cancel`)).toMatchObject({
+      status: 404,
+      body: { code: 'JOB_NOT_FOUND' },
+    })
+    expect((await call(api, 'GET', '/v1/jobs/7')).status).toBe(400)
+  })
+})
+
+test('profiles and snapshots are dom0’s', async () => {
+  await using api = await startApi()
+  const summary = {
+    snapshot,
+    job: parseJobId('20261124T031500Z-00000001'),
+    time: new Date('2026-11-24T03:15:43Z'),
+    entry: 7,
+    epoch: 1,
+    volumes: 2,
+    bytes: 3_000_000,
+    bytesStored: 1_000_000,
+  }
+  api.dom0.snapshotsOf = [summary]
+  expect((await call(api, 'GET', '/v1/profiles')).body).toEqual({
+    configuration: { version: 3, digest: 'ab'.repeat(32) },
+    profiles: [{ name: 'work' }],
+  })
+  expect((await call(api, 'GET', '/v1/profiles/work/snapshots')).body).toEqual({
+    snapshots: [{ ...summary, time: '2026-11-24T03:15:43.000Z' }],
+  })
+})
+
+describe('schedules', () => {
+  const path = '/v1/profiles/work/schedule'
+
+  test('are set, shown with their next five runs, replaced and removed', async () => {
+    await using api = await startApi()
+    expect(await call(api, 'GET', path)).toMatchObject({
+      status: 404,
+      body: { code: 'API_SCHEDULE_NOT_FOUND' },
+    })
+    const set = await call(api, 'PUT', path, { calendar: '*-*-* 02:30:00', timeZone: 'Europe/Berlin' })
+    expect(set.status).toBe(200)
+    expect(set.body).toEqual({
+      profile: 'work',
+      calendar: '*-*-* 02:30:00',
+      timeZone: 'Europe/Berlin',
+      jitterMinutes: 0,
+      catchUp: true,
+      enabled: true,
+      nextRuns: [25, 26, 27, 28, 29].map(day => `2026-11-${day}T01:30:00.000Z`),
+      lastJob: null,
+      failure: null,
+    })
+    expect((await call(api, 'GET', '/v1/schedules')).body).toEqual({ schedules: [set.body] })
+    const off = await call(api, 'PUT', path, {
+      calendar: 'daily',
+      enabled: false,
+      catchUp: false,
+      jitterMinutes: 30,
+    })
+    expect(off.body).toMatchObject({ calendar: 'daily', timeZone: 'UTC', enabled: false, nextRuns: [] })
+    expect((await call(api, 'GET', path)).body).toEqual(off.body)
+    expect(await call(api, 'DELETE', path)).toMatchObject({ status: 204, body: null })
+    expect((await call(api, 'DELETE', path)).status).toBe(404)
+  })
+
+  test.each([
+    [{ calendar: 'every now and then' }, 400],
+    [{ calendar: 'daily', timeZone: 'Mars/Olympus' }, 400],
+    [{ calendar: 'daily', jitterMinutes: -1 }, 400],
+    [{ calendar: 'daily', jitterMinutes: 1.5 }, 400],
+    [{ calendar: 'daily', command: 'rm' }, 400],
+    [{}, 400],
+  ])('%j is refused', async (body, status) => {
+    await using api = await startApi()
+    const answer = await call(api, 'PUT', path, body)
+    expect(answer.status).toBe(status)
+    expect(await api.catalogue.schedules.list()).toEqual([])
+  })
+
+  test('a profile that dom0 does not offer gets none', async () => {
+    await using api = await startApi()
+    const answer = await call(api, 'PUT', '/v1/profiles/wrok/schedule', { calendar: 'daily' })
+    expect(answer).toMatchObject({ status: 404, body: { code: 'API_PROFILE_NOT_FOUND' } })
+  })
+})
+
+describe('GET /v1/status', () => {
+  test('configuration, next run and last results', async () => {
+    await using api = await startApi()
+    await call(api, 'PUT', '/v1/profiles/work/schedule', { calendar: 'daily' })
+    const done = await call(api, 'POST', '/v1/orders', { profile: 'work' })
+    api.dom0.change(parseJobId(done.body.id), finished)
+    const running = await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'check' })
+    const { status, body } = await call(api, 'GET', '/v1/status')
+    expect(status).toBe(200)
+    expect(body).toMatchObject({
+      time: '2026-11-24T12:00:00.000Z',
+      dom0: { reachable: true, code: null },
+      configuration: { version: 3 },
+      ledger: null,
+      alarms: [],
+      running: [{ id: running.body.id }],
+      profiles: [
+        {
+          name: 'work',
+          nextRun: '2026-11-25T00:00:00.000Z',
+          lastBackup: { id: done.body.id, state: 'done' },
+          lastSuccess: '2026-11-24T03:15:43.000Z',
+          lastCheck: null,
+        },
+      ],
+    })
+  })
+
+  test('a failed backup is an alarm that keeps the last success in sight', async () => {
+    await using api = await startApi()
+    const first = await call(api, 'POST', '/v1/orders', { profile: 'work' })
+    api.dom0.change(parseJobId(first.body.id), finished)
+    const second = await call(api, 'POST', '/v1/orders', { profile: 'work' })
+    const error = { code: 'STORAGE_FULL', kind: 'full', message: 'no room', hint: 'make room' } as const
+    api.dom0.change(parseJobId(second.body.id), { ...finished, state: 'failed', outcome: null, error })
+    const { body } = await call(api, 'GET', '/v1/status')
+    expect(body.alarms).toEqual([
+      { code: 'STORAGE_FULL', message: 'no room', time: '2026-11-24T03:15:43.000Z', profile: 'work' },
+    ])
+    expect(body.profiles[0]).toMatchObject({
+      lastBackup: { state: 'failed', error },
+      lastSuccess: '2026-11-24T03:15:43.000Z',
+    })
+  })
+
+  test('answers from memory when dom0 does not', async () => {
+    await using api = await startApi()
+    await call(api, 'PUT', '/v1/profiles/work/schedule', { calendar: 'daily' })
+    api.dom0.failure = new QrexecError('QREXEC_UNREACHABLE', 'dom0 is down')
+    const { status, body } = await call(api, 'GET', '/v1/status')
+    expect(status).toBe(200)
+    expect(body).toMatchObject({
+      dom0: { reachable: false, code: 'QREXEC_UNREACHABLE' },
+      configuration: null,
+      profiles: [{ name: work, nextRun: '2026-11-25T00:00:00.000Z' }],
+    })
+  })
+})

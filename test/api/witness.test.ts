@@ -1,0 +1,167 @@
+import { describe, expect, test } from 'vitest'
+import { Catalogue } from '../../src/api/catalogue/catalogue.ts'
+import { sqliteDialect } from '../../src/api/catalogue/sqlite.ts'
+import { LedgerWitness } from '../../src/api/witness.ts'
+import { toHex } from '../../src/base/bytes.ts'
+import { Untrusted } from '../../src/base/untrusted.ts'
+import { parseCheckpoint, verifyCosignatureLine } from '../../src/ledger/checkpoint.ts'
+import { verifierKey } from '../../src/ledger/note.ts'
+import type { LedgerPage } from '../../src/qrexec/calls/ledger.ts'
+import { FakeDom0 } from './fake-dom0.ts'
+import { authorized, FakeClock, MemoryLog, startApi } from './harness.ts'
+import { entries, ledgerKey, newSigner, origin, pages } from './ledger-pages.ts'
+
+const forever = new AbortController().signal
+const witnessKey = newSigner()
+
+async function start() {
+  const clock = new FakeClock('2026-11-24T12:00:00Z')
+  const dom0 = new FakeDom0()
+  const log = new MemoryLog()
+  const catalogue = await Catalogue.open(() => sqliteDialect(':memory:'))
+  const witness = { name: 'management.example', signer: witnessKey }
+  const ports = { clock, dom0, log, catalogue, ledgerKey, witness }
+  return {
+    ...ports,
+    poll: () => new LedgerWitness(ports).poll(forever),
+    state: () => catalogue.witness.get(origin),
+  }
+}
+
+describe('a ledger that grows', () => {
+  test('is remembered, and each new checkpoint is cosigned', async () => {
+    const { dom0, poll, state, clock } = await start()
+    for (const size of [3, 7, 8, 21]) {
+      dom0.ledgerPage = await pages(entries(size))
+      await poll()
+      clock.advance(60_000)
+    }
+    expect(dom0.calls.filter(call => call.startsWith('ledger'))).toEqual([
+      'ledger 0',
+      'ledger 3',
+      'ledger 7',
+      'ledger 8',
+    ])
+    const known = await state()
+    expect(known).toMatchObject({ size: 21, alarm: null, seen: new Date('2026-11-24T12:03:00Z') })
+    const checkpoint = parseCheckpoint(known?.checkpoint ?? '')
+    expect(known?.root).toBe(toHex(checkpoint.root))
+    const [last] = dom0.cosigned.slice(-1)
+    const key = verifierKey('management.example', 'cosignature/v1', witnessKey.publicKey)
+    const line = verifyCosignatureLine(new Untrusted(last?.cosignature ?? ''), checkpoint, [key])
+    expect([last?.size, line.time]).toEqual([21, new Date('2026-11-24T12:03:00Z')])
+  })
+
+  test('one that stands still is cosigned once by a process', async () => {
+    const ports = await start()
+    ports.dom0.ledgerPage = await pages(entries(5))
+    const witness = new LedgerWitness(ports)
+    for (let count = 0; count < 3; count++) await witness.poll(forever)
+    expect(ports.dom0.cosigned).toHaveLength(1)
+  })
+
+  test('the state is stored before the cosignature leaves', async () => {
+    const { dom0, poll, state } = await start()
+    dom0.ledgerPage = await pages(entries(5))
+    dom0.cosign = async () => {
+      expect((await state())?.size).toBe(5)
+      throw new Error('the line is dead')
+    }
+    await expect(poll()).rejects.toThrow('the line is dead')
+    expect((await state())?.size).toBe(5)
+  })
+})
+
+describe('a ledger that does not continue', () => {
+  const bad = {
+    LEDGER_BACKWARDS: () => pages(entries(9)),
+    LEDGER_FORKED: () => pages([...entries(9), ...entries(1, 'other')]),
+    'LEDGER_FORKED, longer': () => pages([...entries(9), ...entries(6, 'other')]),
+    LEDGER_SIGNATURE: () => pages(entries(11), { signer: newSigner() }),
+    LEDGER_ORIGIN: () => pages(entries(11), { signer: newSigner(), name: 'other.example' }),
+    LEDGER_NOTE_INVALID: async () => (): LedgerPage => ({
+      checkpoint: 'hello',
+      consistency: [],
+      entries: [],
+    }),
+  }
+  test.each(Object.entries(bad))('%s: an alarm that stays, and no cosignature', async (name, makePage) => {
+    const { dom0, poll, state, clock, log } = await start()
+    dom0.ledgerPage = await pages(entries(10))
+    await poll()
+    const before = await state()
+    dom0.ledgerPage = await makePage()
+    clock.advance(60_000)
+    await poll()
+    const alarmed = await state()
+    expect(alarmed?.alarm).toMatchObject({ code: name.split(',')[0], time: new Date('2026-11-24T12:01:00Z') })
+    expect({ ...alarmed, alarm: null }).toEqual(before)
+    expect(dom0.cosigned).toHaveLength(1)
+    expect(log.lines.filter(line => line.level === 'error')).toHaveLength(1)
+
+    dom0.ledgerPage = await pages(entries(12))
+    clock.advance(60_000)
+    await poll()
+    expect(await state()).toMatchObject({ size: 12, alarm: alarmed?.alarm })
+  })
+
+  test('/status shows the alarm until it is acknowledged', async () => {
+    const ports = await start()
+    const { dom0, catalogue } = ports
+    const ledger = { origin, verifierKeys: [] }
+    await using api = await startApi({ dom0, catalogue, ledger })
+    const ask = async (method: 'GET' | 'DELETE', url: string) => {
+      const response = await api.app.inject({ method, url, headers: authorized })
+      return { status: response.statusCode, body: response.body === '' ? null : response.json() }
+    }
+    dom0.ledgerPage = await pages(entries(10))
+    await ports.poll()
+    expect((await ask('GET', '/v1/status')).body).toMatchObject({
+      alarms: [],
+      ledger: { size: 10, state: 'witnessed' },
+    })
+    expect((await ask('DELETE', '/v1/ledger/alarm')).status).toBe(404)
+    dom0.ledgerPage = await pages(entries(4))
+    await ports.poll()
+    expect((await ask('GET', '/v1/status')).body).toMatchObject({
+      alarms: [{ code: 'LEDGER_BACKWARDS', profile: null }],
+      ledger: { size: 10, state: 'alarm' },
+    })
+    expect((await ask('DELETE', '/v1/ledger/alarm')).status).toBe(204)
+    expect((await ask('GET', '/v1/status')).body).toMatchObject({ alarms: [], ledger: { size: 10 } })
+  })
+
+  test('the very first look can be an alarm as well', async () => {
+    const { dom0, poll, state } = await start()
+    dom0.ledgerPage = await pages(entries(3), { signer: newSigner() })
+    await poll()
+    expect(await state()).toMatchObject({ size: 0, alarm: { code: 'LEDGER_SIGNATURE' } })
+    dom0.ledgerPage = await pages(entries(3))
+    await poll()
+    expect(await state()).toMatchObject({ size: 3, alarm: { code: 'LEDGER_SIGNATURE' } })
+  })
+})
+
+describe('GET /v1/ledger', () => {
+  test('hands on a page as dom0 sends it', async () => {
+    const ledger = { origin, verifierKeys: ['key'] }
+    await using api = await startApi({ ledger })
+    api.dom0.ledgerPage = await pages(entries(10))
+    const ask = (url: string) => api.app.inject({ url, headers: authorized })
+    const page = (await ask('/v1/ledger?from=7&count=2')).json()
+    expect(page).toMatchObject({ size: 10, from: 7, keys: ['key'] })
+    expect(page.entries.map((entry: string) => Buffer.from(entry, 'base64').toString())).toEqual([
+      'entry 7',
+      'entry 8',
+    ])
+    expect((await ask('/v1/ledger?from=-1')).statusCode).toBe(400)
+    expect((await ask('/v1/ledger?to=5')).statusCode).toBe(400)
+  })
+
+  test('a checkpoint that is none is dom0’s fault, not the caller’s', async () => {
+    await using api = await startApi()
+    api.dom0.ledgerPage = () => ({ checkpoint: 'hello', consistency: [], entries: [] })
+    const response = await api.app.inject({ url: '/v1/ledger', headers: authorized })
+    expect([response.statusCode, response.json().code]).toEqual([503, 'QREXEC_ANSWER_INVALID'])
+  })
+})

@@ -1,0 +1,351 @@
+import { writeFile } from 'node:fs/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parseJobId } from '../../src/base/names.ts'
+import { EngineError } from '../../src/engine/errors.ts'
+import type { Job } from '../../src/qrexec/calls/orders.ts'
+import { QrexecError } from '../../src/qrexec/errors.ts'
+import { finished } from '../api/fake-dom0.ts'
+import { eventually } from '../api/harness.ts'
+import { runHere, type Stand, startCli, startStand } from './harness.ts'
+
+let stand: Stand
+beforeAll(async () => {
+  stand = await startStand()
+})
+afterAll(() => stand[Symbol.asyncDispose]())
+
+const lines = (text: string) =>
+  text
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line))
+
+const reading = (bytesDone: number): Partial<Job> => ({
+  state: 'running',
+  started: new Date('2026-11-24T03:15:01Z'),
+  progress: { phase: 'reading', bytesDone, bytesTotal: 3_000_000, bytesStored: 0 },
+})
+
+/** Runs `order … --wait` and gives the test the job while it is watched. */
+async function watched(argv: readonly string[], script: (job: Job['id']) => Promise<void> | void) {
+  const { dom0 } = stand.api
+  const before = dom0.board.size
+  const cli = stand.start(argv)
+  await eventually(() => dom0.board.size > before && dom0.followers > 0)
+  const id = [...dom0.board.keys()].at(-1)
+  if (id === undefined) throw new Error('no job')
+  await script(id)
+  return { id, ...(await cli.ended) }
+}
+
+describe('order', () => {
+  test('prints the job’s id and nothing else on stdout', async () => {
+    const { code, stdout, stderr } = await stand.start(['order', 'work']).ended
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^20261124T031500Z-[0-9a-f]{8}\n$/)
+    expect(stderr).toBe(`backup of work is waiting; follow it with: strongroom jobs ${stdout}`)
+  })
+
+  test('--key makes two orders one job', async () => {
+    const one = await stand.run(['order', 'work', '--key', 'monday-morning'])
+    const two = await stand.run(['order', 'work', '--key', 'monday-morning', '--quiet'])
+    expect([one.code, two.code, two.stdout, two.stderr]).toEqual([0, 0, one.stdout, ''])
+  })
+
+  test('--wait follows the job: plain lines on stderr, one line of result', async () => {
+    const { code, stdout, stderr, id } = await watched(['order', 'work', '--wait'], job => {
+      for (const bytes of [0, 1_000, 1_500_000, 1_500_001]) stand.api.dom0.change(job, reading(bytes))
+      stand.api.dom0.change(job, finished)
+    })
+    expect(code).toBe(0)
+    expect(stdout).toBe(
+      'backup of work done, snapshot cdcdcdcdcdcd, 2 volumes, 2.9 MiB read, 976.6 KiB stored, 0:42\n',
+    )
+    expect(stderr).toBe(
+      [
+        `job ${id}`,
+        'backup work: queued',
+        'backup work: reading 0 B of 2.9 MiB (0 %)',
+        'backup work: reading 1.4 MiB of 2.9 MiB (50 %)',
+        'backup work: ended 2.9 MiB of 2.9 MiB (100 %)',
+        '',
+      ].join('\n'),
+    )
+  })
+
+  test('--json --wait prints one object a line, the last of them the result', async () => {
+    const { code, stdout, stderr, id } = await watched(['order', 'work', '--wait', '--json'], job => {
+      stand.api.dom0.change(job, reading(1_000))
+      stand.api.dom0.change(job, finished)
+    })
+    expect([code, stderr]).toEqual([0, ''])
+    const objects = lines(stdout)
+    expect(objects.map(({ v, type, job }) => [v, type, job.state])).toEqual([
+      [1, 'event', 'waiting'],
+      [1, 'event', 'running'],
+      [1, 'event', 'done'],
+      [1, 'job', 'done'],
+    ])
+    expect(objects.at(-1).job.id).toBe(id)
+  })
+
+  test('a job that failed gives its own error and exit code', async () => {
+    const error = {
+      code: 'REPOSITORY_PIN',
+      kind: 'integrity',
+      message: 'another key file',
+      hint: 'look',
+    } as const
+    const { code, stdout, stderr } = await watched(
+      ['check', 'work', '--read-data', '--wait'],
+      job => void stand.api.dom0.change(job, { ...finished, state: 'failed', outcome: null, error }),
+    )
+    expect([code, stdout]).toEqual([4, ''])
+    expect(stderr.endsWith('error: another key file [REPOSITORY_PIN]\nhint: look\n')).toBe(true)
+  })
+
+  test('a job that another cancels ends the watching with 130', async () => {
+    const { code, stderr } = await watched(['restore', 'work', '--wait'], async job => {
+      const cancelled = await stand.run(['cancel', job])
+      expect([cancelled.code, cancelled.stdout]).toEqual([0, `${job} cancelled\n`])
+    })
+    expect(code).toBe(130)
+    expect(stderr).toContain('[CLI_JOB_CANCELLED]')
+  })
+
+  test('warnings of a finished job are told on stderr', async () => {
+    const outcome = {
+      ...(finished.outcome as NonNullable<Job['outcome']>),
+      warnings: ['@tag:old matches nothing'],
+    }
+    const { code, stderr } = await watched(
+      ['order', 'work', '--wait'],
+      job => void stand.api.dom0.change(job, { ...finished, outcome }),
+    )
+    expect(code).toBe(0)
+    expect(stderr.endsWith('warning: @tag:old matches nothing\n')).toBe(true)
+  })
+
+  test('Ctrl-C detaches: the job goes on, and the way to cancel it is told', async () => {
+    const { dom0 } = stand.api
+    const before = dom0.board.size
+    const cli = stand.start(['order', 'work', '--wait'])
+    await eventually(() => dom0.board.size > before && cli.said.stderr.includes('queued'))
+    cli.child.kill('SIGINT')
+    const { code, stdout, stderr } = await cli.ended
+    const id = [...dom0.board.keys()].at(-1) ?? ''
+    expect([code, stdout]).toEqual([130, ''])
+    expect(stderr).toContain(`job ${id} goes on`)
+    expect(stderr).toContain(`hint: cancel it with: strongroom cancel ${id}\n`)
+    expect(dom0.board.get(parseJobId(id))?.state).toBe('waiting')
+    await eventually(() => dom0.followers === 0)
+  })
+
+  test('a stream that is cut off is taken up again', async () => {
+    const { code, stdout } = await watched(['order', 'work', '--wait', '--quiet'], async job => {
+      const { dom0 } = stand.api
+      const asked = () => dom0.calls.filter(call => call === 'events work').length
+      const before = asked()
+      dom0.endEvents()
+      await eventually(() => asked() > before && dom0.followers > 0)
+      dom0.change(job, finished)
+    })
+    expect(code).toBe(0)
+    expect(stdout).toContain('backup of work done')
+  })
+})
+
+describe('what is shown', () => {
+  test('jobs as a table and as JSON, and one job to its end', async () => {
+    const ordered = await stand.run(['order', 'work'])
+    const id = parseJobId(ordered.stdout.trim())
+    stand.api.dom0.change(id, finished)
+    const text = await stand.run(['jobs', '--count', '1'])
+    expect(text.stdout.split('\n')[0]).toMatch(/^JOB +PROFILE +KIND +STATE +ORDERED +RESULT$/)
+    expect(text.stdout).toContain(
+      `${id}  work     backup  done   2026-11-24 03:15:00Z  snapshot cdcdcdcdcdcd`,
+    )
+    const json = await stand.run(['jobs', '--json', '--count', '1', '--profile', 'work'])
+    expect(lines(json.stdout)).toMatchObject([{ v: 1, type: 'jobs', stale: false, jobs: [{ id }] }])
+    const one = await stand.run(['jobs', id])
+    expect([one.code, one.stdout.startsWith('backup of work done')]).toEqual([0, true])
+  })
+
+  test('status, with and without alarms', async () => {
+    const { code, stdout } = await stand.run(['status'])
+    expect(code).toBe(0)
+    expect(stdout).toContain('dom0           answers\nconfiguration  version 3, abababababab\n')
+    expect(stdout).toMatch(/PROFILE +LAST BACKUP +LAST SUCCESS +LAST CHECK +NEXT RUN\nwork +done/)
+    expect(stdout).toContain('another key file [REPOSITORY_PIN]')
+    const json = lines((await stand.run(['status', '--json'])).stdout)
+    expect(json).toMatchObject([
+      { v: 1, type: 'status', alarms: [{ code: 'REPOSITORY_PIN', profile: 'work' }] },
+    ])
+  })
+
+  test('snapshots', async () => {
+    const { code, stdout } = await stand.run(['snapshots', 'work'])
+    expect([code, stdout]).toEqual([0, 'SNAPSHOT  TIME  ENTRY  EPOCH  VOLUMES  BYTES  STORED\n'])
+    expect(lines((await stand.run(['snapshots', 'work', '--json'])).stdout)).toEqual([
+      { v: 1, type: 'snapshots', profile: 'work', snapshots: [] },
+    ])
+  })
+
+  test('a schedule is set, shown and removed', async () => {
+    const set = await stand.run([
+      'schedule',
+      'set',
+      'work',
+      'mon..fri 21:00',
+      '--time-zone',
+      'Europe/Berlin',
+      '--no-catch-up',
+    ])
+    expect(set.code).toBe(0)
+    expect(set.stdout).toBe(
+      [
+        'profile    work',
+        'calendar   mon..fri 21:00 (Europe/Berlin)',
+        'jitter     0 minutes',
+        'catch up   no',
+        'state      enabled',
+        'next runs  2026-11-24 20:00:00Z',
+        '           2026-11-25 20:00:00Z',
+        '           2026-11-26 20:00:00Z',
+        '           2026-11-27 20:00:00Z',
+        '           2026-11-30 20:00:00Z',
+        '',
+      ].join('\n'),
+    )
+    expect((await stand.run(['schedule', 'show', 'work'])).stdout).toBe(set.stdout)
+    expect((await stand.run(['schedule', 'show'])).stdout).toContain(
+      'work     mon..fri 21:00  Europe/Berlin  enabled',
+    )
+    expect((await stand.run(['schedule', 'remove', 'work'])).stdout).toBe('the schedule of work is removed\n')
+    const gone = await stand.run(['schedule', 'show', 'work', '--json'])
+    expect(gone.code).toBe(10)
+    expect(lines(gone.stderr)).toMatchObject([
+      { v: 1, type: 'error', code: 'API_SCHEDULE_NOT_FOUND', exit: 10 },
+    ])
+  })
+})
+
+describe('what goes wrong', () => {
+  test.each<[readonly string[], number, string]>([
+    [['ordr', 'work'], 2, "error: unknown command 'ordr' (Did you mean order?) [CLI_USAGE]"],
+    [['order', 'work', '--wiat'], 2, "error: unknown option '--wiat' (Did you mean --wait?) [CLI_USAGE]"],
+    [['order'], 2, "error: missing required argument 'profile' [CLI_USAGE]"],
+    [['order', 'work', 'home'], 2, 'error: too many arguments'],
+    [['schedule', 'st', 'work', 'daily'], 2, "error: unknown command 'st'"],
+    [
+      ['schedule', 'set', 'work', 'daily', '--jitter', 'much'],
+      2,
+      'error: --jitter takes whole minutes [CLI_USAGE]',
+    ],
+    [['schedule', 'set', 'work', 'now and then'], 2, 'error: '],
+    [['order', '../etc'], 2, 'error: body.profile must match pattern'],
+    [
+      ['order', 'holiday'],
+      10,
+      "error: there is no profile 'holiday' [PROFILE_NOT_FOUND]\nhint: seal a profile",
+    ],
+    [['cancel', '20261124T031500Z-ffffffff'], 10, '[JOB_NOT_FOUND]'],
+    [['--api', 'http://192.0.2.1:80', 'status'], 2, 'would show the token to the network [CLI_ADDRESS]'],
+    [
+      ['--api', 'unix:/nowhere/api.sock', 'status'],
+      13,
+      '(ENOENT) [CLI_UNREACHABLE]\nhint: is the management service',
+    ],
+    [['--api', 'http://127.0.0.1:1', 'status'], 13, '(ECONNREFUSED) [CLI_UNREACHABLE]'],
+    [
+      ['--token-file', '/nowhere/token', 'status'],
+      2,
+      'there is no token file /nowhere/token [CLI_TOKEN_FILE]',
+    ],
+    [['--token-file', '/proc/self/environ', 'status'], 2, '[CLI_TOKEN_FILE]'],
+  ])('%j exits with %i', async (argv, code, message) => {
+    const run = await stand.run(argv)
+    expect([run.code, run.stdout]).toEqual([code, ''])
+    expect(run.stderr).toContain(message)
+    expect(run.stderr).toMatch(/\nhint: .+\n$/)
+  })
+
+  test.each([
+    [new EngineError('ORDER_LIMIT', 'two orders a day'), 5, 'two orders a day'],
+    [new EngineError('JOB_RUNNING', 'a check is running'), 11, 'a check is running'],
+    [new QrexecError('QREXEC_UNREACHABLE', 'secret path'), 13, 'a VM, token or storage could not be reached'],
+    [new QrexecError('QREXEC_TIMEOUT', 'secret path'), 15, 'no answer came in time'],
+    [new TypeError('secret path'), 1, 'an unexpected error'],
+  ])('an order that dom0 answers with %s exits with %i', async (failure, code, message) => {
+    stand.api.dom0.failure = failure
+    try {
+      const run = await stand.run(['order', 'work'])
+      expect([run.code, run.stdout]).toEqual([code, ''])
+      expect(run.stderr).toContain(message)
+      expect(run.stderr).not.toContain('secret')
+    } finally {
+      stand.api.dom0.failure = null
+    }
+  })
+
+  test('a wrong token is refused, and is not printed', async () => {
+    const wrong = `${stand.directory}/wrong`
+    await writeFile(wrong, `${'77'.repeat(32)}\n`)
+    const run = await stand.run(['status'], { STRONGROOM_TOKEN_FILE: wrong })
+    expect([run.code, run.stdout]).toEqual([5, ''])
+    expect(run.stderr).toContain('[API_UNAUTHORIZED]')
+    expect(run.stderr).not.toContain('7777')
+  })
+
+  test('with --json an error of a real process is one object', async () => {
+    const run = await stand.start(['order', 'holiday', '--json']).ended
+    expect([run.code, run.stdout]).toEqual([10, ''])
+    expect(lines(run.stderr)).toEqual([
+      {
+        v: 1,
+        type: 'error',
+        code: 'PROFILE_NOT_FOUND',
+        kind: 'missing',
+        message: "there is no profile 'holiday'",
+        hint: 'seal a profile of that name, or correct the name',
+        exit: 10,
+      },
+    ])
+  })
+})
+
+describe('without an API', () => {
+  test('--help of every command has examples and the global options', async () => {
+    const top = await startCli(['--help'], {}).ended
+    expect(top.code).toBe(0)
+    expect(top.stdout).toContain('Exit codes:')
+    for (const command of [
+      'order',
+      'status',
+      'jobs',
+      'cancel',
+      'snapshots',
+      'restore',
+      'check',
+      'schedule',
+      'ledger',
+    ]) {
+      expect(top.stdout).toContain(`  ${command}`)
+    }
+    const help = await runHere(['schedule', 'set', '--help'])
+    expect(help.stdout).toContain('Examples:\n  $ strongroom schedule set work daily\n')
+    expect(help.stdout).toContain('--token-file <file>')
+  })
+
+  test.each(['bash', 'zsh', 'fish'])('%s completions know the commands', async shell => {
+    const { code, stdout } = await runHere(['completions', shell])
+    expect(code).toBe(0)
+    for (const word of ['snapshots', 'schedule', 'read-data', 'time-zone']) expect(stdout).toContain(word)
+  })
+
+  test('an unknown shell is a usage error', async () => {
+    const { code, stderr } = await runHere(['completions', 'csh'])
+    expect(code).toBe(2)
+    expect(stderr).toContain('bash, zsh, fish')
+  })
+})

@@ -1,0 +1,79 @@
+import { writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { toBase64, utf8 } from '../../src/base/bytes.ts'
+import { formatVerifierKey, verifierKey } from '../../src/ledger/note.ts'
+import { entries, ledgerKey, newSigner, origin, pages } from '../api/ledger-pages.ts'
+import { type Stand, startStand } from './harness.ts'
+
+const key = formatVerifierKey(ledgerKey)
+let stand: Stand
+let keyFile = ''
+beforeAll(async () => {
+  stand = await startStand({ ledger: { origin, verifierKeys: [key] } })
+  keyFile = path.join(stand.directory, 'ledger.vkey')
+  await writeFile(keyFile, `${key}\n`)
+})
+afterAll(() => stand[Symbol.asyncDispose]())
+
+test('entries are shown with their index, and never as control characters', async () => {
+  stand.api.dom0.ledgerPage = await pages([...entries(3), utf8('\u001b[2J')])
+  const { code, stdout } = await stand.run(['ledger', 'show', '--from', '2'])
+  expect([code, stdout]).toEqual([0, '2  entry 2\n3  ?[2J\n4 entries in all\n'])
+})
+
+test('a ledger of several pages verifies against the given key', async () => {
+  stand.api.dom0.ledgerPage = await pages(entries(27), { countMax: 10 })
+  const { code, stdout, stderr } = await stand.run(['ledger', 'verify', '--key', keyFile])
+  expect([code, stdout]).toEqual([0, '27 entries of ledger.example verified\n'])
+  expect(stderr).toBe('20 of 27 entries\n27 of 27 entries\n')
+  const json = await stand.run(['ledger', 'verify', '--key', keyFile, '--json'])
+  expect(JSON.parse(json.stdout)).toEqual({ v: 1, type: 'ledger-verified', origin, size: 27, key })
+})
+
+test('without --key the management VM’s is used, and that is said', async () => {
+  stand.api.dom0.ledgerPage = await pages(entries(3))
+  const { code, stderr } = await stand.run(['ledger', 'verify'])
+  expect([code, stderr]).toEqual([
+    0,
+    'the key is the one that the management VM gives; --key makes it independent\n',
+  ])
+})
+
+test('a changed, missing or foreign ledger is an integrity alarm', async () => {
+  const honest = await pages(entries(27), { countMax: 10 })
+  const { dom0 } = stand.api
+  const verify = () => stand.run(['ledger', 'verify', '--key', keyFile])
+  dom0.ledgerPage = from => ({ ...honest(from), entries: honest(from).entries.map(() => utf8('other')) })
+  expect(await verify()).toMatchObject({
+    code: 4,
+    stdout: '',
+    stderr: expect.stringContaining('[LEDGER_DAMAGED]'),
+  })
+  dom0.ledgerPage = from => ({ ...honest(from), entries: from === 0 ? honest(0).entries : [] })
+  expect(await verify()).toMatchObject({ code: 4, stderr: expect.stringContaining('[LEDGER_DAMAGED]') })
+  dom0.ledgerPage = await pages(entries(27), { signer: newSigner() })
+  expect(await verify()).toMatchObject({ code: 4, stderr: expect.stringContaining('[LEDGER_SIGNATURE]') })
+})
+
+test('a key file that is missing, empty or another key is a coded error', async () => {
+  stand.api.dom0.ledgerPage = await pages(entries(3))
+  const missing = await stand.run(['ledger', 'verify', '--key', '/nowhere/key'])
+  expect(missing).toMatchObject({ code: 2, stderr: expect.stringContaining('[CLI_LEDGER_KEY]') })
+  const other = formatVerifierKey(verifierKey('other.example', 'ed25519', newSigner().publicKey))
+  for (const [content, code] of [
+    ['', 'LEDGER_NOTE_INVALID'],
+    ['hello', 'LEDGER_NOTE_INVALID'],
+    [other, 'LEDGER_ORIGIN'],
+    [toBase64(new Uint8Array(32)), 'LEDGER_NOTE_INVALID'],
+  ]) {
+    await writeFile(path.join(stand.directory, 'bad.vkey'), content ?? '')
+    const run = await stand.run(['ledger', 'verify', '--key', path.join(stand.directory, 'bad.vkey')])
+    expect([run.stdout, run.stderr.includes(`[${code}]`)]).toEqual(['', true])
+  }
+})
+
+test('an alarm that is not there cannot be acknowledged', async () => {
+  const { code, stderr } = await stand.run(['ledger', 'acknowledge'])
+  expect([code, stderr.includes('[API_NOT_FOUND]')]).toEqual([10, true])
+})

@@ -1,0 +1,243 @@
+import { appendFile } from 'node:fs/promises'
+import path from 'node:path'
+import { afterEach, describe, expect, it } from 'vitest'
+import { parseIdempotencyKey } from '../../src/base/names.ts'
+import type { Secret } from '../../src/base/secret.ts'
+import type { Order } from '../../src/engine/orders.ts'
+import { type Entry, parseEntry } from '../../src/ledger/entry.ts'
+import { StorageError } from '../../src/storage/errors.ts'
+import type { ObjectStore } from '../../src/storage/object-store.ts'
+import { type BenchOptions, type EngineBench, makeBench, mgmt, testProfile } from '../support/engine.ts'
+
+const benches: EngineBench[] = []
+afterEach(async () => {
+  for (const bench of benches.splice(0)) await bench[Symbol.asyncDispose]()
+})
+
+async function bench(options?: BenchOptions): Promise<EngineBench> {
+  const made = await makeBench(options)
+  benches.push(made)
+  return made
+}
+
+let keys = 0
+function backup(one: EngineBench, more: Partial<Order> = {}): Order {
+  const key = parseIdempotencyKey(`key-${String(++keys).padStart(8, '0')}`)
+  return { kind: 'backup', profile: one.profile, initiator: mgmt, key, ifRunning: 'refuse', ...more }
+}
+
+async function run(one: EngineBench, order = backup(one)) {
+  const job = await one.orders.order(order)
+  return one.orders.ended(job.id)
+}
+
+const recorded = new WeakMap<EngineBench, Entry[]>()
+
+function entriesOf(one: EngineBench): Entry[] {
+  return recorded.get(one) ?? []
+}
+
+async function readEntries(one: EngineBench): Promise<void> {
+  const entries: Entry[] = []
+  for await (const { bytes } of (await one.openLedger()).entries()) entries.push(parseEntry(bytes))
+  recorded.set(one, entries)
+}
+
+describe('a backup', () => {
+  it('ends as done, with a snapshot that the ledger has', async () => {
+    const one = await bench()
+    const job = await run(one)
+    expect(job.error).toBeNull()
+    expect(job).toMatchObject({
+      state: 'done',
+      kind: 'backup',
+      outcome: { volumes: 2, bytes: 5 * 1024 * 1024 },
+    })
+    const history = one.ledger.repository(one.profile, 1)
+    expect(history?.snapshots.map(({ snapshotId }) => snapshotId)).toEqual([job.outcome?.snapshot])
+    expect(one.released).toHaveLength(1)
+    expect(one.released[0]).toMatchObject({ purpose: 'backup', job: job.id, epoch: 1, initiator: 'mgmt' })
+  })
+
+  it('records order, request, release, repository, snapshot and end, in that order', async () => {
+    const one = await bench()
+    await run(one)
+    await readEntries(one)
+    expect(entriesOf(one).map(({ type }) => type)).toEqual([
+      'genesis',
+      'order',
+      'release-request',
+      'release',
+      'repository',
+      'snapshot',
+      'job',
+    ])
+  })
+
+  it('stores only what is new the second time, from its own copies', async () => {
+    const one = await bench()
+    const first = await run(one)
+    await appendFile(path.join(one.machine, 'work', 'private.img'), Buffer.alloc(262_144, 7))
+    const second = await run(one)
+    expect(second.state).toBe('done')
+    expect(second.outcome?.bytesStored).toBeLessThan((first.outcome?.bytesStored ?? 0) + 20_000)
+    expect(one.ledger.repository(one.profile, 1)?.snapshots).toHaveLength(2)
+  })
+})
+
+describe('orders', () => {
+  it('with the same key are one job', async () => {
+    const one = await bench()
+    const order = backup(one)
+    const [a, b] = await Promise.all([one.orders.order(order), one.orders.order(order)])
+    expect(b.id).toBe(a.id)
+    await one.orders.ended(a.id)
+    expect((await one.orders.order(order)).id).toBe(a.id)
+  })
+
+  it('with a key of another order are refused', async () => {
+    const one = await bench()
+    const order = backup(one)
+    await run(one, order)
+    await expect(one.orders.order({ ...order, kind: 'check' })).rejects.toMatchObject({ code: 'KEY_REUSED' })
+  })
+
+  it('of a running profile are refused, or joined', async () => {
+    const gate = Promise.withResolvers<Secret>()
+    const one = await bench({ release: () => gate.promise })
+    const first = await one.orders.order(backup(one))
+    await expect(one.orders.order(backup(one))).rejects.toMatchObject({
+      code: 'JOB_RUNNING',
+      kind: 'conflict',
+    })
+    expect((await one.orders.order(backup(one, { ifRunning: 'join' }))).id).toBe(first.id)
+    await asked(one)
+    gate.reject(new Error('enough'))
+    await one.orders.ended(first.id)
+  })
+
+  it('of an unknown profile are refused and recorded', async () => {
+    const one = await bench()
+    const unknown = backup(one, { profile: 'other' as EngineBench['profile'] })
+    await expect(one.orders.order(unknown)).rejects.toMatchObject({ code: 'PROFILE_NOT_FOUND' })
+    await readEntries(one)
+    expect(entriesOf(one).at(-1)).toMatchObject({
+      type: 'refusal',
+      code: 'PROFILE_NOT_FOUND',
+      profile: 'other',
+    })
+  })
+
+  it('beyond the sealed limits are refused and recorded', async () => {
+    const one = await bench({ profileText: `${testProfile}strongroom:\n  limits:\n    orders_per_day: 1\n` })
+    expect((await run(one)).state).toBe('done')
+    await expect(one.orders.order(backup(one))).rejects.toMatchObject({
+      code: 'ORDER_LIMIT',
+      kind: 'refused',
+    })
+    await readEntries(one)
+    expect(entriesOf(one).at(-1)).toMatchObject({ type: 'refusal', code: 'ORDER_LIMIT' })
+  })
+
+  it('are refused when the sealed store on disk has changed', async () => {
+    const one = await bench()
+    const changed = Object.assign(new Error('changed'), {})
+    const ports = { ...one.ports, configuration: { current: () => Promise.reject(changed) } }
+    const { Orders } = await import('../../src/engine/orders.ts')
+    await expect(new Orders(ports, one.orders.board).order(backup(one))).rejects.toBe(changed)
+  })
+})
+
+describe('cancelling', () => {
+  it('works while the passphrase is waited for, and leaves nothing', async () => {
+    const one = await bench({
+      release: (_request, signal) =>
+        new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+    })
+    const job = await one.orders.order(backup(one))
+    await asked(one)
+    one.orders.cancel(job.id)
+    expect(await one.orders.ended(job.id)).toMatchObject({
+      state: 'cancelled',
+      error: { code: 'JOB_CANCELLED' },
+    })
+    expect(await names(one)).toEqual([])
+  })
+
+  it('works while volumes are read; nothing is visible afterwards, and the next order succeeds', async () => {
+    const one: EngineBench = await bench({
+      wrapStorage: store => ({
+        ...bound(store),
+        async put(name, body, signal) {
+          if (name.startsWith('data/')) one.orders.cancel(one.orders.board.list()[0]?.id as never)
+          await store.put(name, body, signal)
+        },
+      }),
+    })
+    const job = await run(one)
+    expect(job.state).toBe('cancelled')
+    expect((await names(one)).filter(name => /^(snapshots|index)\//.test(name))).toEqual([])
+  })
+
+  it('is refused when the job has ended', async () => {
+    const one = await bench()
+    const job = await run(one)
+    expect(() => one.orders.cancel(job.id)).toThrow(expect.objectContaining({ code: 'JOB_ENDED' }))
+  })
+})
+
+describe('a commit that was interrupted', () => {
+  it('is completed by the next order, and neither lost nor doubled', async () => {
+    let fail = true
+    const one = await bench({
+      wrapStorage: store => ({
+        ...bound(store),
+        async put(name, body, signal) {
+          if (name.startsWith('snapshots/') && fail) throw new StorageError('STORAGE_IO', 'planted')
+          await store.put(name, body, signal)
+        },
+      }),
+    })
+    const first = await run(one)
+    expect(first).toMatchObject({ state: 'failed', error: { code: 'STORAGE_IO' } })
+    expect(one.ledger.repository(one.profile, 1)?.snapshots).toEqual([])
+    fail = false
+    const second = await run(one)
+    expect(second.state).toBe('done')
+    const snapshots = one.ledger.repository(one.profile, 1)?.snapshots ?? []
+    expect(snapshots.map(({ job }) => job)).toEqual([first.id, second.id])
+    const stored = (await names(one)).filter(name => name.startsWith('snapshots/'))
+    expect(stored.sort()).toEqual(snapshots.map(({ snapshot }) => `snapshots/${snapshot.id}`).sort())
+  })
+})
+
+describe('after a crash', () => {
+  it('a job that was running has failed, and a new order succeeds', async () => {
+    const one = await bench({ release: () => new Promise(() => {}) })
+    const job = await one.orders.order(backup(one))
+    await asked(one)
+    const orders = await one.restart()
+    expect(orders.board.get(job.id)).toMatchObject({ state: 'failed', error: { code: 'JOB_INTERRUPTED' } })
+  })
+})
+
+/** Until the HSM VM has been asked. */
+async function asked(one: EngineBench): Promise<void> {
+  while (one.released.length === 0) await new Promise(resolve => setTimeout(resolve, 5))
+}
+
+async function names(one: EngineBench): Promise<string[]> {
+  const found: string[] = []
+  for (const kind of ['config', 'keys', 'snapshots', 'index', 'data'] as const)
+    for await (const { name } of one.storage.list(kind, new AbortController().signal)) found.push(name)
+  return found
+}
+
+function bound(store: ObjectStore): ObjectStore {
+  return {
+    put: (...args) => store.put(...args),
+    get: (...args) => store.get(...args),
+    head: (...args) => store.head(...args),
+    list: (...args) => store.list(...args),
+  }
+}

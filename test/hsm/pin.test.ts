@@ -1,0 +1,96 @@
+import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { PassThrough } from 'node:stream'
+import { afterAll, describe, expect, it } from 'vitest'
+import { askPin, pinFromFile } from '../../src/hsm/pin.ts'
+import { codeOf, textOf } from './support.ts'
+
+const directory = mkdtempSync(path.join(tmpdir(), 'strongroom-pin-'))
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+function pinFile(content: string, mode = 0o600): string {
+  const file = path.join(
+    directory,
+    `${content.length}-${mode}-${Buffer.from(content).toString('hex').slice(0, 40)}`,
+  )
+  writeFileSync(file, content)
+  chmodSync(file, mode)
+  return file
+}
+
+describe('a PIN file', () => {
+  it.each(['123456', '123456\n', '123456\r\n'])('%j holds the PIN', async content => {
+    using pin = await pinFromFile(pinFile(content))()
+    expect(textOf(pin)).toBe('123456')
+  })
+
+  it('is read anew each time', async () => {
+    const source = pinFromFile(pinFile('first1'))
+    expect(textOf(await source())).toBe('first1')
+    writeFileSync(pinFile('first1'), 'second')
+    expect(textOf(await source())).toBe('second')
+  })
+
+  it.each([0o640, 0o604, 0o660, 0o610, 0o602])('of mode %o is refused', async mode => {
+    expect(await codeOf(pinFromFile(pinFile('123456', mode)))).toBe('HSM_PIN_FILE_OPEN_TO_OTHERS')
+  })
+
+  it.each(['', '\n', '123', 'x'.repeat(256), 'x'.repeat(5000), '1234\n5678', '1234\0', '1234ä'])(
+    'with %j is refused',
+    async content => {
+      expect(await codeOf(pinFromFile(pinFile(content)))).toBe('HSM_PIN_INVALID')
+    },
+  )
+
+  it('that is missing or a link is unavailable', async () => {
+    expect(await codeOf(pinFromFile(path.join(directory, 'none')))).toBe('HSM_PIN_UNAVAILABLE')
+    symlinkSync(pinFile('123456'), path.join(directory, 'link'))
+    expect(await codeOf(pinFromFile(path.join(directory, 'link')))).toBe('HSM_PIN_UNAVAILABLE')
+  })
+})
+
+describe('a terminal', () => {
+  function terminal() {
+    const modes: boolean[] = []
+    const input = Object.assign(new PassThrough(), {
+      isTTY: true,
+      setRawMode: (raw: boolean) => modes.push(raw),
+    })
+    const output = new PassThrough()
+    return { input, output, modes, shown: () => String(output.read()) }
+  }
+
+  it('is asked without echo', async () => {
+    const one = terminal()
+    const asked = askPin('PIN: ', one)
+    one.input.write('12345')
+    one.input.write('9\u007f6\rrest')
+    using pin = await asked
+    expect(textOf(pin)).toBe('123456')
+    expect(one.shown()).toBe('PIN: \n')
+    expect(one.modes).toEqual([true, false])
+  })
+
+  it.each([
+    ['^C', '12\u0003', 'CANCELLED'],
+    ['^D', '\u0004', 'CANCELLED'],
+    ['too little', '12\r', 'HSM_PIN_INVALID'],
+    ['far too much', `${'1'.repeat(1000)}\r`, 'HSM_PIN_INVALID'],
+  ])('with %s gives no PIN, and gets its echo back', async (_, typed, code) => {
+    const one = terminal()
+    const asked = codeOf(() => askPin('PIN: ', one))
+    one.input.write(typed)
+    expect(await asked).toBe(code)
+    expect(one.modes).toEqual([true, false])
+  })
+
+  it('that is closed, or is none, gives no PIN', async () => {
+    const one = terminal()
+    const asked = codeOf(() => askPin('PIN: ', one))
+    one.input.end()
+    expect(await asked).toBe('HSM_PIN_UNAVAILABLE')
+    const pipe = { input: new PassThrough(), output: new PassThrough() }
+    expect(await codeOf(() => askPin('PIN: ', pipe))).toBe('HSM_PIN_UNAVAILABLE')
+  })
+})

@@ -1,0 +1,147 @@
+import { describe, expect, it } from 'vitest'
+import { parseDigest, parseJobId, parseProfileName, parseVmName } from '../../src/base/names.ts'
+import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
+import {
+  clockSkewMillisecondsMax,
+  judge,
+  judgeStock,
+  type RequestContext,
+  validMillisecondsMax,
+} from '../../src/hsm/release.ts'
+import type { HsmBinding } from '../../src/profiles/binding.ts'
+
+const now = new Date('2026-11-24T03:15:00Z')
+const day = 24 * 60 * 60 * 1000
+const later = (milliseconds: number) => new Date(now.getTime() + milliseconds)
+const digestOf = (digit: string) => parseDigest(digit.repeat(64))
+
+const request: ReleaseRequest = {
+  type: 'release-request',
+  time: now,
+  job: parseJobId('20261124T031500Z-1f2e3d4c'),
+  profile: parseProfileName('nightly'),
+  purpose: 'backup',
+  initiator: parseVmName('sys-mgmt'),
+  configuration: digestOf('c'),
+  epoch: 2,
+  expires: later(600_000),
+  nonce: digestOf('a'),
+}
+const binding: HsmBinding = {
+  epoch: 2,
+  envelope: digestOf('e'),
+  stockPassphrase: false,
+  purposes: ['backup', 'drill'],
+  releasesPerDay: 3,
+}
+const context: RequestContext = {
+  caller: parseVmName('dom0'),
+  profile: request.profile,
+  binding,
+  configurationDigest: request.configuration,
+  now,
+  releases: [],
+  index: 10,
+  seenNonces: new Set([digestOf('b')]),
+  indexMin: 10,
+}
+
+type Case = readonly [string, Partial<ReleaseRequest>, Partial<RequestContext>]
+const codeOf = ([, ofRequest, ofContext]: Case) => {
+  const judgement = judge({ ...request, ...ofRequest }, { ...context, ...ofContext })
+  return judgement.allow ? 'allowed' : judgement.code
+}
+
+describe('a release is allowed', () => {
+  it.each<Case>([
+    ['to dom0, with everything as sealed', {}, {}],
+    ['for another purpose that is sealed', { purpose: 'drill' }, {}],
+    ['until the very moment it expires', { expires: later(1) }, {}],
+    ['for the longest time it may be valid', { expires: later(validMillisecondsMax) }, {}],
+    ['when dom0 is a little ahead', { time: later(clockSkewMillisecondsMax), expires: later(600_000) }, {}],
+    ['for the last one of the limit', {}, { releases: [later(-1), later(-2)] }],
+    ['when those before are a day old', {}, { releases: [later(-day), later(-day - 1), later(-2 * day)] }],
+    [
+      'without a limit',
+      {},
+      { binding: { ...binding, releasesPerDay: null }, releases: Array(500).fill(now) },
+    ],
+  ])('%s', (...one) => {
+    expect(codeOf(one)).toBe('allowed')
+  })
+})
+
+describe('a release is refused', () => {
+  it.each<readonly [...Case, string]>([
+    ['to the management VM', {}, { caller: parseVmName('sys-mgmt') }, 'HSM_REFUSED_CALLER'],
+    [
+      'when the call is for another profile',
+      {},
+      { profile: parseProfileName('weekly') },
+      'HSM_REFUSED_REQUEST',
+    ],
+    [
+      'when dom0 has another configuration',
+      { configuration: digestOf('d') },
+      {},
+      'HSM_REFUSED_CONFIGURATION',
+    ],
+    [
+      'when this VM has another configuration',
+      {},
+      { configurationDigest: digestOf('d') },
+      'HSM_REFUSED_CONFIGURATION',
+    ],
+    ['for a profile that is not sealed', {}, { binding: null }, 'HSM_REFUSED_PROFILE'],
+    ['for an older epoch', { epoch: 1 }, {}, 'HSM_REFUSED_EPOCH'],
+    ['for a newer epoch', { epoch: 3 }, {}, 'HSM_REFUSED_EPOCH'],
+    ['for a purpose that is not sealed', { purpose: 'restore' }, {}, 'HSM_REFUSED_PURPOSE'],
+    ['when nothing is allowed', {}, { binding: { ...binding, purposes: [] } }, 'HSM_REFUSED_PURPOSE'],
+    ['at the moment it expires', { expires: now }, {}, 'HSM_REFUSED_EXPIRED'],
+    ['long after', {}, { now: later(7 * day) }, 'HSM_REFUSED_EXPIRED'],
+    [
+      'when it was made in the future',
+      { time: later(clockSkewMillisecondsMax + 1) },
+      {},
+      'HSM_REFUSED_EXPIRED',
+    ],
+    [
+      'when it would be valid for days',
+      { expires: later(validMillisecondsMax + 1) },
+      {},
+      'HSM_REFUSED_EXPIRED',
+    ],
+    ['when its nonce was seen', { nonce: digestOf('b') }, {}, 'HSM_REFUSED_REPLAYED'],
+    ['when it is older than the memory of nonces', {}, { index: 9 }, 'HSM_REFUSED_REPLAYED'],
+    ['beyond the limit', {}, { releases: [later(-1), later(-2), later(-day + 1)] }, 'HSM_REFUSED_LIMIT'],
+    [
+      'when the clock was set back',
+      {},
+      { releases: [later(day), later(2 * day), later(3 * day)] },
+      'HSM_REFUSED_LIMIT',
+    ],
+    ['when the limit is none', {}, { binding: { ...binding, releasesPerDay: 0 } }, 'HSM_REFUSED_LIMIT'],
+  ])('%s', (name, ofRequest, ofContext, code) => {
+    expect(codeOf([name, ofRequest, ofContext])).toBe(code)
+  })
+})
+
+describe('the passphrase of a stock backup', () => {
+  const stock = { ...context, binding: { ...binding, stockPassphrase: true } }
+  it('is released where the binding says so', () => {
+    expect(judgeStock(stock)).toEqual({ allow: true })
+  })
+  it.each([
+    ['to another VM', { caller: parseVmName('work') }, 'HSM_REFUSED_CALLER'],
+    ['for an unknown profile', { binding: null }, 'HSM_REFUSED_PROFILE'],
+    ['where the binding does not say so', { binding }, 'HSM_REFUSED_PURPOSE'],
+    [
+      'where backups are no purpose',
+      { binding: { ...stock.binding, purposes: ['drill'] as const } },
+      'HSM_REFUSED_PURPOSE',
+    ],
+    ['beyond the limit', { releases: [now, now, now] }, 'HSM_REFUSED_LIMIT'],
+  ])('is refused %s', (_, change, code) => {
+    expect(judgeStock({ ...stock, ...change })).toMatchObject({ allow: false, code })
+  })
+})

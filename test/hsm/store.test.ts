@@ -1,0 +1,158 @@
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { utf8 } from '../../src/base/bytes.ts'
+import { dom0, parseDigest, parseProfileName } from '../../src/base/names.ts'
+import { sha256Hex } from '../../src/crypto/digest.ts'
+import { type Decision, refusalsPerDayMax } from '../../src/hsm/decisions.ts'
+import { HsmStore } from '../../src/hsm/store.ts'
+import { codeOf } from './support.ts'
+
+const profile = parseProfileName('nightly')
+const time = new Date('2026-11-24T03:15:00Z')
+const digestOf = (number: number) => parseDigest(number.toString(16).padStart(64, '0'))
+
+function allowed(index: number): Decision {
+  return {
+    time,
+    outcome: 'allowed',
+    call: 'release',
+    caller: dom0,
+    profile,
+    job: null,
+    purpose: 'backup',
+    index,
+    nonce: digestOf(index),
+    code: null,
+  }
+}
+const refused: Decision = {
+  ...allowed(0),
+  outcome: 'refused',
+  index: null,
+  nonce: null,
+  code: 'HSM_REFUSED_LIMIT',
+}
+
+let directory: string
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'strongroom-hsm-store-'))
+})
+afterEach(() => rmSync(directory, { recursive: true, force: true }))
+
+const records = () => path.join(directory, 'releases.jsonl')
+const seen = (size: number) => ({ origin: 'example/dom0', size, root: new Uint8Array(32).fill(size) })
+
+describe('envelopes', () => {
+  it('are kept by profile and epoch, each once', async () => {
+    await using store = await HsmStore.open(directory)
+    const digest = await store.putEnvelope(profile, 1, utf8('one'))
+    expect(digest).toBe(sha256Hex(utf8('one')))
+    await store.putEnvelope(profile, 12, utf8('twelve'))
+    await store.putEnvelope(parseProfileName('a.e1'), 2, utf8('other'))
+    expect(await store.envelopes()).toEqual([
+      { profile: 'a.e1', epoch: 2 },
+      { profile, epoch: 1 },
+      { profile, epoch: 12 },
+    ])
+    expect(await codeOf(() => store.putEnvelope(profile, 1, utf8('two')))).toBe('HSM_ENVELOPE_EXISTS')
+    const bytes = await store.sealedEnvelope(profile, 1, digest)
+    expect(bytes.parse(String)).toBe(String(utf8('one')))
+    expect(statSync(path.join(directory, 'envelopes/nightly.e1.age')).mode & 0o777).toBe(0o600)
+  })
+
+  it('that are missing, or not the sealed ones, have a code each', async () => {
+    await using store = await HsmStore.open(directory)
+    expect(await codeOf(() => store.envelope(profile, 1))).toBe('HSM_ENVELOPE_MISSING')
+    const digest = await store.putEnvelope(profile, 1, utf8('one'))
+    writeFileSync(path.join(directory, 'envelopes/nightly.e1.age'), 'another')
+    expect(await codeOf(() => store.sealedEnvelope(profile, 1, digest))).toBe('HSM_ENVELOPE_MISMATCH')
+    writeFileSync(path.join(directory, 'envelopes/nightly.e1.age'), new Uint8Array(20_000))
+    expect(await codeOf(() => store.sealedEnvelope(profile, 1, digest))).toBe('HSM_ENVELOPE_INVALID')
+  })
+})
+
+describe('the memory of the witness', () => {
+  it('outlives the process', async () => {
+    {
+      await using store = await HsmStore.open(directory)
+      expect(store.witness).toBeNull()
+      await store.saveWitness(seen(5))
+    }
+    await using store = await HsmStore.open(directory)
+    expect(store.witness).toEqual(seen(5))
+  })
+
+  it('may not be lost, damaged, or put back', async () => {
+    const file = path.join(directory, 'witness.json')
+    {
+      await using store = await HsmStore.open(directory)
+      await store.saveWitness(seen(5))
+    }
+    const old = readFileSync(file)
+    {
+      await using store = await HsmStore.open(directory)
+      await store.saveWitness(seen(9))
+      await store.decisions.append(allowed(8))
+    }
+    writeFileSync(file, old)
+    expect(await codeOf(() => HsmStore.open(directory))).toBe('HSM_STORE_DAMAGED')
+    rmSync(file)
+    expect(await codeOf(() => HsmStore.open(directory))).toBe('HSM_STORE_DAMAGED')
+    writeFileSync(file, '{"origin":"x"')
+    expect(await codeOf(() => HsmStore.open(directory))).toBe('HSM_STORE_DAMAGED')
+  })
+})
+
+describe('the record of decisions', () => {
+  async function withRecord(...decisions: readonly Decision[]): Promise<void> {
+    await using store = await HsmStore.open(directory)
+    await store.saveWitness(seen(99))
+    for (const one of decisions) await store.decisions.append(one)
+  }
+
+  it('remembers nonces and times of releases, not of refusals', async () => {
+    await withRecord(allowed(3), refused, allowed(4))
+    await using store = await HsmStore.open(directory)
+    expect(store.decisions.seenNonces).toEqual(new Set([digestOf(3), digestOf(4)]))
+    expect(store.decisions.releases(profile)).toEqual([time, time])
+    expect(store.decisions.indexMax).toBe(4)
+    expect(readFileSync(records(), 'utf8').trim().split('\n')).toHaveLength(3)
+  })
+
+  it('drops a last line that a crash has torn, and goes on', async () => {
+    await withRecord(allowed(3))
+    const whole = readFileSync(records(), 'utf8')
+    for (const torn of ['{', whole.slice(0, -1)]) {
+      appendFileSync(records(), torn)
+      await withRecord()
+      expect(readFileSync(records(), 'utf8')).toBe(whole)
+    }
+    await withRecord(allowed(4))
+    expect(readFileSync(records(), 'utf8').split('\n')).toHaveLength(3)
+  })
+
+  it.each(['\n', 'x\n', '{}\n', '{"time":1}\n', `${'x'.repeat(5000)}`, '{"a":1,"a":2}\n'])(
+    'with the line %j is refused',
+    async line => {
+      await withRecord(allowed(3))
+      appendFileSync(records(), `${line}`)
+      expect(await codeOf(() => HsmStore.open(directory))).toBe('HSM_STORE_DAMAGED')
+    },
+  )
+
+  it('is not filled by a flood of refusals, and takes decisions all the same', async () => {
+    await withRecord(...Array<Decision>(refusalsPerDayMax + 5).fill(refused), allowed(7))
+    expect(readFileSync(records(), 'utf8').trim().split('\n')).toHaveLength(refusalsPerDayMax + 1)
+    await withRecord({ ...refused, time: new Date(time.getTime() + 25 * 60 * 60 * 1000) })
+    expect(readFileSync(records(), 'utf8').trim().split('\n')).toHaveLength(refusalsPerDayMax + 2)
+  })
+
+  it('that cannot be written lets nothing go on', async () => {
+    const store = await HsmStore.open(directory)
+    await store[Symbol.asyncDispose]()
+    expect(await codeOf(() => store.decisions.append(allowed(1)))).toBe('HSM_STORE_WRITE')
+    expect(store.decisions.releases(profile)).toEqual([])
+  })
+})

@@ -1,0 +1,175 @@
+import { diffieHellman, generateKeyPairSync } from 'node:crypto'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { p256PublicKey, verifyEd25519 } from '../../src/crypto/signature.ts'
+import type { TokenProcess } from '../../src/hsm/token-process.ts'
+import { buildFaultyModule, codeOf, never, officerPin, secret, TestHsm } from './support.ts'
+
+let hsm: TestHsm
+beforeEach(() => {
+  hsm = new TestHsm()
+})
+afterEach(() => hsm.remove())
+
+/** Another party's key, and its point. */
+function peer() {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
+  const point = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }).subarray(-65))
+  return { privateKey, point }
+}
+
+async function expectWorking(token: TokenProcess) {
+  const { wrapping } = await token.publicKeys(never)
+  const { privateKey, point } = peer()
+  using shared = await token.agree(point, never)
+  const expected = diffieHellman({ privateKey, publicKey: p256PublicKey(wrapping ?? new Uint8Array(0)) })
+  expect(shared.expose(bytes => Buffer.from(bytes).toString('hex'))).toBe(expected.toString('hex'))
+}
+
+describe('a token', () => {
+  it('agrees on the secret that OpenSSL computes, and signs what OpenSSL verifies', async () => {
+    const token = await hsm.prepared()
+    await expectWorking(token)
+    const { witness } = await token.publicKeys(never)
+    const message = Buffer.from('a checkpoint')
+    const signature = await token.sign(message, never)
+    expect(verifyEd25519(witness ?? new Uint8Array(0), message, signature)).toBe(true)
+  })
+
+  it('says what it is and can do; its keys do not leave it', async () => {
+    const token = await hsm.prepared()
+    expect(await token.describe(never)).toMatchObject({
+      label: 'strongroom-test',
+      manufacturer: 'SoftHSM project',
+      agrees: true,
+      signs: true,
+      keysLeave: false,
+    })
+  })
+
+  it('is initialised once, and its keys are made once', async () => {
+    const token = await hsm.prepared()
+    const before = await token.publicKeys(never)
+    expect(await token.generateKeys(never)).toEqual(before)
+    const code = codeOf(() => hsm.token().initialise(secret(officerPin), secret(hsm.pin), never))
+    expect(await code).toBe('HSM_TOKEN_EXISTS')
+  })
+
+  it('serves many callers at once, one after another', async () => {
+    const token = await hsm.prepared()
+    await Promise.all(Array.from({ length: 8 }, () => expectWorking(token)))
+    expect(hsm.pinsAsked).toBe(1)
+  })
+})
+
+describe('a token that is not there', () => {
+  it('has its own code for each reason', async () => {
+    const missing = hsm.token()
+    expect(await codeOf(() => missing.publicKeys(never))).toBe('HSM_TOKEN_MISSING')
+    const noModule = hsm.token({ modulePath: path.join(hsm.directory, 'no-such-module.so') })
+    expect(await codeOf(() => noModule.publicKeys(never))).toBe('HSM_MODULE_MISSING')
+  })
+
+  it('without keys misses a key, and goes on', async () => {
+    const token = hsm.token()
+    await token.initialise(secret(officerPin), secret(hsm.pin), never)
+    expect(await codeOf(() => token.agree(peer().point, never))).toBe('HSM_KEY_MISSING')
+    expect(await token.publicKeys(never)).toEqual({ wrapping: null, witness: null })
+  })
+
+  it('is noticed when it is pulled out, and works when it is put back', async () => {
+    const token = await hsm.prepared()
+    await expectWorking(token)
+    const elsewhere = path.join(hsm.directory, 'pulled')
+    renameSync(hsm.tokens, elsewhere)
+    mkdirSync(hsm.tokens)
+    expect(await codeOf(() => token.agree(peer().point, never))).toBe('HSM_TOKEN_REMOVED')
+    expect(await codeOf(() => token.agree(peer().point, never))).toBe('HSM_TOKEN_MISSING')
+    rmSync(hsm.tokens, { recursive: true })
+    renameSync(elsewhere, hsm.tokens)
+    await expectWorking(token)
+  })
+})
+
+describe('a wrong PIN', () => {
+  it('is tried once, however often it is asked for, until it is replaced', async () => {
+    const token = await hsm.prepared()
+    const right = hsm.pin
+    hsm.pin = '999999'
+    for (let attempt = 0; attempt < 3; attempt++)
+      expect(await codeOf(() => token.publicKeys(never))).toBe('HSM_PIN_WRONG')
+    await expect(token.publicKeys(never)).rejects.toThrow('refused this PIN before')
+    hsm.pin = right
+    await expectWorking(token)
+  })
+})
+
+describe('a module that misbehaves', () => {
+  let modulePath: string
+  let builds: TestHsm
+  beforeAll(() => {
+    builds = new TestHsm()
+    modulePath = buildFaultyModule(builds.directory)
+  })
+  afterAll(() => builds.remove())
+
+  async function faulty() {
+    const faultFile = path.join(hsm.directory, 'fault')
+    const token = await hsm.prepared({
+      modulePath,
+      environment: { FAULT: faultFile },
+      callMilliseconds: 3000,
+    })
+    return { token, fault: (name: string) => writeFileSync(faultFile, name) }
+  }
+
+  it.each([
+    ['hang', 'HSM_TIMEOUT'],
+    ['crash', 'HSM_MODULE_CRASHED'],
+    ['removed', 'HSM_TOKEN_REMOVED'],
+    ['error', 'HSM_TOKEN_FAILED'],
+  ])('by a %s is answered with %s, and the next call works', async (name, code) => {
+    const { token, fault } = await faulty()
+    await expectWorking(token)
+    fault(name)
+    expect(await codeOf(() => token.agree(peer().point, never))).toBe(code)
+    fault('')
+    await expectWorking(token)
+  })
+
+  it.each([
+    ['locked', 'HSM_PIN_LOCKED'],
+    ['last-try', 'HSM_PIN_LAST_TRY'],
+  ])('is not asked to log in when it is %s', async (name, code) => {
+    const { token, fault } = await faulty()
+    fault(name)
+    expect(await codeOf(() => token.publicKeys(never))).toBe(code)
+    fault('')
+    await expectWorking(token)
+  })
+
+  it('is ended when the caller gives up', async () => {
+    const { token, fault } = await faulty()
+    await expectWorking(token)
+    fault('hang')
+    const gone = new AbortController()
+    const call = token.agree(peer().point, gone.signal)
+    setTimeout(() => gone.abort(new Error('the caller has gone')), 200)
+    await expect(call).rejects.toThrow('the caller has gone')
+    fault('')
+    await expectWorking(token)
+  })
+})
+
+describe('what is left on disk', () => {
+  it('does not hold the PIN', async () => {
+    await hsm.prepared()
+    const files = readdirSync(hsm.directory, { recursive: true, withFileTypes: true }).filter(one =>
+      one.isFile(),
+    )
+    expect(files.some(({ name }) => name === 'token.object')).toBe(true)
+    for (const { parentPath, name } of files)
+      expect(readFileSync(path.join(parentPath, name)).includes(hsm.pin), name).toBe(false)
+  })
+})

@@ -1,0 +1,177 @@
+import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { toBase64, utf8 } from '../../src/base/bytes.ts'
+import { type Environment, systemEnvironment } from '../../src/base/environment.ts'
+import { type Log, silentLog } from '../../src/base/log.ts'
+import {
+  type ProfileName,
+  parseDigest,
+  parseProfileName,
+  parseVmName,
+  type VmName,
+} from '../../src/base/names.ts'
+import { Secret } from '../../src/base/secret.ts'
+import { generateEd25519, signEd25519 } from '../../src/crypto/signing.ts'
+import { JobBoard } from '../../src/engine/jobs.ts'
+import { Orders } from '../../src/engine/orders.ts'
+import type { EnginePorts } from '../../src/engine/ports.ts'
+import { localInventory } from '../../src/host/local/inventory.ts'
+import { localVolumes } from '../../src/host/local/volumes.ts'
+import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
+import { Ledger } from '../../src/ledger/log.ts'
+import { RecordedLedger } from '../../src/main/ledger-port.ts'
+import { type Configuration, parseConfiguration } from '../../src/profiles/config.ts'
+import type { ObjectStore } from '../../src/storage/object-store.ts'
+import { MemoryStore } from './memory-store.ts'
+
+export const passphraseText = 'correct-horse-battery-staple-0123456789'
+
+/** dom0's engine on a real ledger, real images and a real repository, with a storage in memory and no walls. */
+export interface EngineBench extends AsyncDisposable {
+  readonly directory: string
+  readonly machine: string
+  readonly ports: EnginePorts
+  readonly ledger: RecordedLedger
+  readonly storage: MemoryStore
+  readonly released: ReleaseRequest[]
+  readonly profile: ProfileName
+  orders: Orders
+  /** Another look at the ledger's files. */
+  openLedger(): Promise<Ledger>
+  /** As after a crash: a new engine on what is on the disk. */
+  restart(): Promise<Orders>
+}
+
+export interface BenchOptions {
+  readonly profileText?: string
+  readonly release?: (request: ReleaseRequest, signal: AbortSignal) => Promise<Secret>
+  readonly wrapStorage?: (store: ObjectStore) => ObjectStore
+  readonly environment?: Environment
+  readonly log?: Log
+  readonly examiner?: EnginePorts['examiner']
+}
+
+export async function makeBench(options: BenchOptions = {}): Promise<EngineBench> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'engine-'))
+  const machine = path.join(directory, 'machine')
+  await makeVm(machine, 'work', 3 * 1024 * 1024, 'work data')
+  await makeVm(machine, 'personal', 2 * 1024 * 1024, 'personal data')
+  const environment = options.environment ?? systemEnvironment
+  const key = generateEd25519(environment.entropy)
+  const signer = {
+    publicKey: key.publicKey,
+    sign: async (message: Uint8Array) => signEd25519(key.privateKey, message),
+  }
+  const ledgerOptions = { origin: 'test/ledger', signer, clock: environment.clock }
+  await Ledger.create(path.join(directory, 'ledger'), ledgerOptions)
+  const openLedger = () => Ledger.open(path.join(directory, 'ledger'), ledgerOptions)
+  const storage = new MemoryStore()
+  const released: ReleaseRequest[] = []
+  const ledger = await RecordedLedger.open(await openLedger(), async () => {})
+  const value = testConfiguration(options.profileText, key.publicKey)
+  const ports: EnginePorts = {
+    environment,
+    log: options.log ?? silentLog,
+    configuration: { current: async () => ({ value, version: 1, digest: parseDigest('ab'.repeat(32)) }) },
+    ledger,
+    passphrases: () => ({
+      async release(request, _entry, signal) {
+        released.push(request)
+        return options.release?.(request, signal) ?? Secret.take(utf8(passphraseText))
+      },
+    }),
+    inventory: localInventory(machine),
+    volumes: localVolumes(machine, environment.entropy),
+    storage: async () => {
+      const wrapped = options.wrapStorage?.(storage) ?? storage
+      return new Proxy(wrapped, {
+        get: (target, name) => {
+          if (name === Symbol.asyncDispose) return async () => {}
+          const member = Reflect.get(target, name) as unknown
+          return typeof member === 'function' ? member.bind(target) : member
+        },
+      }) as ObjectStore & AsyncDisposable
+    },
+    examiner: options.examiner ?? {
+      check: async () => Promise.reject(new Error('no examiner')),
+      restore: async () => Promise.reject(new Error('no examiner')),
+    },
+    directory: path.join(directory, 'state'),
+  }
+  const open = async () => {
+    const orders = new Orders(ports, await JobBoard.open(path.join(directory, 'state', 'jobs')))
+    await orders.recover()
+    return orders
+  }
+  const bench: EngineBench = {
+    directory,
+    machine,
+    ports,
+    ledger,
+    storage,
+    released,
+    profile: parseProfileName('nightly'),
+    orders: await open(),
+    openLedger,
+    async restart() {
+      bench.orders = await open()
+      return bench.orders
+    },
+    async [Symbol.asyncDispose]() {
+      await rm(directory, { recursive: true, force: true })
+    },
+  }
+  return bench
+}
+
+/** A sparse image of `bytes` with some data at its begin and end. */
+export async function makeVm(machine: string, name: string, bytes: number, text: string): Promise<string> {
+  const directory = path.join(machine, name)
+  await mkdir(directory, { recursive: true })
+  const image = path.join(directory, 'private.img')
+  await writeFile(image, text.repeat(20_000))
+  await truncate(image, bytes)
+  const vm = {
+    class: 'AppVM',
+    tags: ['backup'],
+    running: false,
+    includeInBackups: true,
+    volumes: { private: 'private.img' },
+  }
+  await writeFile(path.join(directory, 'vm.json'), JSON.stringify(vm))
+  return image
+}
+
+export const testProfile = `
+include: [ work, personal ]
+destination_vm: store
+destination_path: /backups
+passphrase_vm: vault
+`
+
+function testConfiguration(profileText = testProfile, ledgerKey: Uint8Array): Configuration {
+  const other = generateEd25519(systemEnvironment.entropy)
+  const binding = {
+    epoch: 1,
+    envelope: 'cd'.repeat(32),
+    stock_passphrase: false,
+    purposes: ['backup', 'check', 'restore'],
+    releases_per_day: null,
+  }
+  const roles = {
+    hsm: ['vault'],
+    storage: ['store'],
+    management: ['mgmt'],
+    keys: { dom0: toBase64(ledgerKey), hsm: toBase64(other.publicKey) },
+  }
+  return parseConfiguration(
+    new Map([
+      ['profiles/nightly.conf', utf8(profileText)],
+      ['hsm/nightly.json', utf8(JSON.stringify(binding))],
+      ['roles.json', utf8(JSON.stringify(roles))],
+    ]),
+  )
+}
+
+export const mgmt: VmName = parseVmName('mgmt')

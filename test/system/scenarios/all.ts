@@ -1,0 +1,12 @@
+import { killAndContinue } from './kill-and-continue.ts'
+import { leakTest } from './leak-test.ts'
+import { orderAndRestore } from './order-and-restore.ts'
+import { rolledBackStorage } from './rolled-back-storage.ts'
+import type { Scenario } from './scenario.ts'
+
+export const scenarios: Readonly<Record<string, Scenario>> = {
+  'order-and-restore': orderAndRestore,
+  'rolled-back-storage': rolledBackStorage,
+  'leak-test': leakTest,
+  'kill-and-continue': killAndContinue,
+}

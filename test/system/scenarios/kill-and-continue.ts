@@ -1,0 +1,70 @@
+import { readdir } from 'node:fs/promises'
+import path from 'node:path'
+import { useForADay } from '../../../scripts/quickstart/images.ts'
+import { serviceVms } from '../../../src/main/local-home.ts'
+import { LocalSystem } from '../system.ts'
+import { must, type Scenario } from './scenario.ts'
+
+const rounds = 20
+const victims = ['dom0', serviceVms.storage, serviceVms.hsm] as const
+const seedDefault = 20_261_124
+
+/** `kill -9` at seeded moments of a backup: no snapshot that lies, no ledger that does not read, and the next order succeeds. */
+export const killAndContinue: Scenario = {
+  summary: `kill -9 of dom0, storage or HSM process at ${rounds} seeded moments of a backup`,
+  async run(say) {
+    const random = generator(Number(process.env.SEED ?? seedDefault))
+    await using system = await LocalSystem.start({ images: { work: 192 }, fillMiB: 96, say })
+    const quiet = performance.now()
+    await system.backup()
+    const usual = performance.now() - quiet
+    for (let round = 1; round <= rounds; round++) {
+      await useForADay(system.image('work'), `round ${round}`)
+      const victim = victims[Math.floor(random() * victims.length)] ?? 'dom0'
+      const moment = Math.floor(random() * usual)
+      const pid = await system.pidOf(victim)
+      const ordered = system.api.order({ profile: system.profile }).catch(error => error as Error)
+      await new Promise(resolve => setTimeout(resolve, moment))
+      process.kill(pid, 'SIGKILL')
+      await ordered
+      await backAgain(system)
+      const next = await system.backup()
+      say(`round ${round}: ${victim} killed after ${moment} ms; next order ${next.state}`)
+    }
+    const check = await system.api.done({ profile: system.profile, kind: 'check', readData: true })
+    const listed = await system.api.request<{ snapshots: { snapshot: string }[] }>(
+      'GET',
+      `/v1/profiles/${system.profile}/snapshots`,
+    )
+    must(check.outcome?.snapshots === listed.snapshots.length, 'not every snapshot of the ledger is readable')
+    const stored = await readdir(path.join(system.provisioned.repository, 'snapshots'))
+    const known = new Set(listed.snapshots.map(({ snapshot }) => snapshot))
+    must(
+      stored.filter(name => !name.startsWith('.')).every(name => known.has(name)),
+      'storage has a snapshot that the ledger does not know',
+    )
+    say(`check clean: ${listed.snapshots.length} snapshots in the ledger, all readable, none beside them`)
+  },
+}
+
+/** Until every process answers and no job is left running. */
+async function backAgain(system: LocalSystem): Promise<void> {
+  const end = performance.now() + 60_000
+  while (performance.now() < end) {
+    const jobs = await system.api.request<{ jobs: { state: string }[] }>('GET', '/v1/jobs').catch(() => null)
+    if (jobs?.jobs.every(({ state }) => ['done', 'failed', 'cancelled'].includes(state))) return
+    await new Promise(resolve => setTimeout(resolve, 100))
+  }
+  throw new Error('a job still runs a minute after the kill')
+}
+
+/** mulberry32: the same moments for the same seed. */
+function generator(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
+  }
+}
