@@ -37,8 +37,8 @@ export async function withSession(
   use: (session: Session) => Promise<void>,
 ): Promise<void> {
   const { api, tokenFile, json = false, quiet = false } = command.optsWithGlobals<GlobalOptions>()
-  const address = parseAddress(api ?? io.variables['STRONGROOM_API'] ?? apiDefault)
-  using token = await readToken(tokenFile ?? io.variables['STRONGROOM_TOKEN_FILE'] ?? tokenFileDefault)
+  const address = parseAddress(api ?? io.variables.STRONGROOM_API ?? apiDefault)
+  using token = await readToken(tokenFile ?? io.variables.STRONGROOM_TOKEN_FILE ?? tokenFileDefault)
   await use({
     io,
     json,

@@ -1,4 +1,6 @@
 import path from 'node:path'
+import type { Milliseconds } from '../base/brand.ts'
+import { deadline } from '../base/environment.ts'
 import { parseSnapshotId, type RepositoryName, repositoryOf } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
 import type { EntryOf } from '../ledger/entry.ts'
@@ -10,6 +12,7 @@ import type { BlobTable } from '../repository/blob-table.ts'
 import { loadKnown } from '../repository/reader.ts'
 import { openRepository, type Repository } from '../repository/repository.ts'
 import { type BackupResult, BackupWriter, type VmResult } from '../repository/writer.ts'
+import { StorageError } from '../storage/errors.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
 import { type Birth, giveBirth } from './birth.ts'
 import { CachingStore } from './caching-store.ts'
@@ -21,6 +24,8 @@ import { RepositoryCache } from './repository-cache.ts'
 
 /** Packs on their way to storage at once; each has 16 MiB. */
 const packsAtOnce = 3
+/** A commit cannot be cancelled; a storage that does not answer must not hold dom0 for ever. The next order completes it. */
+const commitMillisecondsMax: Milliseconds = 10 * 60 * 1000
 
 export interface BackupJob {
   readonly job: Job
@@ -69,7 +74,9 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   task.committing()
   const entry = snapshotEntry(ports, task, repository, vms, result)
   await new CommitLog(directory).begin({ entry, body: result.snapshot.body })
-  await completeCommit(ports, directory, storage, new AbortController().signal)
+  const late = () =>
+    new StorageError('STORAGE_UNAVAILABLE', 'storage did not take the snapshot in time; the next order completes it')
+  await completeCommit(ports, directory, storage, deadline(commitMillisecondsMax, late))
   return {
     snapshot: entry.snapshotId,
     bytes: entry.bytes,

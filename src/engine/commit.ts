@@ -1,4 +1,4 @@
-import { unlink } from 'node:fs/promises'
+import { readdir, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { fromBase64, toBase64, utf8 } from '../base/bytes.ts'
 import { ignoreMissing, readBounded, syncDirectory, writeDurably } from '../base/files.ts'
@@ -15,6 +15,7 @@ import { EngineError } from './errors.ts'
  * A crash before 2 leaves garbage that no one sees. After 2 everything needed is in hand, so the commit is always
  * completed: putting the same object again is a success, and an entry already in the ledger is not appended twice.
  * So no snapshot is visible that the ledger does not know for long, and none is in the ledger that cannot be read.
+ * An intention has its job's name: a check that completes an old one beside a backup never takes away the new one.
  */
 
 const intentionBytesMax = 4 * 1024 * 1024
@@ -35,42 +36,53 @@ export interface CommitLedger {
 }
 
 export class CommitLog {
-  readonly #file: string
+  readonly #directory: string
 
   constructor(directory: string) {
-    this.#file = path.join(directory, 'commit.json')
+    this.#directory = directory
   }
 
   async begin({ entry, body }: Intention): Promise<void> {
     const text = JSON.stringify({ entry: toBase64(encodeEntry(entry)), body: toBase64(body) })
-    await writeDurably(this.#file, utf8(text))
+    await writeDurably(path.join(this.#directory, `commit-${entry.job}.json`), utf8(text))
   }
 
-  /** Completes an intention, if there is one. Idempotent; throws what storage or ledger throw, and keeps it then. */
-  async complete(store: ObjectStore, ledger: CommitLedger, signal: AbortSignal): Promise<Intention | null> {
-    const intention = await this.read()
-    if (intention === null) return null
-    const { entry, body } = intention
-    await store.put(objectName('snapshots', entry.snapshot.id), body, signal)
-    if (!ledger.hasSnapshot(entry)) await ledger.append([entry])
-    await unlink(this.#file).catch(ignoreMissing)
-    await syncDirectory(path.dirname(this.#file))
-    return intention
-  }
-
-  async read(): Promise<Intention | null> {
-    const untrustedBytes = await readBounded(this.#file, 2 * intentionBytesMax)
-    if (untrustedBytes === null) return null
-    try {
-      return untrustedBytes.parse(bytes => {
-        const { entry, body } = parseIntention(parseJson(bytes, { bytesMax: 2 * intentionBytesMax }))
-        const parsed = parseEntry(fromBase64(entry))
-        if (parsed.type !== 'snapshot')
-          throw new EngineError('STATE_DAMAGED', 'the intention is not of a snapshot')
-        return { entry: parsed, body: fromBase64(body) }
-      })
-    } catch (cause) {
-      throw new EngineError('STATE_DAMAGED', 'the record of an unfinished commit does not read', { cause })
+  /** Completes what was intended, oldest first. Idempotent; throws what storage or ledger throw, and keeps it then. */
+  async complete(store: ObjectStore, ledger: CommitLedger, signal: AbortSignal): Promise<void> {
+    for (const file of await this.#files()) {
+      const intention = await readIntention(file)
+      if (intention === null) continue
+      const { entry, body } = intention
+      await store.put(objectName('snapshots', entry.snapshot.id), body, signal)
+      if (!ledger.hasSnapshot(entry)) await ledger.append([entry])
+      await unlink(file).catch(ignoreMissing)
+      await syncDirectory(this.#directory)
     }
+  }
+
+  async #files(): Promise<readonly string[]> {
+    const names = await readdir(this.#directory).catch(error => {
+      ignoreMissing(error)
+      return []
+    })
+    const intentions = names.filter(name => name.startsWith('commit-') && name.endsWith('.json'))
+    return intentions.sort().map(name => path.join(this.#directory, name))
+  }
+}
+
+/** `null`: completed meanwhile by someone else. */
+async function readIntention(file: string): Promise<Intention | null> {
+  const untrustedBytes = await readBounded(file, 2 * intentionBytesMax)
+  if (untrustedBytes === null) return null
+  try {
+    return untrustedBytes.parse(bytes => {
+      const { entry, body } = parseIntention(parseJson(bytes, { bytesMax: 2 * intentionBytesMax }))
+      const parsed = parseEntry(fromBase64(entry))
+      if (parsed.type !== 'snapshot')
+        throw new EngineError('STATE_DAMAGED', 'the intention is not of a snapshot')
+      return { entry: parsed, body: fromBase64(body) }
+    })
+  } catch (cause) {
+    throw new EngineError('STATE_DAMAGED', 'the record of an unfinished commit does not read', { cause })
   }
 }

@@ -1,7 +1,7 @@
 import { readdir, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { utf8 } from '../base/bytes.ts'
-import { makePrivateDirectory, readBounded, writeDurably } from '../base/files.ts'
+import { ignoreMissing, makePrivateDirectory, readBounded, writeDurably } from '../base/files.ts'
 import { parseJson } from '../base/json.ts'
 import type { IdempotencyKey, JobId, ProfileName } from '../base/names.ts'
 import { type Job, type JobKind, parseJob } from '../qrexec/calls/orders.ts'
@@ -85,14 +85,20 @@ export class JobBoard {
 
   #tell(job: Job): void {
     this.#jobs.set(job.id, job)
-    for (const listener of this.#listeners) listener(job)
+    for (const listener of this.#listeners)
+      try {
+        listener(job)
+      } catch {
+        // No one who listens may stop a job.
+        this.#listeners.delete(listener)
+      }
   }
 
   async #forgetOldest(): Promise<void> {
     const ended = this.list().filter(hasEnded)
     for (const { id } of ended.slice(jobsKeptMax)) {
       this.#jobs.delete(id)
-      await unlink(this.#file(id))
+      await unlink(this.#file(id)).catch(ignoreMissing)
     }
   }
 

@@ -18,6 +18,7 @@ import type { Profile } from '../profiles/profile.ts'
 import type { Job, JobKind, Outcome, Progress } from '../qrexec/calls/orders.ts'
 import type { Examination } from '../repository/examination.ts'
 import { completeCommit, repositoryDirectory, runBackup } from './backup.ts'
+import { disclosable } from './disclose.ts'
 import { EngineError } from './errors.ts'
 import { hasEnded, type JobBoard } from './jobs.ts'
 import type { EnginePorts, SealedConfiguration } from './ports.ts'
@@ -121,12 +122,12 @@ export class Orders {
       if (known.profile === order.profile && known.kind === order.kind) return known
       throw new EngineError(
         'KEY_REUSED',
-        `the idempotency key belongs to a ${known.kind} of '${known.profile}'`,
+        'the idempotency key belongs to an order of another kind or profile',
       )
     }
     const id = newJobId(this.#ports.environment)
     try {
-      const accepted = await this.#judge(order)
+      const accepted = await this.#find(order)
       const running = this.#board.running(order.profile, order.kind)
       if (running !== undefined) {
         if (order.ifRunning === 'join') return running
@@ -134,6 +135,7 @@ export class Orders {
       }
       if (this.#running.size >= jobsAtOnceMax)
         throw new EngineError('ORDERS_BUSY', `${jobsAtOnceMax} jobs are running`, { retry: true })
+      this.#requireWithinLimits(accepted)
       return await this.#start(id, accepted)
     } catch (error) {
       await this.#recordRefusal(id, order, error)
@@ -141,18 +143,20 @@ export class Orders {
     }
   }
 
-  async #judge(order: Order): Promise<Accepted> {
+  async #find(order: Order): Promise<Accepted> {
     const configuration = await this.#ports.configuration.current()
     const profile = configuration.value.profiles.get(order.profile)
     const binding = configuration.value.bindings.get(order.profile)
     if (profile === undefined || binding === undefined)
       throw new EngineError('PROFILE_NOT_FOUND', `Backup profile does not exist: ${order.profile}`)
-    if (order.kind === 'backup') {
-      const past = this.#ports.ledger.orders(order.profile)
-      const verdict = mayOrder(profile.limits, past, this.#ports.environment.clock.now())
-      if (!verdict.allowed) throw new EngineError('ORDER_LIMIT', verdict.reason)
-    }
     return { order, profile, binding, configuration }
+  }
+
+  #requireWithinLimits({ order, profile }: Accepted): void {
+    if (order.kind !== 'backup') return
+    const past = this.#ports.ledger.orders(order.profile)
+    const verdict = mayOrder(profile.limits, past, this.#ports.environment.clock.now())
+    if (!verdict.allowed) throw new EngineError('ORDER_LIMIT', verdict.reason)
   }
 
   async #start(id: JobId, accepted: Accepted): Promise<Job> {
@@ -172,39 +176,46 @@ export class Orders {
       outcome: null,
       error: null,
     }
-    await this.#board.save(job)
-    await this.#ports.ledger.append([
-      {
-        type: 'order',
-        time: now,
-        job: id,
-        profile: order.profile,
-        kind: order.kind,
-        initiator: order.initiator,
-        configuration: configuration.digest,
-      },
-    ])
-    const controller = new AbortController()
     const { promise, resolve } = Promise.withResolvers<Job>()
-    const running: Running = { controller, ended: promise, committing: false }
+    const running: Running = { controller: new AbortController(), ended: promise, committing: false }
+    // Whoever hears of the job, which is from the next line on, may cancel it.
     this.#running.set(id, running)
+    try {
+      await this.#board.save(job)
+      await this.#ports.ledger.append([
+        {
+          type: 'order',
+          time: now,
+          job: id,
+          profile: order.profile,
+          kind: order.kind,
+          initiator: order.initiator,
+          configuration: configuration.digest,
+        },
+      ])
+    } catch (error) {
+      resolve(await this.#end(job, 'failed', null, disclosable(error)))
+      this.#running.delete(id)
+      throw error
+    }
     void this.#run(job, accepted, running).then(resolve)
     return job
   }
 
   /** Never rejects: every way a job can end is a final state. */
   async #run(job: Job, accepted: Accepted, running: Running): Promise<Job> {
-    const started = await this.#board.save({
-      ...job,
-      state: 'running',
-      started: this.#ports.environment.clock.now(),
-    })
     try {
+      running.controller.signal.throwIfAborted()
+      const started = await this.#board.save({
+        ...job,
+        state: 'running',
+        started: this.#ports.environment.clock.now(),
+      })
       const outcome = await this.#work(started, accepted, running)
       return await this.#end(this.#board.get(job.id), 'done', outcome, null)
     } catch (error) {
       const reason = running.controller.signal.aborted ? running.controller.signal.reason : error
-      const report = reportOf(reason)
+      const report = disclosable(reason)
       const cancelled = report.code === 'JOB_CANCELLED'
       if (!cancelled)
         this.#ports.log.error('job failed', { job: job.id, profile: job.profile, error: reason })
@@ -308,12 +319,17 @@ export class Orders {
     const ofJob = { time: ended, job: job.id, profile: job.profile }
     if (error?.kind === 'refused') entries.push({ type: 'refusal', ...ofJob, code: error.code })
     entries.push({ type: 'job', ...ofJob, kind: job.kind, result, code: error?.code ?? null })
-    // The job has ended whatever the ledger's disk says; a ledger that cannot be written stops the next order.
-    await this.#ports.ledger
-      .append(entries)
-      .catch(failure => this.#ports.log.error('the end of a job could not be recorded', { error: failure }))
+    // The job has ended whatever the disk says; a ledger or board that cannot be written stops the next order.
+    const unrecorded = (failure: unknown) =>
+      this.#ports.log.error('the end of a job could not be recorded', { job: job.id, error: failure })
+    await this.#ports.ledger.append(entries).catch(unrecorded)
     const progress = { ...job.progress, phase: 'ended' as const }
-    return await this.#board.save({ ...job, state: result, ended, progress, outcome, error })
+    const final: Job = { ...job, state: result, ended, progress, outcome, error }
+    await this.#board.save(final).catch(failure => {
+      unrecorded(failure)
+      this.#board.touch(final)
+    })
+    return final
   }
 
   async #recordRefusal(id: JobId, { profile, initiator, kind }: Order, error: unknown): Promise<void> {
@@ -326,7 +342,9 @@ export class Orders {
       this.#refusals.shift()
     if (this.#refusals.length >= refusalsPerHourMax) return
     this.#refusals.push(clock.monotonic())
-    await this.#ports.ledger.append([{ type: 'refusal', time: now, job: id, profile, code: report.code }])
+    await this.#ports.ledger
+      .append([{ type: 'refusal', time: now, job: id, profile, code: report.code }])
+      .catch(failure => this.#ports.log.error('a refusal could not be recorded', { job: id, error: failure }))
   }
 }
 

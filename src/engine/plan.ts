@@ -19,6 +19,9 @@ export interface Plan {
   readonly warnings: readonly string[]
 }
 
+/** As many as an `Outcome` may carry. */
+const warningsMax = 100
+
 /** Profile and inventory to volumes. A selector that matches nothing is a warning; a plan of nothing is an error. */
 export function planBackup(profile: Profile, inventory: readonly Vm[]): Plan {
   const { selected, warnings } = select(profile, inventory)
@@ -37,5 +40,11 @@ export function planBackup(profile: Profile, inventory: readonly Vm[]): Plan {
   if (vms.length === 0)
     throw new EngineError('PLAN_EMPTY', `profile '${profile.name}' selects no volume of any VM`)
   const bytes = vms.flatMap(vm => vm.volumes).reduce((sum, volume) => sum + volume.bytes, 0)
-  return { vms, bytes, warnings: notes }
+  return { vms, bytes, warnings: bounded([...new Set(notes)]) }
+}
+
+function bounded(warnings: readonly string[]): readonly string[] {
+  if (warnings.length <= warningsMax) return warnings
+  const shown = warnings.slice(0, warningsMax - 1)
+  return [...shown, `${warnings.length - shown.length} more warnings`]
 }

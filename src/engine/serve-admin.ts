@@ -1,16 +1,20 @@
-import { BaseError } from '../base/base-errors.ts'
-import { utf8 } from '../base/bytes.ts'
-import { CodedError, reportOf } from '../base/errors.ts'
+import type { Duplex } from 'node:stream'
+import { KiB, utf8 } from '../base/bytes.ts'
+import { deadline } from '../base/environment.ts'
+import { CodedError } from '../base/errors.ts'
 import { dom0, type ProfileName, parseProfileName, type VmName } from '../base/names.ts'
 import { readAll } from '../base/reader.ts'
 import { encodeEvent, encodeOk, encodeStockException, type StockExceptionType } from '../qrexec/admin-api.ts'
 import type { Job } from '../qrexec/calls/orders.ts'
+import { QrexecError } from '../qrexec/errors.ts'
+import type { RequestedTarget } from '../qrexec/framing.ts'
 import type { Handler, IncomingCall } from '../qrexec/server.ts'
+import { disclosable } from './disclose.ts'
 import { EngineError } from './errors.ts'
 import { summarize } from './info.ts'
 import { hasEnded } from './jobs.ts'
 import { adminVm, type Judge } from './judge.ts'
-import { tell, untilClosed } from './listener.ts'
+import { Listeners, tell } from './listener.ts'
 import type { Orders } from './orders.ts'
 import { planBackup } from './plan.ts'
 import type { EnginePorts } from './ports.ts'
@@ -23,6 +27,11 @@ import type { EnginePorts } from './ports.ts'
  */
 
 const eventIntervalMilliseconds = 1000
+/** As qubesd: more than this is not answered at all. */
+const payloadBytesMax = 64 * KiB
+const requestMilliseconds = 30_000
+/** Of one VM. */
+const listenersMax = 8
 const infoBytesMax = 1024 * 1024
 
 export const executeService = 'admin.backup.Execute'
@@ -32,6 +41,7 @@ export const eventsService = 'admin.Events'
 
 export function serveAdmin(ports: EnginePorts, orders: Orders, judge: Judge): Record<string, Handler> {
   const signal = new AbortController().signal
+  const listeners = new Listeners(listenersMax)
   return {
     [executeService]: stock(async ({ source, argument }) => {
       const profile = profileOf(argument)
@@ -63,7 +73,7 @@ export function serveAdmin(ports: EnginePorts, orders: Orders, judge: Judge): Re
       orders.cancel(running.id)
       return ''
     }),
-    [eventsService]: incoming => streamEvents(ports, orders, judge, incoming),
+    [eventsService]: incoming => streamEvents(ports, orders, judge, listeners, incoming),
   }
 }
 
@@ -81,26 +91,34 @@ function stock(answer: (incoming: IncomingCall) => Promise<string>): Handler {
   return async incoming => {
     const { stream, argument, requested } = incoming
     try {
-      const payload = await readAll(stream, 0).catch(error => {
-        throw error instanceof BaseError ? new StockError('ProtocolError', 'unexpected payload') : error
-      })
-      payload.parse(() => {})
+      if ((await payloadLength(stream)) > 0) throw new StockError('ProtocolError', 'unexpected payload')
       if (argument === '') throw new StockError('ProtocolError', 'expected an argument')
-      if (requested !== undefined && !['dom0', 'adminvm'].includes(requested.target))
+      if (!isOfDom0(requested))
         throw new StockError('ProtocolError', 'expected destination to be AdminVM')
       const content = utf8(await answer(incoming))
       stream.end(encodeOk(content.subarray(0, infoBytesMax)))
     } catch (error) {
-      const { type, message } = error instanceof StockError ? error : stockError(...codeAndMessage(error))
+      const { type, message } = error instanceof StockError ? error : stockErrorOf(error)
       stream.end(encodeStockException(type, message))
       throw error
     }
   }
 }
 
-function codeAndMessage(error: unknown): [string, string] {
-  const { code, message } = reportOf(error)
-  return [code, message]
+async function payloadLength(stream: Duplex): Promise<number> {
+  const slow = deadline(requestMilliseconds, () => new QrexecError('QREXEC_TIMEOUT', 'the request did not end'))
+  const cut = () => stream.destroy(slow.reason)
+  slow.addEventListener('abort', cut, { once: true })
+  try {
+    return (await readAll(stream, payloadBytesMax)).parse(bytes => bytes.byteLength)
+  } finally {
+    slow.removeEventListener('abort', cut)
+  }
+}
+
+function stockErrorOf(error: unknown): StockError {
+  const { code, message } = disclosable(error)
+  return stockError(code, message)
 }
 
 function stockError(code: string, message: string): StockError {
@@ -111,6 +129,8 @@ function stockError(code: string, message: string): StockError {
       return new StockError('BackupAlreadyRunningError', 'Backup already running')
     case 'JOB_CANCELLED':
       return new StockError('BackupCancelledError', 'Backup cancelled')
+    case 'JOB_ENDED':
+      return new StockError('QubesException', 'Backup operation not running')
     case 'NAME_INVALID':
       return new StockError('ProtocolError', message)
     case 'ORDER_LIMIT':
@@ -131,13 +151,22 @@ function profileOf(argument: string): ProfileName {
   }
 }
 
+function isOfDom0(requested: RequestedTarget | undefined): boolean {
+  return requested === undefined || requested.target === 'dom0' || requested.target === 'adminvm'
+}
+
 /** `connection-established`, then `backup-progress` of what the caller may execute, at most once a second a profile. */
 async function streamEvents(
   { environment: { clock } }: EnginePorts,
   orders: Orders,
   judge: Judge,
-  { stream, source }: IncomingCall,
+  listeners: Listeners,
+  { stream, source, argument, requested }: IncomingCall,
 ): Promise<void> {
+  if (argument !== '') {
+    stream.end(encodeStockException('ProtocolError', 'unexpected argument'))
+    return
+  }
   const last = new Map<ProfileName, number>()
   const may = (service: string, argument: string) =>
     source === dom0 || judge.allows({ service, argument, source, target: adminVm })
@@ -152,9 +181,10 @@ async function streamEvents(
     tell(stream, encodeEvent({ subject: '', event: 'backup-progress', values }))
   }
   tell(stream, encodeEvent({ subject: '', event: 'connection-established', values: {} }))
-  const forget = orders.board.subscribe(hear)
+  // The events of one VM are asked for: jobs are events of the whole system.
+  const forget = isOfDom0(requested) ? orders.board.subscribe(hear) : () => {}
   try {
-    await untilClosed(stream)
+    await listeners.untilClosed(source, stream)
   } finally {
     forget()
   }

@@ -1,20 +1,22 @@
-import type { Duplex } from 'node:stream'
 import { utf8 } from '../base/bytes.ts'
 import { type JobId, type ProfileName, parseJobId, parseProfileName, type VmName } from '../base/names.ts'
 import type { RepositoryHistory } from '../ledger/history.ts'
 import * as calls from '../qrexec/calls/orders.ts'
-import { type Handler, respond } from '../qrexec/server.ts'
+import { type Handler, type IncomingCall, respond } from '../qrexec/server.ts'
 import { EngineError } from './errors.ts'
 import { hasEnded } from './jobs.ts'
 import { adminVm, type Judge } from './judge.ts'
-import { tell, untilClosed } from './listener.ts'
+import { Listeners, tell } from './listener.ts'
 import type { Orders } from './orders.ts'
 import type { EnginePorts } from './ports.ts'
 
 const progressIntervalMilliseconds = 1000
+/** Of one VM. */
+const listenersMax = 16
 
 /** dom0's side of the calls in `qrexec/calls/orders.ts`. Policy has let the caller in; what it may see is judged here. */
 export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): Record<string, Handler> {
+  const listeners = new Listeners(listenersMax)
   const mayOrder = (source: VmName, profile: ProfileName) =>
     judge.allows({ service: calls.orderBackup.service, argument: profile, source, target: adminVm })
   const mineOnly = (source: VmName, id: JobId): calls.Job => {
@@ -58,10 +60,7 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
       return orders.cancel(id)
     }),
     [calls.listJobs.service]: respond(calls.listJobs, async (_, { source }) =>
-      orders.board
-        .list()
-        .filter(job => mayOrder(source, job.profile))
-        .slice(0, calls.jobsCountMax),
+      fitting(orders.board.list().filter(job => mayOrder(source, job.profile))),
     ),
     [calls.listProfiles.service]: respond(calls.listProfiles, async (_, { source }) => {
       const { value, version, digest } = await ports.configuration.current()
@@ -74,10 +73,19 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
       const profile = parseProfileName(argument)
       return await snapshotsOf(ports, profile)
     }),
-    [calls.jobEvents.service]: async ({ stream, argument }) => {
-      await streamJobs(ports, orders, parseProfileName(argument), stream)
+    [calls.jobEvents.service]: async incoming => {
+      await streamJobs(ports, orders, parseProfileName(incoming.argument), listeners, incoming)
     },
   }
+}
+
+/** The newest that one answer can hold. */
+function fitting(jobs: readonly calls.Job[]): readonly calls.Job[] {
+  let bytes = 2
+  return jobs.slice(0, calls.jobsCountMax).filter(job => {
+    bytes += utf8(JSON.stringify(job)).byteLength + 1
+    return bytes <= calls.listJobs.response.bytesMax
+  })
 }
 
 async function snapshotsOf(ports: EnginePorts, profile: ProfileName): Promise<calls.SnapshotSummary[]> {
@@ -108,7 +116,8 @@ async function streamJobs(
   { environment: { clock } }: EnginePorts,
   { board }: Orders,
   profile: ProfileName,
-  stream: Duplex,
+  listeners: Listeners,
+  { source, stream }: IncomingCall,
 ): Promise<void> {
   const told = new Map<JobId, { state: string; phase: string; at: number }>()
   const hear = (job: calls.Job) => {
@@ -124,7 +133,7 @@ async function streamJobs(
   const forget = board.subscribe(hear)
   try {
     for (const job of board.list().filter(one => !hasEnded(one))) hear(job)
-    await untilClosed(stream)
+    await listeners.untilClosed(source, stream)
   } finally {
     forget()
   }

@@ -234,6 +234,8 @@ export class Token implements Disposable {
     try {
       const found = this.#library.C_FindObjects(this.#session, 2)
       if (found.length > 1) throw new HsmError('HSM_TOKEN_AMBIGUOUS', `the token has two keys '${label}'`)
+      // A token that was taken away looks like one without keys; asking for itself it cannot hide. Throws then.
+      if (found.length === 0) this.#library.C_GetTokenInfo(this.#slot)
       return found[0] ?? null
     } finally {
       this.#library.C_FindObjectsFinal(this.#session)

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { printable } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { JobId, RepositoryName, SnapshotId, VmName } from '../base/names.ts'
 import { StreamReader } from '../base/reader.ts'
@@ -45,7 +46,7 @@ export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
     async check(examination, readData, progress, signal) {
       const task = taskOf(examination, { kind: 'check', readData, snapshot: null })
       const verdict = await inSandbox(ports, examination, task, null, progress, signal)
-      requireGood(examination.history, verdict)
+      requireGood(verdict, examination.history.snapshots.length)
       return outcomeOf(verdict)
     },
     async restore(examination, snapshot, progress, signal) {
@@ -54,7 +55,7 @@ export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
       if (wanted === undefined) throw new RestoreError('VERDICT_INVALID', 'the ledger has no such snapshot')
       await using receiver = new VolumeReceiver(ports.sink(examination.job), wanted, signal)
       const verdict = await inSandbox(ports, examination, task, receiver, progress, signal)
-      requireGood(examination.history, verdict)
+      requireGood(verdict, 1)
       const { volumes, bytes } = await receiver.commit()
       return { ...outcomeOf(verdict), snapshot, volumes, bytes }
     },
@@ -71,13 +72,14 @@ async function inSandbox(
 ): Promise<Verdict> {
   await using grant = await ports.grant(storageVm, repository, signal)
   await using sandbox = await ports.sandboxes.start(job, ports.limits, signal)
+  signal.throwIfAborted()
   const stop = () => sandbox.channel.destroy(signal.reason instanceof Error ? signal.reason : undefined)
   signal.addEventListener('abort', stop, { once: true })
   sandbox.channel.on('error', () => {})
   try {
     send(sandbox.channel, 'task', jsonPayload({ ...task, capability: grant.capability }))
+    // The writing half stays open: where the host starts the sandbox, its end means that dom0 has gone.
     passphrase.expose(bytes => send(sandbox.channel, 'passphrase', bytes))
-    sandbox.channel.end()
     return await listen(new StreamReader(sandbox.channel), task.kind, receiver, progress)
   } catch (error) {
     signal.throwIfAborted()
@@ -133,7 +135,7 @@ function outcomeOf({ objects, snapshots, bytes, notes }: Verdict): Outcome {
     bytes,
     bytesStored: undefined,
     volumes: undefined,
-    warnings: notes,
+    warnings: notes.map(printable),
     objects,
     snapshots,
   }

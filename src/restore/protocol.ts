@@ -101,9 +101,11 @@ export type VolumeHeader = ReturnType<typeof parseVolumeHeader>
 
 export const parseSandboxProgress = fields('progress', { bytesDone: is.integer(), bytesTotal: is.integer() })
 
+export const faultMessageLengthMax = 2000
+
 /** `fault: null` is success. Bounded: counts, and the first faults in words. */
 export const parseVerdict = fields('verdict', {
-  fault: is.nullable(fields('fault', { code: is.string(64), message: is.string(2000) })),
+  fault: is.nullable(fields('fault', { code: is.string(64), message: is.string(faultMessageLengthMax) })),
   objects: is.integer(),
   snapshots: is.integer(),
   bytes: is.integer(),
@@ -118,7 +120,7 @@ function parseCapability(untrustedText: string): string {
 }
 
 export function parseVolumeName(untrustedText: string): string {
-  if (!/^[a-z][a-z0-9-]{0,30}$/.test(untrustedText))
-    throw new RestoreError('VERDICT_INVALID', 'not a volume name: expected a-z 0-9 -')
+  if (!/^[a-z][a-z0-9_-]{0,30}$/.test(untrustedText))
+    throw new RestoreError('VERDICT_INVALID', 'not a volume name: expected a-z 0-9 _ -')
   return untrustedText
 }

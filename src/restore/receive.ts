@@ -1,4 +1,5 @@
 import { createHash, type Hash } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import { sha256Hex } from '../crypto/digest.ts'
 import type { NewVolume, VolumeSink } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
@@ -39,6 +40,7 @@ export class VolumeReceiver implements AsyncDisposable {
   async take(frame: Frame): Promise<void> {
     switch (frame.kind) {
       case 'manifest':
+        if (this.#manifest !== null) throw new RestoreError('VERDICT_INVALID', 'a second manifest')
         this.#manifest = this.#checkedManifest(frame)
         return
       case 'volume':
@@ -99,7 +101,7 @@ export class VolumeReceiver implements AsyncDisposable {
         'VERDICT_INVALID',
         'data before what was already sent, or past the end of the volume',
       )
-    hashZeros(open.hash, offset - open.at)
+    await hashZeros(open.hash, offset - open.at, this.#signal)
     open.hash.update(bytes)
     await open.target.write(bytes, offset)
     open.at = offset + bytes.byteLength
@@ -107,7 +109,7 @@ export class VolumeReceiver implements AsyncDisposable {
 
   async #end(): Promise<void> {
     const { header, hash, at } = this.#mustBeOpen()
-    hashZeros(hash, header.bytes - at)
+    await hashZeros(hash, header.bytes - at, this.#signal)
     if (hash.digest('hex') !== this.#expected(header).sha256)
       throw new RestoreError('RESTORE_DIGEST', 'a restored volume does not hash to what the manifest says')
     this.#done.add(keyOf(header))
@@ -132,7 +134,11 @@ function keyOf({ vm, volume }: VolumeHeader): string {
   return `${vm}/${volume}`
 }
 
-function hashZeros(hash: Hash, length: number): void {
-  for (let left = length; left > 0; left -= zeros.byteLength)
+/** A hole may be as large as the volume: other work goes on, and an abort is heard, meanwhile. */
+async function hashZeros(hash: Hash, length: number, signal: AbortSignal): Promise<void> {
+  for (let left = length; left > 0; left -= zeros.byteLength) {
     hash.update(zeros.subarray(0, Math.min(left, zeros.byteLength)))
+    if (left > zeros.byteLength) await setImmediate()
+    signal.throwIfAborted()
+  }
 }

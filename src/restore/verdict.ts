@@ -1,5 +1,4 @@
 import { printable } from '../base/errors.ts'
-import type { RepositoryHistory } from '../ledger/history.ts'
 import { RestoreError, type restoreErrors } from './errors.ts'
 import type { Verdict } from './protocol.ts'
 
@@ -11,12 +10,12 @@ const reportable = [
   'RESTORE_DIGEST',
 ] as const satisfies (keyof typeof restoreErrors)[]
 
-/** Throws the fault that a verdict names; a good one must have proven every snapshot of the ledger. */
-export function requireGood(history: RepositoryHistory, { fault, snapshots }: Verdict): void {
+/** Throws the fault that a verdict names; a good one must have proven as many snapshots as were asked for. */
+export function requireGood({ fault, snapshots }: Verdict, expected: number): void {
   if (fault !== null) {
     const code = reportable.find(one => one === fault.code) ?? 'CHECK_FAILED'
     throw new RestoreError(code, printable(fault.message))
   }
-  if (snapshots > history.snapshots.length)
-    throw new RestoreError('VERDICT_INVALID', 'the sandbox claims more snapshots than the ledger has')
+  if (snapshots !== expected)
+    throw new RestoreError('VERDICT_INVALID', `the sandbox proved ${snapshots} snapshots; expected ${expected}`)
 }

@@ -152,7 +152,7 @@ describe('every answer of the API', () => {
     const response = await api.app.inject({ url: `/v1/profiles/${work}/snapshots`, headers: authorized })
     expect([response.statusCode, response.json().code]).toEqual([status, code])
     expect(response.body).not.toContain('secret')
-    expect(api.log.lines.find(line => line.level === 'error')?.fields['error']).toBe(failure)
+    expect(api.log.lines.find(line => line.level === 'error')?.fields.error).toBe(failure)
   })
 })
 

@@ -1,6 +1,6 @@
-import type { Routes } from '../app.ts'
 import type { RouteContext } from '../context.ts'
 import { HealthSchema } from '../schemas.ts'
+import type { Routes } from '../server.ts'
 import { answers } from './answers.ts'
 
 export function healthRoutes(app: Routes, _context: RouteContext): void {

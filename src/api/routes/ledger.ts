@@ -2,10 +2,10 @@ import { Type } from 'typebox'
 import { toBase64 } from '../../base/bytes.ts'
 import { parseCheckpoint } from '../../ledger/checkpoint.ts'
 import { QrexecError } from '../../qrexec/errors.ts'
-import type { Routes } from '../app.ts'
 import type { RouteContext } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { LedgerSchema } from '../schemas.ts'
+import type { Routes } from '../server.ts'
 import { answers } from './answers.ts'
 
 const entriesShownDefault = 100

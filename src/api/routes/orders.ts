@@ -7,10 +7,10 @@ import {
   parseSnapshotId,
 } from '../../base/names.ts'
 import type { Job } from '../../qrexec/calls/orders.ts'
-import type { Routes } from '../app.ts'
 import type { RouteContext } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { KeyText, OrderSchema, type OrderView } from '../schemas.ts'
+import type { Routes } from '../server.ts'
 import { jobView } from '../views.ts'
 import { answers } from './answers.ts'
 

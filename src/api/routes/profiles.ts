@@ -1,8 +1,8 @@
 import { Type } from 'typebox'
 import { parseProfileName } from '../../base/names.ts'
-import type { Routes } from '../app.ts'
 import type { RouteContext } from '../context.ts'
 import { ProfileNameText, ProfilesSchema, SnapshotsSchema } from '../schemas.ts'
+import type { Routes } from '../server.ts'
 import { snapshotView } from '../views.ts'
 import { answers } from './answers.ts'
 

@@ -12,8 +12,9 @@ import { connectSocket, type Listener, listenSocket } from './socket.ts'
 /*
  * How dom0 has disposables started. On Qubes it would do so itself; here it is behind walls of its own, inside which
  * the kernel lets it build no others, so that the host does it. One connection is one sandbox: JSON with job
- * and limits and a NUL, JSON with the VM's name and a NUL back, and then the connection is the sandbox's standard input and output. When
- * it closes, the sandbox is destroyed.
+ * and limits and a NUL, JSON with the VM's name and a NUL back, and then the connection is the sandbox's standard input and output. dom0
+ * never half-closes it: a connection that was half-closed shows no later close, so the end of what dom0 sends is dom0's
+ * end, and destroys the sandbox.
  */
 
 const headerBytesMax = 4096
@@ -37,7 +38,8 @@ export function serveSandboxes(path: string, sandboxes: Sandboxes, log: Log): Pr
   return listenSocket(path, stream => {
     stream.on('error', () => {})
     const gone = new AbortController()
-    stream.once('close', () => gone.abort(new HostError('SANDBOX_GONE', 'dom0 has gone')))
+    const leave = () => gone.abort(new HostError('SANDBOX_GONE', 'dom0 has gone'))
+    stream.once('end', leave).once('close', leave)
     const serve = async () => {
       const order = (await readHeader(stream, limits)).parse(bytes =>
         parseOrder(parseJson(bytes, { bytesMax: headerBytesMax })),

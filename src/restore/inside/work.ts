@@ -10,7 +10,7 @@ import { openRepository, type Repository } from '../../repository/repository.ts'
 import { restoreVolume } from '../../repository/restore.ts'
 import { type ObjectStore, objectBytesMax, parseObjectName } from '../../storage/object-store.ts'
 import { RestoreError } from '../errors.ts'
-import { parseFrame, parseTask, readFrame, type Task, type Verdict } from '../protocol.ts'
+import { faultMessageLengthMax, parseFrame, parseTask, readFrame, type Task, type Verdict } from '../protocol.ts'
 import { faultOf } from './fault.ts'
 import { FrameWriter } from './frame-writer.ts'
 
@@ -47,9 +47,9 @@ export async function workInside({ channel, storage, clock }: InsidePorts): Prom
         : await restore(task, repository, store, out, progress, signal)
   } catch (error) {
     const { code, message } = reportOf(error)
-    verdict = { ...nothingProven, fault: { code: codeOf(code), message: `${message} (${code})` } }
+    verdict = { ...nothingProven, fault: { code: codeOf(code), message: `${code}: ${message}` } }
   }
-  await out.json('verdict', verdict)
+  await out.json('verdict', bounded(verdict))
   await out.end()
 }
 
@@ -141,6 +141,12 @@ async function restore(
   return { ...nothingProven, snapshots: 1, bytes: bytesTotal }
 }
 
+function bounded(verdict: Verdict): Verdict {
+  if (verdict.fault === null) return verdict
+  const { code, message } = verdict.fault
+  return { ...verdict, fault: { code, message: message.slice(0, faultMessageLengthMax) } }
+}
+
 /** The codes that dom0 knows; the rest is a failed check whose own code stands in the message. */
 function codeOf(code: string): string {
   return code === 'VOLUME_DIGEST' ? 'RESTORE_DIGEST' : 'CHECK_FAILED'
@@ -152,6 +158,7 @@ function throttled(clock: Clock, out: FrameWriter): Report {
     const now = clock.monotonic()
     if (now - last < progressIntervalMilliseconds) return
     last = now
-    void out.json('progress', { bytesDone, bytesTotal })
+    // A channel that is gone shows at the next frame that is waited for.
+    out.json('progress', { bytesDone, bytesTotal }).catch(() => {})
   }
 }
