@@ -86,13 +86,14 @@ async function copySome(sources: readonly string[], target: string, bytesMax: nu
   }
 }
 
-/** A day of use: one file changed, one added, one large one written, one removed. */
+/** A day of use: a letter rewritten, a folder and a photo added. `label` makes each day another. */
 export async function useForADay(image: string, label: string): Promise<void> {
   const work = await mkdtemp(path.join(tmpdir(), 'strongroom-day-'))
   try {
     const letter = path.join(work, 'letter')
     const photo = path.join(work, 'photo')
-    await writeFile(letter, `This is the day-two letter of ${label}: rewritten.\n`)
+    const day = createHash('sha256').update(label).digest('hex').slice(0, 8)
+    await writeFile(letter, `This is a letter of ${label}: rewritten.\n`)
     await writeFile(
       photo,
       createHash('shake256', { outputLength: 3 * MiB })
@@ -100,12 +101,13 @@ export async function useForADay(image: string, label: string): Promise<void> {
         .digest(),
     )
     const commands = [
+      `mkdir day-${day}`,
+      `write ${photo} day-${day}/photo.jpg`,
       'rm letter.txt',
       `write ${letter} letter.txt`,
-      `write ${photo} photo.jpg`,
-      'mkdir inbox',
     ]
-    await run('debugfs', ['-w', '-f', '-', image], `${commands.join('\n')}\nq\n`)
+    const said = await run('debugfs', ['-w', '-f', '-', image], `${commands.join('\n')}\nq\n`)
+    if (/rror|not found|No free/.test(said)) throw new Error(`debugfs: ${said.slice(-300)}`)
     await run('e2fsck', ['-fn', image])
   } finally {
     await rm(work, { recursive: true, force: true })

@@ -42,7 +42,12 @@ export async function provision(
   const home = new LocalHome(directory)
   await describeMachine(home, guests)
   await writeSettings(home)
-  const hsm = await command<{ witnessKey: string }>('hsm', 'init', '--settings', home.settings(serviceVms.hsm))
+  const hsm = await command<{ witnessKey: string }>(
+    'hsm',
+    'init',
+    '--settings',
+    home.settings(serviceVms.hsm),
+  )
   const epoch = await command<{ epoch: number; envelope: string; digest: string; recoveryKey: string }>(
     ...['hsm', 'new-epoch', profile, '--settings', home.settings(serviceVms.hsm)],
     ...['--recovery-key', path.join(home.directory, 'recovery', `${profile}.key`)],

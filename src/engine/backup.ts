@@ -49,11 +49,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   report({ phase: 'passphrase', ...progress })
   using passphrase = await releasePassphrase(
     ports,
-    configuration,
-    job,
-    profile.passphraseVm,
-    binding.epoch,
-    'backup',
+    { configuration, job, hsmVm: profile.passphraseVm, epoch: binding.epoch, purpose: 'backup' },
     signal,
   )
 
@@ -75,7 +71,10 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   const entry = snapshotEntry(ports, task, repository, vms, result)
   await new CommitLog(directory).begin({ entry, body: result.snapshot.body })
   const late = () =>
-    new StorageError('STORAGE_UNAVAILABLE', 'storage did not take the snapshot in time; the next order completes it')
+    new StorageError(
+      'STORAGE_UNAVAILABLE',
+      'storage did not take the snapshot in time; the next order completes it',
+    )
   await completeCommit(ports, directory, storage, deadline(commitMillisecondsMax, late))
   return {
     snapshot: entry.snapshotId,

@@ -272,11 +272,7 @@ export class Orders {
     report({ phase: 'passphrase', bytesDone: 0, bytesTotal: 0, bytesStored: 0 })
     using passphrase = await releasePassphrase(
       this.#ports,
-      configuration,
-      job,
-      profile.passphraseVm,
-      binding.epoch,
-      purpose,
+      { configuration, job, hsmVm: profile.passphraseVm, epoch: binding.epoch, purpose },
       signal,
     )
     const examination: Examination = {

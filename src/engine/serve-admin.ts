@@ -93,8 +93,7 @@ function stock(answer: (incoming: IncomingCall) => Promise<string>): Handler {
     try {
       if ((await payloadLength(stream)) > 0) throw new StockError('ProtocolError', 'unexpected payload')
       if (argument === '') throw new StockError('ProtocolError', 'expected an argument')
-      if (!isOfDom0(requested))
-        throw new StockError('ProtocolError', 'expected destination to be AdminVM')
+      if (!isOfDom0(requested)) throw new StockError('ProtocolError', 'expected destination to be AdminVM')
       const content = utf8(await answer(incoming))
       stream.end(encodeOk(content.subarray(0, infoBytesMax)))
     } catch (error) {
@@ -106,7 +105,10 @@ function stock(answer: (incoming: IncomingCall) => Promise<string>): Handler {
 }
 
 async function payloadLength(stream: Duplex): Promise<number> {
-  const slow = deadline(requestMilliseconds, () => new QrexecError('QREXEC_TIMEOUT', 'the request did not end'))
+  const slow = deadline(
+    requestMilliseconds,
+    () => new QrexecError('QREXEC_TIMEOUT', 'the request did not end'),
+  )
   const cut = () => stream.destroy(slow.reason)
   slow.addEventListener('abort', cut, { once: true })
   try {

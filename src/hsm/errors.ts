@@ -122,7 +122,7 @@ export const hsmErrors = {
     kind: 'usage',
     meaning:
       'A passphrase envelope needs a token and a recovery key: one dead token must not mean dead backups.',
-    hint: 'make a recovery key with `strongroom hsm new-recovery-key` and name its recipient',
+    hint: '`strongroom hsm new-epoch PROFILE --recovery-key FILE` makes the recovery key too',
   },
   HSM_RECIPIENT_INVALID: {
     kind: 'usage',
@@ -167,7 +167,7 @@ export const hsmErrors = {
   HSM_REFUSED_CONFIGURATION: {
     kind: 'refused',
     meaning: 'dom0 and the HSM VM have different sealed configurations.',
-    hint: 'bring the newest update to both',
+    hint: 'bring the newest sealed update to both',
   },
   HSM_REFUSED_EPOCH: {
     kind: 'refused',

@@ -4,6 +4,7 @@ import { CodedError, printable } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { type Digest, dom0, type ProfileName, parseProfileName, type VmName } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
+import type { Untrusted } from '../base/untrusted.ts'
 import { parseEntry } from '../ledger/entry.ts'
 import type { HsmBinding } from '../profiles/binding.ts'
 import type { Configuration } from '../profiles/config.ts'
@@ -21,6 +22,7 @@ import {
 import type { ReleaseRequest } from './passphrase-service.ts'
 import { type Judgement, judge, judgeStock } from './release.ts'
 import type { HsmStore } from './store.ts'
+import type { TokenKey } from './tagged-stanza.ts'
 
 /** A whole release, with the waiting for those before it. Below dom0's own deadline, so that dom0 hears the reason. */
 export const releaseMilliseconds: Milliseconds = 60_000
@@ -90,8 +92,9 @@ export class Releaser {
       }
       requireAllowed(judgeStock(context))
       const envelope = await this.#sealedEnvelope(profile, binding)
+      const key = await this.#wrappingKey(signal)
       await allow()
-      return await this.#open(envelope, signal)
+      return await opened(envelope, key, signal)
     })
   }
 
@@ -137,9 +140,10 @@ export class Releaser {
     const state = examineCheckpoint(store.witness, call, value.roles, ledger)
     if ('witnessSize' in state) return state
     requireRecorded(call, state)
+    const key = await this.#wrappingKey(signal)
     const cosignature = await cosignState(state, this.#ports, value.roles, ledger, signal)
     await allow()
-    return { cosignature, passphrase: await this.#open(envelope, signal) }
+    return { cosignature, passphrase: await opened(envelope, key, signal) }
   }
 
   #sealedEnvelope(profile: ProfileName, binding: HsmBinding | null) {
@@ -147,17 +151,12 @@ export class Releaser {
     return this.#ports.store.sealedEnvelope(profile, binding.epoch, binding.envelope)
   }
 
-  async #open(envelope: Awaited<ReturnType<HsmStore['envelope']>>, signal: AbortSignal): Promise<Secret> {
+  /** Fetched before a release is allowed: a token that is missing or a wrong PIN must not use a request up. */
+  async #wrappingKey(signal: AbortSignal): Promise<TokenKey> {
     const { token } = this.#ports
     const { wrapping } = await token.publicKeys(signal)
     if (wrapping === null) throw new HsmError('HSM_KEY_MISSING', 'the token has no wrapping key')
-    const passphrase = await openWithToken(envelope, {
-      point: wrapping,
-      agree: peerPoint => token.agree(peerPoint, signal),
-    })
-    if (!signal.aborted) return passphrase
-    passphrase.dispose()
-    throw signal.reason
+    return { point: wrapping, agree: peerPoint => token.agree(peerPoint, signal) }
   }
 
   /** Runs `work` and records how it ended; `allow` records that it may go on, and must have been awaited before it does. */
@@ -220,6 +219,13 @@ export class Releaser {
     this.#last = result.catch(() => {})
     return result
   }
+}
+
+async function opened(envelope: Untrusted<Uint8Array>, key: TokenKey, signal: AbortSignal): Promise<Secret> {
+  const passphrase = await openWithToken(envelope, key)
+  if (!signal.aborted) return passphrase
+  passphrase.dispose()
+  throw signal.reason
 }
 
 function requireDom0(source: VmName): void {

@@ -23,6 +23,7 @@ try {
     storage: async ({ storageVm, capability }, signal) =>
       connectStorage(await transport.open(storageRead.service, capability, storageVm, signal)),
     clock: systemClock,
+    log,
   })
   process.exit(0)
 } catch (error) {

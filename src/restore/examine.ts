@@ -3,6 +3,7 @@ import { printable } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { JobId, RepositoryName, SnapshotId, VmName } from '../base/names.ts'
 import { StreamReader } from '../base/reader.ts'
+import { HostError } from '../host/errors.ts'
 import type { Sandboxes, SandboxLimits } from '../host/sandboxes.ts'
 import type { VolumeSink } from '../host/volumes.ts'
 import type { Outcome } from '../qrexec/calls/orders.ts'
@@ -83,7 +84,8 @@ async function inSandbox(
     return await listen(new StreamReader(sandbox.channel), task.kind, receiver, progress)
   } catch (error) {
     signal.throwIfAborted()
-    if (error instanceof RestoreError) throw error
+    // A full disk here is no fault of the sandbox.
+    if (error instanceof RestoreError || error instanceof HostError) throw error
     throw new RestoreError('VERDICT_INVALID', 'the sandbox gave no verdict', { cause: error })
   } finally {
     signal.removeEventListener('abort', stop)

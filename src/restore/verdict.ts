@@ -17,5 +17,8 @@ export function requireGood({ fault, snapshots }: Verdict, expected: number): vo
     throw new RestoreError(code, printable(fault.message))
   }
   if (snapshots !== expected)
-    throw new RestoreError('VERDICT_INVALID', `the sandbox proved ${snapshots} snapshots; expected ${expected}`)
+    throw new RestoreError(
+      'VERDICT_INVALID',
+      `the sandbox proved ${snapshots} snapshots; expected ${expected}`,
+    )
 }

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { afterAll } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
 import { type Clock, type Entropy, systemClock } from '../../src/base/environment.ts'
 import { Secret } from '../../src/base/secret.ts'
@@ -87,10 +88,10 @@ export class TestHsm {
 }
 
 let preparedTokens: Promise<TestHsm> | undefined
+afterAll(async () => (await preparedTokens)?.remove())
 
 async function makeTokens(): Promise<TestHsm> {
   const hsm = new TestHsm()
-  process.once('exit', () => hsm.remove())
   const token = hsm.token()
   await token.initialise(secret(officerPin), secret(pin), never)
   await token.generateKeys(never)

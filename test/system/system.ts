@@ -17,6 +17,7 @@ export interface SystemOptions {
   /** MiB of each guest's image; two guests unless told. */
   readonly images?: Readonly<Record<string, number>>
   readonly fillMiB?: number
+  readonly profile?: string
   readonly say?: (text: string) => void
 }
 
@@ -42,6 +43,7 @@ export class LocalSystem implements AsyncDisposable {
   static async start({
     images = { work: 96, personal: 64 },
     fillMiB = 24,
+    profile,
     say = () => {},
   }: SystemOptions = {}) {
     const directory = await mkdtemp(path.join(tmpdir(), 'sr-'))
@@ -54,6 +56,7 @@ export class LocalSystem implements AsyncDisposable {
     const provisioned = await provision(
       directory,
       guests.map(name => ({ name, image: 'private.img' })),
+      profile,
     )
     say('provisioned: token, ledger key, sealed store')
     const { api } = await startHost(provisioned.home)

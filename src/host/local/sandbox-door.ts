@@ -57,7 +57,7 @@ export function serveSandboxes(path: string, sandboxes: Sandboxes, log: Log): Pr
         log.warn('sandbox ended', { error })
         if (!stream.destroyed) stream.end(`${JSON.stringify({ error: reportOf(error).message })}\0`)
       })
-      .finally(() => stream.destroySoon?.() ?? stream.destroy())
+      .finally(() => stream.destroySoon())
   })
 }
 

@@ -18,10 +18,11 @@ import { spawnWalled, type WalledProcess } from './walled-process.ts'
 const readyMilliseconds = 30_000
 const readyPollMilliseconds = 50
 const stopMilliseconds = 5_000
-const restartsMax = 5
+const restartsMax = 12
 /** Restarts longer ago than this are forgotten. */
 const restartsWindowMilliseconds = 60_000
 const backoffMillisecondsMin = 200
+const backoffMillisecondsMax = 5_000
 
 export interface ServiceVm {
   readonly name: VmName
@@ -223,7 +224,7 @@ class ManagedVm {
       return
     }
     this.#state = 'starting'
-    const pause = backoffMillisecondsMin * 2 ** (this.#restarts.length - 1)
+    const pause = Math.min(backoffMillisecondsMax, backoffMillisecondsMin * 2 ** (this.#restarts.length - 1))
     log.warn('VM crashed and is started again', { vm: this.vm.name, status, pause })
     try {
       await clock.sleep(pause, stopping)

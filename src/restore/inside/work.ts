@@ -1,16 +1,25 @@
 import type { Duplex } from 'node:stream'
 import type { Milliseconds } from '../../base/brand.ts'
 import type { Clock } from '../../base/environment.ts'
-import { reportOf } from '../../base/errors.ts'
+import { CodedError, reportOf } from '../../base/errors.ts'
+import type { Log } from '../../base/log.ts'
 import { StreamReader } from '../../base/reader.ts'
 import { Secret } from '../../base/secret.ts'
 import { checkRepository } from '../../repository/check.ts'
 import { fetchKnown, fetchObject, listVolumes, readSnapshot } from '../../repository/reader.ts'
 import { openRepository, type Repository } from '../../repository/repository.ts'
+import type { Snapshot } from '../../repository/snapshot.ts'
 import { restoreVolume } from '../../repository/restore.ts'
 import { type ObjectStore, objectBytesMax, parseObjectName } from '../../storage/object-store.ts'
 import { RestoreError } from '../errors.ts'
-import { faultMessageLengthMax, parseFrame, parseTask, readFrame, type Task, type Verdict } from '../protocol.ts'
+import {
+  faultMessageLengthMax,
+  parseFrame,
+  parseTask,
+  readFrame,
+  type Task,
+  type Verdict,
+} from '../protocol.ts'
 import { faultOf } from './fault.ts'
 import { FrameWriter } from './frame-writer.ts'
 
@@ -22,13 +31,14 @@ export interface InsidePorts {
   /** Opens the repository that the task's capability is for. */
   readonly storage: (task: Task, signal: AbortSignal) => Promise<ObjectStore & AsyncDisposable>
   readonly clock: Clock
+  readonly log: Log
 }
 
 /**
  * The sandbox's whole life: one task, one passphrase, one verdict. Whatever happens, hostile bytes included, ends as a
  * verdict or as the end of this process, which dom0 takes for a failed check.
  */
-export async function workInside({ channel, storage, clock }: InsidePorts): Promise<void> {
+export async function workInside({ channel, storage, clock, log }: InsidePorts): Promise<void> {
   const out = new FrameWriter(channel)
   const signal = new AbortController().signal
   const reader = new StreamReader(channel)
@@ -46,6 +56,7 @@ export async function workInside({ channel, storage, clock }: InsidePorts): Prom
         ? await check(task, repository, store, progress, signal)
         : await restore(task, repository, store, out, progress, signal)
   } catch (error) {
+    log.error('the work failed', { error })
     const { code, message } = reportOf(error)
     verdict = { ...nothingProven, fault: { code: codeOf(code), message: `${code}: ${message}` } }
   }
@@ -116,11 +127,11 @@ async function restore(
   const at = task.snapshots.findIndex(one => String(one.snapshot.id) === task.snapshot)
   const wanted = task.snapshots[at]
   if (wanted === undefined) throw new RestoreError('VERDICT_INVALID', 'the task has no such snapshot')
+  const snapshot = await presentSnapshot(repository, store, wanted.snapshot.id, signal)
   // A snapshot refers to blobs of earlier jobs; those of later ones are of no use to it.
   const indexes = task.snapshots.slice(0, at + 1).flatMap(({ index }) => index.map(({ id }) => id))
   const blobs = await fetchKnown(repository, store, indexes, signal)
   const source = { repository, store, blobs }
-  const snapshot = await readSnapshot(repository, store, wanted.snapshot.id, signal)
   const { volumes, manifestBytes } = await listVolumes(source, snapshot, signal)
   await out.frame('manifest', manifestBytes)
   const bytesTotal = volumes.reduce((sum, { bytes }) => sum + bytes, 0)
@@ -141,6 +152,23 @@ async function restore(
   return { ...nothingProven, snapshots: 1, bytes: bytesTotal }
 }
 
+async function presentSnapshot(
+  repository: Repository,
+  store: ObjectStore,
+  id: string,
+  signal: AbortSignal,
+): Promise<Snapshot> {
+  try {
+    return await readSnapshot(repository, store, id, signal)
+  } catch (error) {
+    if (!(error instanceof CodedError && error.kind === 'missing')) throw error
+    const short = id.slice(0, 12)
+    throw new RestoreError('SNAPSHOT_DELETED', `storage lacks snapshot ${short}, which the ledger lists`, {
+      cause: error,
+    })
+  }
+}
+
 function bounded(verdict: Verdict): Verdict {
   if (verdict.fault === null) return verdict
   const { code, message } = verdict.fault
@@ -149,7 +177,8 @@ function bounded(verdict: Verdict): Verdict {
 
 /** The codes that dom0 knows; the rest is a failed check whose own code stands in the message. */
 function codeOf(code: string): string {
-  return code === 'VOLUME_DIGEST' ? 'RESTORE_DIGEST' : 'CHECK_FAILED'
+  if (code === 'VOLUME_DIGEST') return 'RESTORE_DIGEST'
+  return code === 'SNAPSHOT_DELETED' ? code : 'CHECK_FAILED'
 }
 
 function throttled(clock: Clock, out: FrameWriter): Report {

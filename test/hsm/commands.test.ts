@@ -1,0 +1,108 @@
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { parseProfileName } from '../../src/base/names.ts'
+import { sha256Hex } from '../../src/crypto/digest.ts'
+import {
+  doctor,
+  initToken,
+  listEnvelopes,
+  makeKeys,
+  makeRecoveryKey,
+  newEpoch,
+  recoverPassphrase,
+} from '../../src/hsm/commands.ts'
+import { HsmStore } from '../../src/hsm/store.ts'
+import { codeOf, countingEntropy, never, officerPin, secret, TestHsm, textOf } from './support.ts'
+
+const profile = parseProfileName('nightly')
+const entropy = countingEntropy(5)
+
+let hsm: TestHsm
+let store: HsmStore
+beforeEach(async () => {
+  hsm = new TestHsm()
+  store = await HsmStore.open(path.join(hsm.directory, 'store'))
+})
+afterEach(async () => {
+  await store[Symbol.asyncDispose]()
+  hsm.remove()
+})
+
+describe('hsm init', () => {
+  it('makes a token whose keys are the same ever after', async () => {
+    const token = hsm.token()
+    const made = await initToken(token, { officer: secret(officerPin), user: secret(hsm.pin) }, never)
+    expect(made.recipient).toMatch(/^age1tag1[02-9ac-hj-np-z]{59}$/)
+    expect(made.witnessKey).toMatch(/^[A-Za-z0-9+/]{43}=$/)
+    expect(await makeKeys(token, never)).toEqual(made)
+  })
+})
+
+describe('hsm new-epoch', () => {
+  it('makes one envelope an epoch, with another passphrase each', async () => {
+    const token = await hsm.prepared()
+    const { identity, recipient } = makeRecoveryKey(entropy)
+    const ports = { store, token, entropy }
+    const first = await newEpoch(ports, profile, [recipient], never)
+    const second = await newEpoch(ports, profile, [recipient], never)
+    expect([first.epoch, second.epoch]).toEqual([1, 2])
+    expect(await listEnvelopes(store)).toEqual([first, second])
+    const keyFile = path.join(hsm.directory, 'recovery.key')
+    writeFileSync(keyFile, textOf(identity))
+    const envelopes = [first, second].map(({ epoch }) =>
+      path.join(hsm.directory, `store/envelopes/nightly.e${epoch}.age`),
+    )
+    const passphrases = envelopes.map(file =>
+      execFileSync('age', ['-d', '-i', keyFile, file], { encoding: 'latin1' }),
+    )
+    expect(passphrases[0]).toMatch(/^[A-Za-z0-9_-]{43}$/)
+    expect(passphrases[1]).not.toBe(passphrases[0])
+    expect(sha256Hex(readFileSync(envelopes[0] ?? ''))).toBe(first.digest)
+  })
+
+  it.each([
+    ['without a recovery key', [], 'HSM_RECIPIENTS_SHORT'],
+    ['for a recipient that is none', ['age1nonsense'], 'HSM_RECIPIENT_INVALID'],
+  ])('%s is refused, and nothing is stored', async (_, recipients, code) => {
+    const token = await hsm.prepared()
+    expect(await codeOf(() => newEpoch({ store, token, entropy }, profile, recipients, never))).toBe(code)
+    expect(await store.envelopes()).toEqual([])
+  })
+})
+
+describe('hsm recover', () => {
+  it('needs the recovery key and a copy of the envelope, and neither token nor store', async () => {
+    const token = await hsm.prepared()
+    const { identity, recipient } = makeRecoveryKey(entropy)
+    await newEpoch({ store, token, entropy }, profile, [recipient], never)
+    const [keyFile, copy] = [path.join(hsm.directory, 'key'), path.join(hsm.directory, 'copy.age')]
+    writeFileSync(keyFile, `${textOf(identity)}\n`)
+    copyFileSync(path.join(hsm.directory, 'store/envelopes/nightly.e1.age'), copy)
+    token[Symbol.dispose]()
+    using passphrase = await recoverPassphrase(keyFile, copy)
+    expect(textOf(passphrase)).toBe(execFileSync('age', ['-d', '-i', keyFile, copy], { encoding: 'latin1' }))
+    expect(await codeOf(() => recoverPassphrase(path.join(hsm.directory, 'none'), copy))).toBe(
+      'HSM_RECOVERY_KEY_INVALID',
+    )
+    expect(await codeOf(() => recoverPassphrase(keyFile, path.join(hsm.directory, 'none')))).toBe(
+      'HSM_ENVELOPE_MISSING',
+    )
+  })
+})
+
+describe('hsm doctor', () => {
+  it('finds a good token good', async () => {
+    const findings = await doctor(await hsm.prepared(), never)
+    expect(findings.filter(({ ok }) => !ok)).toEqual([])
+    expect(findings[0]?.text).toContain("token 'strongroom-test', SoftHSM project")
+  })
+
+  it('finds what is missing in an empty one', async () => {
+    const token = hsm.token()
+    await token.initialise(secret(officerPin), secret(hsm.pin), never)
+    const missing = (await doctor(token, never)).filter(({ ok }) => !ok).map(({ text }) => text)
+    expect(missing).toEqual(['has the wrapping key', 'has the witness key'])
+  })
+})

@@ -1,0 +1,186 @@
+import { cp, readFile, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { KiB, MiB } from '../../src/base/bytes.ts'
+import type { Examination } from '../../src/repository/examination.ts'
+import { type ObjectName, objectName, parseObjectName } from '../../src/storage/object-store.ts'
+import { type EngineBench, makeBench, makeVm } from '../support/engine.ts'
+import type { MemoryStore } from '../support/memory-store.ts'
+import { backUp, cleanedUp, copyOf, examinationOf, honest, makeRoom, never, silent } from './support.ts'
+
+let bench: EngineBench
+let examination: Examination
+/** What storage held after the first backup, and the images as they were then. */
+let earlier: MemoryStore
+let firstDay: string
+
+beforeAll(async () => {
+  bench = await makeBench()
+  await makeVm(bench.machine, 'work', 40 * MiB, 'work data')
+  await backUp(bench)
+  earlier = copyOf(bench.storage)
+  firstDay = path.join(bench.directory, 'first-day')
+  await cp(bench.machine, firstDay, { recursive: true })
+  await backUp(bench, 'work/private.img')
+  examination = examinationOf(bench)
+})
+afterAll(() => bench[Symbol.asyncDispose]())
+
+const newest = () => snapshotAt(-1)
+function snapshotAt(index: number) {
+  const found = examination.history.snapshots.at(index)
+  if (found === undefined) throw new Error('no such snapshot')
+  return found
+}
+
+/** Names that storage got with the second backup. */
+const ofSecond = (kind: string) =>
+  bench.storage.journal.filter(name => name.startsWith(`${kind}/`) && !earlier.objects.has(name))
+
+async function check(store: MemoryStore, readData = true) {
+  await using room = await makeRoom(honest(store))
+  const outcome = room.examiner.check(examination, readData, silent, never)
+  await outcome.catch(() => {})
+  expect(room.events).toEqual(cleanedUp)
+  return outcome
+}
+
+/** A copy of the storage with something wrong in it. */
+function changed(change: (store: MemoryStore) => void): MemoryStore {
+  const store = copyOf(bench.storage)
+  change(store)
+  return store
+}
+
+const first = (kind: string): ObjectName => {
+  const found = [...bench.storage.objects.keys()].find(name => name.startsWith(kind))
+  if (found === undefined) throw new Error(`no ${kind}`)
+  return found
+}
+
+describe('a check', () => {
+  it.each([false, true])('of a sound repository proves every snapshot (data read: %s)', async readData => {
+    const outcome = await check(bench.storage, readData)
+    expect(outcome).toMatchObject({ snapshots: 2, objects: bench.storage.objects.size, warnings: [] })
+  })
+
+  it('mentions objects that nobody expects', async () => {
+    const store = changed(one => one.objects.set(objectName('data', 'ab'.repeat(32)), new Uint8Array(3)))
+    expect((await check(store)).warnings).toEqual(['1 objects in storage belong to no snapshot'])
+  })
+
+  it('reports that the newest snapshot was deleted', async () => {
+    const store = changed(one => one.objects.delete(objectName('snapshots', newest().snapshot.id)))
+    await expect(check(store, false)).rejects.toMatchObject({ code: 'SNAPSHOT_DELETED', kind: 'integrity' })
+  })
+
+  it('reports that an older snapshot was deleted', async () => {
+    const store = changed(one => one.objects.delete(objectName('snapshots', snapshotAt(0).snapshot.id)))
+    await expect(check(store, false)).rejects.toMatchObject({ code: 'SNAPSHOT_DELETED' })
+  })
+
+  it('reports that an older state was put back', async () => {
+    await expect(check(earlier, false)).rejects.toMatchObject({ code: 'STORAGE_ROLLED_BACK', kind: 'integrity' })
+  })
+
+  it('finds a flipped bit of a pack when it reads the data', async () => {
+    const store = changed(one => one.damage(first('data/'), 100))
+    await expect(check(store, true)).rejects.toMatchObject({ code: 'CHECK_FAILED' })
+  })
+
+  it.each(['data/', 'index/', 'keys/', 'config'])('finds that one of %s is missing', async kind => {
+    const store = changed(one => one.objects.delete(first(kind)))
+    await expect(check(store, false)).rejects.toMatchObject({ code: 'CHECK_FAILED' })
+  })
+
+  it.each(['data/', 'index/', 'keys/', 'config', 'snapshots/'])('finds one of %s cut short', async kind => {
+    const store = changed(one => one.objects.set(first(kind), one.body(first(kind)).slice(0, 40)))
+    await expect(check(store, false)).rejects.toMatchObject({ code: 'CHECK_FAILED' })
+  })
+
+  it('finds genuine objects in the places of others', async () => {
+    const older = bench.storage.body(objectName('snapshots', snapshotAt(0).snapshot.id))
+    for (const place of [first('index/'), objectName('snapshots', newest().snapshot.id), parseObjectName('config')]) {
+      const store = changed(one => one.objects.set(place, older))
+      await expect(check(store, false)).rejects.toMatchObject({ code: 'CHECK_FAILED' })
+    }
+  })
+
+  it('with another passphrase opens nothing', async () => {
+    const { Secret } = await import('../../src/base/secret.ts')
+    await using room = await makeRoom(honest(bench.storage))
+    const wrong = { ...examination, passphrase: Secret.take(Buffer.from('another-passphrase')) }
+    await expect(room.examiner.check(wrong, false, silent, never)).rejects.toMatchObject({ code: 'CHECK_FAILED' })
+  })
+})
+
+describe('a restore', () => {
+  async function restore(store: MemoryStore, index: number) {
+    const room = await makeRoom(honest(store))
+    const outcome = room.examiner.restore(examination, snapshotAt(index).snapshotId, silent, never)
+    await outcome.catch(() => {})
+    expect(room.events).toEqual(cleanedUp)
+    return Object.assign(room, { outcome })
+  }
+
+  it.each([
+    [-1, 'the newest'],
+    [0, 'an older'],
+  ])('of snapshot %i, %s, gives every byte back, and holes as holes', async index => {
+    await using room = await restore(bench.storage, index)
+    const { snapshotId } = snapshotAt(index)
+    expect(await room.outcome).toMatchObject({ snapshot: snapshotId, volumes: 2 })
+    expect(await room.files()).toEqual(['personal/private.img', 'work/private.img'])
+    const original = index === 0 ? firstDay : bench.machine
+    for (const file of await room.files()) {
+      const restored = await readFile(path.join(room.target, file))
+      expect(restored.equals(await readFile(path.join(original, file)))).toBe(true)
+    }
+    expect((await stat(path.join(room.target, 'work/private.img'))).blocks * 512).toBeLessThan(2 * MiB)
+  })
+
+  it('needs nothing that came after its snapshot', async () => {
+    await using room = await restore(earlier, 0)
+    expect(await room.outcome).toMatchObject({ volumes: 2 })
+  })
+
+  it('of what was deleted, changed or rolled back puts nothing in place', async () => {
+    const faults = [
+      ['SNAPSHOT_DELETED', earlier],
+      ['SNAPSHOT_DELETED', changed(one => one.objects.delete(objectName('snapshots', newest().snapshot.id)))],
+      [
+        'CHECK_FAILED',
+        changed(one => {
+          for (const name of one.objects.keys()) if (name.startsWith('data/')) one.damage(name, 100)
+        }),
+      ],
+      ['CHECK_FAILED', changed(one => one.objects.delete(ofSecond('index')[0] ?? first('index/')))],
+    ] as const
+    for (const [code, store] of faults) {
+      await using room = await restore(store, -1)
+      await expect(room.outcome).rejects.toMatchObject({ code, kind: 'integrity' })
+      expect(await room.files()).toEqual([])
+    }
+  })
+
+  it('never writes over what is there', async () => {
+    await using room = await restore(bench.storage, -1)
+    await room.outcome
+    const again = room.examiner.restore(examination, newest().snapshotId, silent, never)
+    await expect(again).rejects.toMatchObject({ code: 'VOLUME_EXISTS' })
+    expect(await room.files()).toHaveLength(2)
+  })
+
+  it('tells its progress', async () => {
+    await using room = await makeRoom(honest(bench.storage))
+    const phases = new Set<string>()
+    await room.examiner.restore(examination, newest().snapshotId, ({ phase }) => phases.add(phase), never)
+    expect([...phases]).toEqual(['restoring'])
+  })
+})
+
+it('the bench has what these tests are about', () => {
+  expect(ofSecond('data').length).toBeGreaterThan(0)
+  expect(ofSecond('index')).toHaveLength(1)
+  expect(bench.storage.bytesStored).toBeLessThan(4 * MiB + KiB)
+})

@@ -1,0 +1,260 @@
+import { createHash } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import { describe, expect, it } from 'vitest'
+import { KiB, MiB, utf8 } from '../../src/base/bytes.ts'
+import { parseDigest, parseJobId, parseProfileName, parseSnapshotId, parseVmName, repositoryOf } from '../../src/base/names.ts'
+import { StreamReader } from '../../src/base/reader.ts'
+import { Secret } from '../../src/base/secret.ts'
+import type { RepositoryHistory } from '../../src/ledger/history.ts'
+import type { Examination } from '../../src/repository/examination.ts'
+import { type FrameKind, frameKinds, readFrame } from '../../src/restore/protocol.ts'
+import { cleanedUp, type Inside, makeRoom, never, type Room, silent } from './support.ts'
+
+/* A sandbox that was taken over by what it parsed, and says whatever it likes. */
+
+const volumeBytes = 4 * KiB
+const content = Buffer.alloc(volumeBytes, 'content')
+const sha256 = (bytes: Uint8Array) => parseDigest(createHash('sha256').update(bytes).digest('hex'))
+
+const manifest = utf8(
+  JSON.stringify({
+    version: 1,
+    salt: 'ab'.repeat(32),
+    vms: [
+      { name: 'work', volumes: [{ name: 'private', bytes: volumeBytes, sha256: sha256(content) }] },
+      { name: 'personal', volumes: [{ name: 'my_data', bytes: volumeBytes, sha256: sha256(content) }] },
+    ],
+  }),
+)
+
+const profile = parseProfileName('nightly')
+const job = parseJobId('20261124T031500Z-1f2e3d4c')
+const repository = repositoryOf(profile, 1)
+const snapshotId = parseSnapshotId('cd'.repeat(32))
+const object = { id: parseDigest('ef'.repeat(32)), bytes: 100 }
+
+const history: RepositoryHistory = {
+  entry: 1,
+  profile,
+  epoch: 1,
+  repository,
+  keyFile: object,
+  config: object,
+  snapshots: [
+    {
+      type: 'snapshot',
+      entry: 2,
+      time: new Date(0),
+      job,
+      profile,
+      repository,
+      epoch: 1,
+      snapshot: { id: parseDigest('cd'.repeat(32)), bytes: 100 },
+      snapshotId,
+      manifest: sha256(manifest),
+      index: [object],
+      packs: { count: 1, bytes: 100, root: object.id },
+      volumes: 2,
+      bytes: 2 * volumeBytes,
+      bytesStored: 100,
+    },
+  ],
+}
+
+function examination(): Examination {
+  const passphrase = Secret.take(utf8('a-passphrase'))
+  return { job, profile, repository, storageVm: parseVmName('store'), history, passphrase }
+}
+
+/** A frame with no regard for any limit. */
+function raw(code: number, payload: Uint8Array, length = payload.byteLength): Buffer {
+  const header = Buffer.alloc(5)
+  header.writeUInt32BE(length)
+  header[4] = code
+  return Buffer.concat([header, payload])
+}
+const frame = (kind: FrameKind, payload: Uint8Array = new Uint8Array(0)) => raw(frameKinds[kind].code, payload)
+const json = (kind: FrameKind, value: unknown) => frame(kind, utf8(JSON.stringify(value)))
+
+function data(bytes: Uint8Array, offset: number | bigint): Buffer {
+  const header = Buffer.alloc(8)
+  header.writeBigUInt64BE(BigInt(offset))
+  return frame('data', Buffer.concat([header, bytes]))
+}
+const begin = (vm: string, volume = 'private', bytes = volumeBytes) => json('volume', { vm, volume, bytes })
+const end = frame('volume-end')
+const work = [begin('work'), data(content, 0), end]
+const personal = [begin('personal', 'my_data'), data(content, 0), end]
+const verdict = (more: object = {}) =>
+  json('verdict', { fault: null, objects: 0, snapshots: 1, bytes: 0, notes: [], ...more })
+
+/** Takes task and passphrase as it should, says this, and ends. */
+function saying(...frames: readonly Uint8Array[]): Inside {
+  return async channel => {
+    await taken(channel)
+    channel.end(Buffer.concat(frames))
+  }
+}
+
+async function taken(channel: Duplex): Promise<StreamReader> {
+  const reader = new StreamReader(channel)
+  await readFrame(reader)
+  await readFrame(reader)
+  return reader
+}
+
+type Work = (room: Room) => Promise<unknown>
+const restoring: Work = room => room.examiner.restore(examination(), snapshotId, silent, never)
+const checking: Work = room => room.examiner.check(examination(), true, silent, never)
+
+async function outcomeOf(inside: Inside, work: Work): Promise<{ outcome: unknown; files: readonly string[] }> {
+  await using room = await makeRoom(inside)
+  const outcome = await work(room).catch(error => error)
+  expect(room.events).toEqual(cleanedUp)
+  return { outcome, files: await room.files() }
+}
+
+describe('a restore from a sandbox that', () => {
+  it('is honest succeeds', async () => {
+    const { outcome, files } = await outcomeOf(saying(frame('manifest', manifest), ...work, ...personal, verdict()), restoring)
+    expect(outcome).toMatchObject({ volumes: 2, bytes: 2 * volumeBytes })
+    expect(files).toEqual(['personal/my_data.img', 'work/private.img'])
+  })
+
+  const other = utf8(Buffer.from(manifest).toString().replace(String(volumeBytes), String(volumeBytes + 1)))
+  const honestManifest = frame('manifest', manifest)
+  const cases: readonly (readonly [string, string, readonly Uint8Array[]])[] = [
+    ['says nothing', 'VERDICT_INVALID', []],
+    ['ends inside a frame', 'VERDICT_INVALID', [honestManifest.subarray(0, 20)]],
+    ['sends a frame of unknown kind', 'VERDICT_INVALID', [raw(9, new Uint8Array(0)), verdict()]],
+    ['sends a task of its own', 'VERDICT_INVALID', [frame('task'), verdict()]],
+    ['sends a passphrase', 'VERDICT_INVALID', [frame('passphrase', utf8('x')), verdict()]],
+    ['announces a frame beyond its limit', 'VERDICT_INVALID', [raw(frameKinds.data.code, utf8('x'), 0xffffffff)]],
+    ['sends a volume-end with content', 'VERDICT_INVALID', [raw(frameKinds['volume-end'].code, utf8('x'))]],
+    ['sends another manifest than the ledger binds', 'RESTORE_DIGEST', [frame('manifest', other), verdict()]],
+    ['sends the manifest twice', 'VERDICT_INVALID', [honestManifest, honestManifest]],
+    ['sends a volume before the manifest', 'VERDICT_INVALID', [...work, verdict()]],
+    ['sends a VM that is not in the manifest', 'VERDICT_INVALID', [honestManifest, begin('vault')]],
+    ['sends a volume that is not in the manifest', 'VERDICT_INVALID', [honestManifest, begin('work', 'root')]],
+    ['names a path for a volume', 'VERDICT_INVALID', [honestManifest, begin('work', '../../private')]],
+    ['names a path for a VM', 'VERDICT_INVALID', [honestManifest, begin('..')]],
+    ['sends a volume of another size', 'VERDICT_INVALID', [honestManifest, begin('work', 'private', volumeBytes + 1)]],
+    ['begins a volume inside a volume', 'VERDICT_INVALID', [honestManifest, begin('work'), ...personal, verdict()]],
+    ['sends a volume twice', 'VERDICT_INVALID', [honestManifest, ...work, ...work, verdict()]],
+    ['sends data outside of a volume', 'VERDICT_INVALID', [honestManifest, data(content, 0)]],
+    ['ends a volume that it did not begin', 'VERDICT_INVALID', [honestManifest, end]],
+    ['sends data without an offset', 'VERDICT_INVALID', [honestManifest, begin('work'), frame('data', utf8('1234567'))]],
+    ['sends data out of order', 'VERDICT_INVALID', [honestManifest, begin('work'), data(content.subarray(9), 9), data(content.subarray(0, 9), 0)]],
+    ['sends data twice', 'VERDICT_INVALID', [honestManifest, begin('work'), data(content, 0), data(content, 0)]],
+    ['sends data past the end', 'VERDICT_INVALID', [honestManifest, begin('work'), data(content, 1)]],
+    ['sends data at the end of numbers', 'VERDICT_INVALID', [honestManifest, begin('work'), data(content, 2n ** 64n - 1n)]],
+    ['sends wrong data', 'RESTORE_DIGEST', [honestManifest, begin('work'), data(Buffer.alloc(volumeBytes, 'other'), 0), end]],
+    ['leaves data out', 'RESTORE_DIGEST', [honestManifest, begin('work'), data(content.subarray(1), 1), end]],
+    ['leaves all data out', 'RESTORE_DIGEST', [honestManifest, begin('work'), end]],
+    ['leaves a volume out', 'RESTORE_DIGEST', [honestManifest, ...work, verdict()]],
+    ['leaves all volumes out', 'RESTORE_DIGEST', [honestManifest, verdict()]],
+    ['gives its verdict at once', 'RESTORE_DIGEST', [verdict()]],
+    ['gives its verdict inside the last volume', 'RESTORE_DIGEST', [honestManifest, ...work, begin('personal', 'my_data'), data(content, 0), verdict()]],
+    ['sends a progress that is none', 'VERDICT_INVALID', [json('progress', { bytesDone: -1, bytesTotal: 1 }), verdict()]],
+    ['ends without a verdict', 'VERDICT_INVALID', [honestManifest, ...work, ...personal]],
+    ['finds a fault after all', 'RESTORE_DIGEST', [honestManifest, ...work, ...personal, verdict({ fault: { code: 'RESTORE_DIGEST', message: 'x' } })]],
+    ['claims more snapshots than the one', 'VERDICT_INVALID', [honestManifest, ...work, ...personal, verdict({ snapshots: 2 })]],
+  ]
+  it.each(cases)('%s ends as %s, with nothing in place', async (_, code, frames) => {
+    const { outcome, files } = await outcomeOf(saying(...frames), restoring)
+    expect(outcome).toMatchObject({ code, kind: 'integrity' })
+    expect(files).toEqual([])
+  })
+
+  it('breaks off puts nothing in place', async () => {
+    const breaking: Inside = async channel => {
+      await taken(channel)
+      channel.write(Buffer.concat([honestManifest, ...work]), () => channel.destroy(new Error('planted')))
+    }
+    const { outcome, files } = await outcomeOf(breaking, restoring)
+    expect(outcome).toMatchObject({ code: 'VERDICT_INVALID' })
+    expect(files).toEqual([])
+  })
+
+  it.each([
+    ['never answers', async (channel: Duplex) => void (await taken(channel))],
+    ['does not even listen', async () => {}],
+    [
+      'never stops talking',
+      async (channel: Duplex) => {
+        const line = json('progress', { bytesDone: 1, bytesTotal: 2 })
+        while (!channel.destroyed) {
+          channel.write(line)
+          await new Promise(setImmediate)
+        }
+      },
+    ],
+  ] as const)('%s is ended by an abort, with its reason', async (_, inside) => {
+    const stop = new AbortController()
+    const reason = new Error('cancelled')
+    setTimeout(() => stop.abort(reason), 20)
+    const work: Work = room => room.examiner.restore(examination(), snapshotId, silent, stop.signal)
+    const { outcome, files } = await outcomeOf(inside, work)
+    expect(outcome).toBe(reason)
+    expect(files).toEqual([])
+  })
+
+  it('sends a hole of a gigabyte does not keep dom0 from hearing an abort', async () => {
+    const bytes = 64 * 1024 * MiB
+    const vms = [{ name: 'work', volumes: [{ name: 'private', bytes, sha256: sha256(content) }] }]
+    const large = utf8(JSON.stringify({ version: 1, salt: 'ab'.repeat(32), vms }))
+    const [entry] = history.snapshots
+    if (entry === undefined) throw new Error('no snapshot')
+    const bound = { ...examination(), history: { ...history, snapshots: [{ ...entry, manifest: sha256(large) }] } }
+    const stop = new AbortController()
+    const inside: Inside = async channel => {
+      await taken(channel)
+      channel.write(Buffer.concat([frame('manifest', large), begin('work', 'private', bytes), end]))
+      setTimeout(() => stop.abort(new Error('enough')), 20)
+    }
+    const work: Work = room => room.examiner.restore(bound, snapshotId, silent, stop.signal)
+    const { outcome, files } = await outcomeOf(inside, work)
+    expect(outcome).toMatchObject({ message: 'enough' })
+    expect(files).toEqual([])
+  })
+})
+
+describe('a check by a sandbox that', () => {
+  it('is honest succeeds', async () => {
+    const { outcome } = await outcomeOf(saying(verdict({ objects: 4 })), checking)
+    expect(outcome).toMatchObject({ objects: 4, snapshots: 1 })
+  })
+
+  const filler = (length: number) => ({ fault: { code: 'CHECK_FAILED', message: 'x'.repeat(length) } })
+  const cases: readonly (readonly [string, string, readonly Uint8Array[]])[] = [
+    ['sends a verdict of one byte too many', 'VERDICT_INVALID', [raw(frameKinds.verdict.code, Buffer.alloc(64 * KiB + 1, ' '))]],
+    ['sends a verdict that is not JSON', 'VERDICT_INVALID', [frame('verdict', utf8('{'))]],
+    ['sends a verdict with a field twice', 'VERDICT_INVALID', [frame('verdict', utf8('{"fault":null,"fault":null}'))]],
+    ['sends a verdict with a field of its own', 'VERDICT_INVALID', [verdict({ extra: 1 })]],
+    ['sends a message that is too long', 'VERDICT_INVALID', [verdict(filler(2001))]],
+    ['sends volumes', 'VERDICT_INVALID', [frame('manifest', manifest), ...work, verdict()]],
+    ['proves more snapshots than there are', 'VERDICT_INVALID', [verdict({ snapshots: 2 })]],
+    ['proves fewer snapshots than there are', 'VERDICT_INVALID', [verdict({ snapshots: 0 })]],
+    ['reports an unknown fault', 'CHECK_FAILED', [verdict({ fault: { code: 'EVERYTHING_FINE', message: 'x' } })]],
+  ]
+  it.each(cases)('%s ends as %s', async (_, code, frames) => {
+    const { outcome } = await outcomeOf(saying(...frames), checking)
+    expect(outcome).toMatchObject({ code, kind: 'integrity' })
+  })
+
+  it('sends control characters has them made harmless', async () => {
+    const notes = ['\u001b[2J\u202e']
+    const { outcome } = await outcomeOf(saying(verdict({ notes })), checking)
+    expect(outcome).toMatchObject({ warnings: ['?[2J?'] })
+    const fault = { code: 'CHECK_FAILED', message: '\u001b[2Jbad' }
+    expect((await outcomeOf(saying(verdict({ fault })), checking)).outcome).toMatchObject({ message: '?[2Jbad' })
+  })
+})
+
+it('a sandbox that does not start leaves no grant', async () => {
+  await using room = await makeRoom(async () => {})
+  const stop = new AbortController()
+  stop.abort(new Error('cancelled before'))
+  await expect(room.examiner.check(examination(), true, silent, stop.signal)).rejects.toThrow('cancelled before')
+  expect(room.events.filter(event => event.startsWith('grant'))).toEqual(['grant', 'grant revoked'])
+})

@@ -1,0 +1,139 @@
+import { appendFile, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { type Duplex, duplexPair } from 'node:stream'
+import { utf8 } from '../../src/base/bytes.ts'
+import { systemClock, systemEntropy } from '../../src/base/environment.ts'
+import { silentLog } from '../../src/base/log.ts'
+import { parseIdempotencyKey, parseJobId, parseVmName, repositoryOf } from '../../src/base/names.ts'
+import { Secret } from '../../src/base/secret.ts'
+import { localVolumeSink } from '../../src/host/local/volume-sink.ts'
+import type { Sandboxes } from '../../src/host/sandboxes.ts'
+import type { RepositoryHistory } from '../../src/ledger/history.ts'
+import type { Examination, Examiner } from '../../src/repository/examination.ts'
+import { sandboxedExaminer } from '../../src/restore/examine.ts'
+import { workInside } from '../../src/restore/inside/work.ts'
+import type { ObjectStore } from '../../src/storage/object-store.ts'
+import { type EngineBench, mgmt, passphraseText } from '../support/engine.ts'
+import { MemoryStore } from '../support/memory-store.ts'
+
+const job = parseJobId('20261124T031500Z-1f2e3d4c')
+export const never = new AbortController().signal
+export const silent = () => {}
+
+/** Backs up once more, after `image` has grown. */
+export async function backUp(bench: EngineBench, image?: string): Promise<void> {
+  if (image !== undefined) await appendFile(path.join(bench.machine, image), Buffer.alloc(300_000, image))
+  const key = parseIdempotencyKey(`key-${systemEntropy.bytes(8).toString().replaceAll(',', '.')}`)
+  const order = { kind: 'backup', profile: bench.profile, initiator: mgmt, key, ifRunning: 'refuse' } as const
+  const { state } = await bench.orders.ended((await bench.orders.order(order)).id)
+  if (state !== 'done') throw new Error(`the backup ended as ${state}`)
+}
+
+export function historyOf(bench: EngineBench): RepositoryHistory {
+  const history = bench.ledger.repository(bench.profile, 1)
+  if (history === null) throw new Error('no repository')
+  return history
+}
+
+/** As a restore sees it now: later backups do not change it. */
+export function examinationOf(bench: EngineBench): Examination {
+  const history = historyOf(bench)
+  return {
+    job,
+    profile: bench.profile,
+    repository: repositoryOf(bench.profile, 1),
+    storageVm: parseVmName('store'),
+    history: { ...history, snapshots: [...history.snapshots] },
+    passphrase: Secret.take(utf8(passphraseText)),
+  }
+}
+
+export function copyOf(store: MemoryStore): MemoryStore {
+  const copy = new MemoryStore()
+  for (const [name, body] of store.objects) copy.objects.set(name, Uint8Array.from(body))
+  return copy
+}
+
+/** What is inside: works on the other end of the channel. */
+export type Inside = (channel: Duplex) => Promise<void>
+
+/** The real inside, on this storage. */
+export function honest(store: ObjectStore): Inside {
+  const opened = {
+    put: store.put.bind(store),
+    get: store.get.bind(store),
+    head: store.head.bind(store),
+    list: store.list.bind(store),
+    [Symbol.asyncDispose]: async () => {},
+  }
+  return channel => workInside({ channel, storage: async () => opened, clock: systemClock, log: silentLog })
+}
+
+export interface Room extends AsyncDisposable {
+  readonly examiner: Examiner
+  /** Where restored volumes go. */
+  readonly target: string
+  /** In the order in which it happened. */
+  readonly events: string[]
+  /** Everything below `target`, working files included. */
+  files(): Promise<readonly string[]>
+}
+
+/** The real examiner around a sandbox of the test's own. */
+export async function makeRoom(inside: Inside): Promise<Room> {
+  const target = await mkdtemp(path.join(tmpdir(), 'restore-'))
+  const events: string[] = []
+  const sandboxes: Sandboxes = {
+    async start() {
+      events.push('sandbox')
+      const [channel, there] = duplexPair()
+      there.on('error', () => {})
+      const ended = inside(there).then(
+        () => 0,
+        () => {
+          there.destroy()
+          return 1
+        },
+      )
+      return {
+        vm: parseVmName('disp1'),
+        channel,
+        ended,
+        async [Symbol.asyncDispose]() {
+          channel.destroy()
+          there.destroy()
+          events.push('sandbox destroyed')
+        },
+      }
+    },
+  }
+  const examiner = sandboxedExaminer({
+    sandboxes,
+    async grant() {
+      events.push('grant')
+      return {
+        capability: '0'.repeat(32),
+        async [Symbol.asyncDispose]() {
+          events.push('grant revoked')
+        },
+      }
+    },
+    sink: () => localVolumeSink(target, systemEntropy),
+    limits: { memoryBytesMax: 1, millisecondsMax: 1 },
+    log: silentLog,
+  })
+  return {
+    examiner,
+    target,
+    events,
+    files: async () =>
+      (await readdir(target, { recursive: true, withFileTypes: true }))
+        .filter(entry => entry.isFile())
+        .map(entry => path.relative(target, path.join(entry.parentPath, entry.name)))
+        .sort(),
+    [Symbol.asyncDispose]: () => rm(target, { recursive: true, force: true }),
+  }
+}
+
+export const cleanedUp = ['grant', 'sandbox', 'sandbox destroyed', 'grant revoked']

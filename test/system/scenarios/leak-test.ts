@@ -1,0 +1,191 @@
+import { randomBytes } from 'node:crypto'
+import path from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { dom0, type VmName } from '../../../src/base/names.ts'
+import { serviceVms } from '../../../src/main/local-home.ts'
+import type { Job } from '../../../src/qrexec/calls/orders.ts'
+import { scanFiles } from '../leak/files.ts'
+import { processTree, scanMemory } from '../leak/memory.ts'
+import { describeFindings, type Needle, textNeedles } from '../leak/needles.ts'
+import { Recorder } from '../leak/recorder.ts'
+import { Marker, masterKeyNeedles, recoverPassphrase } from '../leak/secrets.ts'
+import { LocalSystem } from '../system.ts'
+import { must, type Scenario } from './scenario.ts'
+
+const MiB = 1024 * 1024
+const markedBytes = 32 * MiB
+const backupsMax = 4
+const betweenScansMilliseconds = 50
+const blind = [serviceVms.management, serviceVms.storage] as const
+
+/**
+ * Everything that the management and the storage VM hold, searched while a backup runs. "Nothing found" counts only as
+ * far as the same search is shown to see: the secrets in dom0, and the profile's name in the two VMs themselves.
+ */
+export const leakTest: Scenario = {
+  summary: 'memory, files and traffic of management and storage hold no passphrase, no key, no plaintext',
+  async run(say) {
+    const profile = `leak-${randomBytes(12).toString('hex')}`
+    await using system = await LocalSystem.start({ images: { work: 160 }, fillMiB: 1, profile, say })
+    await using watch = await Watch.start(system)
+    await system.backup()
+    const passphrase = await recoverPassphrase(system)
+    const marker = new Marker()
+    watch.secrets = [
+      ...textNeedles('the passphrase', passphrase),
+      ...(await masterKeyNeedles(system, passphrase)),
+      ...marker.needles,
+    ]
+    say('repository made; passphrase and master key recovered with the recovery key')
+
+    for (let backup = 1; backup <= backupsMax && !watch.sawAllIn(dom0); backup++) {
+      await marker.plant(system.image('work'), `marked-${backup}`, markedBytes)
+      const job = await watch.whileRunning(await system.api.order({ profile }))
+      say(`backup of ${markedBytes / MiB} MiB with markers: ${job.outcome?.bytesStored} bytes stored`)
+    }
+    const names = [...new Set(watch.secrets.map(({ name }) => name))]
+    for (const name of names) must(watch.saw(dom0, name), `the scan of dom0 did not see ${name}`)
+    say(`memory of dom0: ${names.join(', ')} seen`)
+
+    for (const vm of blind) {
+      must(watch.saw(vm, watch.known), `the scan of ${vm} does not see the name of the profile in its memory`)
+      must(!watch.sawAnyIn(vm), `found: ${watch.found(vm)}`)
+      say(`memory of ${vm}: ${watch.scans(vm)}; the profile’s name seen, no secret`)
+    }
+    await searchFiles(system, watch.secrets, profile, say)
+    await searchTraffic(watch, passphrase, profile, say)
+  },
+}
+
+async function searchFiles(
+  { home }: LocalSystem,
+  secrets: readonly Needle[],
+  profile: string,
+  say: (text: string) => void,
+): Promise<void> {
+  for (const vm of blind) {
+    const paths = [home.home(vm), home.run(vm)]
+    const { findings, files, bytes } = await scanFiles(paths, secrets)
+    must(findings.length === 0, `found: ${describeFindings(findings)}`)
+    const control = await scanFiles(paths, textNeedles('the profile', profile))
+    must(control.findings.length > 0, `the scan does not see the name of the profile in the files of ${vm}`)
+    say(`files of ${vm}: ${files} files, ${Math.round(bytes / MiB)} MiB; no secret`)
+  }
+  const { findings } = await scanFiles([home.logs], secrets)
+  must(findings.length === 0, `found: ${describeFindings(findings)}`)
+  say('logs of all VMs: no secret')
+  const disks = await scanFiles([home.machine], secrets)
+  must(
+    disks.findings.some(({ name }) => name === 'the plaintext marker'),
+    'the scan of files does not see the marker on the disks of dom0',
+  )
+}
+
+async function searchTraffic(
+  { directory, secrets }: Watch,
+  passphrase: string,
+  profile: string,
+  say: (text: string) => void,
+): Promise<void> {
+  for (const vm of blind) {
+    const paths = [path.join(directory, vm)]
+    const { findings, files, bytes } = await scanFiles(paths, secrets)
+    must(findings.length === 0, `found: ${describeFindings(findings)}`)
+    const control = await scanFiles(paths, textNeedles('the profile', profile))
+    must(control.findings.length > 0, `the record of ${vm} does not show the name of the profile`)
+    if (vm === serviceVms.storage) must(bytes > markedBytes, 'the record of storage is smaller than the backup')
+    say(`traffic of ${vm}: ${files} streams, ${Math.round(bytes / MiB)} MiB; no secret`)
+  }
+  const released = await scanFiles(
+    [path.join(directory, serviceVms.hsm)],
+    textNeedles('passphrase', passphrase),
+  )
+  must(released.findings.length > 0, 'the record between dom0 and the HSM VM does not show the passphrase')
+  say('traffic of the HSM VM with dom0: the passphrase seen, so the record would show it')
+}
+
+/** Recorders at the sockets, and scans of memory: all that was seen, by VM. */
+class Watch implements AsyncDisposable {
+  readonly directory: string
+  readonly known = 'the name of the profile'
+  secrets: readonly Needle[] = []
+  readonly #system: LocalSystem
+  readonly #recorders: Recorder[] = []
+  readonly #seen = new Map<VmName, Map<string, string>>()
+  readonly #scans = new Map<VmName, { count: number; bytes: number }>()
+
+  private constructor(system: LocalSystem) {
+    this.#system = system
+    this.directory = path.join(system.home.directory, 'recorded')
+  }
+
+  static async start(system: LocalSystem): Promise<Watch> {
+    const { hsm, storage, management } = serviceVms
+    const watch = new Watch(system)
+    await watch.#record(storage, 'services.sock')
+    await watch.#record(storage, 'qrexec.sock')
+    await watch.#record(management, 'api.sock')
+    await watch.#record(management, 'qrexec.sock')
+    // The moment of a release is when dom0 certainly holds the passphrase.
+    await watch.#record(hsm, 'services.sock', () => setTimeout(() => watch.#scan(dom0), 1))
+    return watch
+  }
+
+  async #record(vm: VmName, socket: string, onAnswer = () => {}): Promise<void> {
+    const recorder = await Recorder.start({
+      socket: path.join(this.#system.home.run(vm), socket),
+      directory: path.join(this.directory, vm),
+      name: socket,
+      onAnswer,
+    })
+    this.#recorders.push(recorder)
+  }
+
+  /** Scans again and again until the job ends, and once more after it. */
+  async whileRunning(ordered: Job): Promise<Job> {
+    for (;;) {
+      for (const vm of [...blind, dom0]) this.#scan(vm)
+      const job = await this.#system.api.job(ordered.id)
+      if (job.state === 'done') break
+      must(!['failed', 'cancelled'].includes(job.state), `the backup ${job.state}: ${job.error?.message}`)
+      await pause(betweenScansMilliseconds)
+    }
+    for (const vm of blind) this.#scan(vm)
+    return this.#system.api.job(ordered.id)
+  }
+
+  #scan(vm: VmName): void {
+    const needles = [...this.secrets, ...textNeedles(this.known, this.#system.profile)]
+    const seen = this.#seen.get(vm) ?? new Map<string, string>()
+    const scans = this.#scans.get(vm) ?? { count: 0, bytes: 0 }
+    this.#seen.set(vm, seen)
+    this.#scans.set(vm, scans)
+    for (const pid of processTree(this.#system.home.settings(vm))) {
+      const scan = scanMemory(pid, vm, needles)
+      scans.count += 1
+      scans.bytes += scan?.bytes ?? 0
+      for (const finding of scan?.findings ?? []) seen.set(finding.name, describeFindings([finding]))
+    }
+  }
+
+  saw(vm: VmName, name: string): boolean {
+    return this.#seen.get(vm)?.has(name) ?? false
+  }
+  sawAllIn(vm: VmName): boolean {
+    return this.secrets.every(({ name }) => this.saw(vm, name))
+  }
+  sawAnyIn(vm: VmName): boolean {
+    return this.secrets.some(({ name }) => this.saw(vm, name))
+  }
+  found(vm: VmName): string {
+    return [...(this.#seen.get(vm)?.values() ?? [])].join('; ')
+  }
+  scans(vm: VmName): string {
+    const { count, bytes } = this.#scans.get(vm) ?? { count: 0, bytes: 0 }
+    return `${count} scans, ${Math.round(bytes / MiB)} MiB`
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const recorder of this.#recorders) await recorder[Symbol.asyncDispose]()
+  }
+}
