@@ -3,9 +3,22 @@ import { KiB } from '../../src/base/bytes.ts'
 import { systemEntropy } from '../../src/base/environment.ts'
 import { dom0, parseVmName, type VmName } from '../../src/base/names.ts'
 import { Secret } from '../../src/base/secret.ts'
-import { cancelService, eventsService, executeService, infoService, serveAdmin } from '../../src/engine/serve-admin.ts'
+import {
+  cancelService,
+  eventsService,
+  executeService,
+  infoService,
+  serveAdmin,
+} from '../../src/engine/serve-admin.ts'
 import type { Vm } from '../../src/host/inventory.ts'
-import { type BenchOptions, type EngineBench, makeBench, mgmt, passphraseText, testProfile } from '../support/engine.ts'
+import {
+  type BenchOptions,
+  type EngineBench,
+  makeBench,
+  mgmt,
+  passphraseText,
+  testProfile,
+} from '../support/engine.ts'
 import { type AdminRequest, adminClient, everything, nothing, only } from './admin-client.ts'
 
 const benches: EngineBench[] = []
@@ -160,7 +173,9 @@ describe('the checks of every admin.backup call', () => {
     expect(await ask({ ...request, requested: elsewhere })).toBe(
       exception('ProtocolError', 'expected destination to be AdminVM'),
     )
-    expect(await ask({ ...request, argument: '.hidden' })).toMatch(/^2\0ProtocolError\0\0not a valid ProfileName/)
+    expect(await ask({ ...request, argument: '.hidden' })).toMatch(
+      /^2\0ProtocolError\0\0not a valid ProfileName/,
+    )
     expect(one.orders.board.list()).toEqual([])
   })
 
@@ -204,7 +219,11 @@ describe('admin.backup.Info', () => {
 
   async function summary(
     vms: readonly Vm[],
-    { include = 'work', judge = everything, source = mgmt }: { include?: string; judge?: typeof everything; source?: VmName } = {},
+    {
+      include = 'work',
+      judge = everything,
+      source = mgmt,
+    }: { include?: string; judge?: typeof everything; source?: VmName } = {},
   ): Promise<string> {
     const one = await bench({ profileText: testProfile.replace('work, personal', include) })
     const ports = { ...one.ports, inventory: { list: async () => vms } }
@@ -224,7 +243,9 @@ VMs not selected for backup:
 `
 
   it('is what qubesd was captured to answer, byte for byte', async () => {
-    expect(await summary([vm('work'), vm('vault'), vm('dom0', { class: 'AdminVM', volumes: [] })])).toBe(`0\0${captured}`)
+    expect(await summary([vm('work'), vm('vault'), vm('dom0', { class: 'AdminVM', volumes: [] })])).toBe(
+      `0\0${captured}`,
+    )
   })
 
   it('hides every name that the caller may not list', async () => {

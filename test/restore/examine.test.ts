@@ -80,7 +80,10 @@ describe('a check', () => {
   })
 
   it('reports that an older state was put back', async () => {
-    await expect(check(earlier, false)).rejects.toMatchObject({ code: 'STORAGE_ROLLED_BACK', kind: 'integrity' })
+    await expect(check(earlier, false)).rejects.toMatchObject({
+      code: 'STORAGE_ROLLED_BACK',
+      kind: 'integrity',
+    })
   })
 
   it('finds a flipped bit of a pack when it reads the data', async () => {
@@ -100,7 +103,11 @@ describe('a check', () => {
 
   it('finds genuine objects in the places of others', async () => {
     const older = bench.storage.body(objectName('snapshots', snapshotAt(0).snapshot.id))
-    for (const place of [first('index/'), objectName('snapshots', newest().snapshot.id), parseObjectName('config')]) {
+    for (const place of [
+      first('index/'),
+      objectName('snapshots', newest().snapshot.id),
+      parseObjectName('config'),
+    ]) {
       const store = changed(one => one.objects.set(place, older))
       await expect(check(store, false)).rejects.toMatchObject({ code: 'CHECK_FAILED' })
     }
@@ -110,7 +117,9 @@ describe('a check', () => {
     const { Secret } = await import('../../src/base/secret.ts')
     await using room = await makeRoom(honest(bench.storage))
     const wrong = { ...examination, passphrase: Secret.take(Buffer.from('another-passphrase')) }
-    await expect(room.examiner.check(wrong, false, silent, never)).rejects.toMatchObject({ code: 'CHECK_FAILED' })
+    await expect(room.examiner.check(wrong, false, silent, never)).rejects.toMatchObject({
+      code: 'CHECK_FAILED',
+    })
   })
 })
 

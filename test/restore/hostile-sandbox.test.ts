@@ -2,7 +2,14 @@ import { createHash } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import { KiB, MiB, utf8 } from '../../src/base/bytes.ts'
-import { parseDigest, parseJobId, parseProfileName, parseSnapshotId, parseVmName, repositoryOf } from '../../src/base/names.ts'
+import {
+  parseDigest,
+  parseJobId,
+  parseProfileName,
+  parseSnapshotId,
+  parseVmName,
+  repositoryOf,
+} from '../../src/base/names.ts'
 import { StreamReader } from '../../src/base/reader.ts'
 import { Secret } from '../../src/base/secret.ts'
 import type { RepositoryHistory } from '../../src/ledger/history.ts'
@@ -73,7 +80,8 @@ function raw(code: number, payload: Uint8Array, length = payload.byteLength): Bu
   header[4] = code
   return Buffer.concat([header, payload])
 }
-const frame = (kind: FrameKind, payload: Uint8Array = new Uint8Array(0)) => raw(frameKinds[kind].code, payload)
+const frame = (kind: FrameKind, payload: Uint8Array = new Uint8Array(0)) =>
+  raw(frameKinds[kind].code, payload)
 const json = (kind: FrameKind, value: unknown) => frame(kind, utf8(JSON.stringify(value)))
 
 function data(bytes: Uint8Array, offset: number | bigint): Buffer {
@@ -107,7 +115,10 @@ type Work = (room: Room) => Promise<unknown>
 const restoring: Work = room => room.examiner.restore(examination(), snapshotId, silent, never)
 const checking: Work = room => room.examiner.check(examination(), true, silent, never)
 
-async function outcomeOf(inside: Inside, work: Work): Promise<{ outcome: unknown; files: readonly string[] }> {
+async function outcomeOf(
+  inside: Inside,
+  work: Work,
+): Promise<{ outcome: unknown; files: readonly string[] }> {
   await using room = await makeRoom(inside)
   const outcome = await work(room).catch(error => error)
   expect(room.events).toEqual(cleanedUp)
@@ -116,12 +127,19 @@ async function outcomeOf(inside: Inside, work: Work): Promise<{ outcome: unknown
 
 describe('a restore from a sandbox that', () => {
   it('is honest succeeds', async () => {
-    const { outcome, files } = await outcomeOf(saying(frame('manifest', manifest), ...work, ...personal, verdict()), restoring)
+    const { outcome, files } = await outcomeOf(
+      saying(frame('manifest', manifest), ...work, ...personal, verdict()),
+      restoring,
+    )
     expect(outcome).toMatchObject({ volumes: 2, bytes: 2 * volumeBytes })
     expect(files).toEqual(['personal/my_data.img', 'work/private.img'])
   })
 
-  const other = utf8(Buffer.from(manifest).toString().replace(String(volumeBytes), String(volumeBytes + 1)))
+  const other = utf8(
+    Buffer.from(manifest)
+      .toString()
+      .replace(String(volumeBytes), String(volumeBytes + 1)),
+  )
   const honestManifest = frame('manifest', manifest)
   const cases: readonly (readonly [string, string, readonly Uint8Array[]])[] = [
     ['says nothing', 'VERDICT_INVALID', []],
@@ -129,36 +147,88 @@ describe('a restore from a sandbox that', () => {
     ['sends a frame of unknown kind', 'VERDICT_INVALID', [raw(9, new Uint8Array(0)), verdict()]],
     ['sends a task of its own', 'VERDICT_INVALID', [frame('task'), verdict()]],
     ['sends a passphrase', 'VERDICT_INVALID', [frame('passphrase', utf8('x')), verdict()]],
-    ['announces a frame beyond its limit', 'VERDICT_INVALID', [raw(frameKinds.data.code, utf8('x'), 0xffffffff)]],
+    [
+      'announces a frame beyond its limit',
+      'VERDICT_INVALID',
+      [raw(frameKinds.data.code, utf8('x'), 0xffffffff)],
+    ],
     ['sends a volume-end with content', 'VERDICT_INVALID', [raw(frameKinds['volume-end'].code, utf8('x'))]],
     ['sends another manifest than the ledger binds', 'RESTORE_DIGEST', [frame('manifest', other), verdict()]],
     ['sends the manifest twice', 'VERDICT_INVALID', [honestManifest, honestManifest]],
     ['sends a volume before the manifest', 'VERDICT_INVALID', [...work, verdict()]],
     ['sends a VM that is not in the manifest', 'VERDICT_INVALID', [honestManifest, begin('vault')]],
-    ['sends a volume that is not in the manifest', 'VERDICT_INVALID', [honestManifest, begin('work', 'root')]],
+    [
+      'sends a volume that is not in the manifest',
+      'VERDICT_INVALID',
+      [honestManifest, begin('work', 'root')],
+    ],
     ['names a path for a volume', 'VERDICT_INVALID', [honestManifest, begin('work', '../../private')]],
     ['names a path for a VM', 'VERDICT_INVALID', [honestManifest, begin('..')]],
-    ['sends a volume of another size', 'VERDICT_INVALID', [honestManifest, begin('work', 'private', volumeBytes + 1)]],
-    ['begins a volume inside a volume', 'VERDICT_INVALID', [honestManifest, begin('work'), ...personal, verdict()]],
+    [
+      'sends a volume of another size',
+      'VERDICT_INVALID',
+      [honestManifest, begin('work', 'private', volumeBytes + 1)],
+    ],
+    [
+      'begins a volume inside a volume',
+      'VERDICT_INVALID',
+      [honestManifest, begin('work'), ...personal, verdict()],
+    ],
     ['sends a volume twice', 'VERDICT_INVALID', [honestManifest, ...work, ...work, verdict()]],
     ['sends data outside of a volume', 'VERDICT_INVALID', [honestManifest, data(content, 0)]],
     ['ends a volume that it did not begin', 'VERDICT_INVALID', [honestManifest, end]],
-    ['sends data without an offset', 'VERDICT_INVALID', [honestManifest, begin('work'), frame('data', utf8('1234567'))]],
-    ['sends data out of order', 'VERDICT_INVALID', [honestManifest, begin('work'), data(content.subarray(9), 9), data(content.subarray(0, 9), 0)]],
-    ['sends data twice', 'VERDICT_INVALID', [honestManifest, begin('work'), data(content, 0), data(content, 0)]],
+    [
+      'sends data without an offset',
+      'VERDICT_INVALID',
+      [honestManifest, begin('work'), frame('data', utf8('1234567'))],
+    ],
+    [
+      'sends data out of order',
+      'VERDICT_INVALID',
+      [honestManifest, begin('work'), data(content.subarray(9), 9), data(content.subarray(0, 9), 0)],
+    ],
+    [
+      'sends data twice',
+      'VERDICT_INVALID',
+      [honestManifest, begin('work'), data(content, 0), data(content, 0)],
+    ],
     ['sends data past the end', 'VERDICT_INVALID', [honestManifest, begin('work'), data(content, 1)]],
-    ['sends data at the end of numbers', 'VERDICT_INVALID', [honestManifest, begin('work'), data(content, 2n ** 64n - 1n)]],
-    ['sends wrong data', 'RESTORE_DIGEST', [honestManifest, begin('work'), data(Buffer.alloc(volumeBytes, 'other'), 0), end]],
+    [
+      'sends data at the end of numbers',
+      'VERDICT_INVALID',
+      [honestManifest, begin('work'), data(content, 2n ** 64n - 1n)],
+    ],
+    [
+      'sends wrong data',
+      'RESTORE_DIGEST',
+      [honestManifest, begin('work'), data(Buffer.alloc(volumeBytes, 'other'), 0), end],
+    ],
     ['leaves data out', 'RESTORE_DIGEST', [honestManifest, begin('work'), data(content.subarray(1), 1), end]],
     ['leaves all data out', 'RESTORE_DIGEST', [honestManifest, begin('work'), end]],
     ['leaves a volume out', 'RESTORE_DIGEST', [honestManifest, ...work, verdict()]],
     ['leaves all volumes out', 'RESTORE_DIGEST', [honestManifest, verdict()]],
     ['gives its verdict at once', 'RESTORE_DIGEST', [verdict()]],
-    ['gives its verdict inside the last volume', 'RESTORE_DIGEST', [honestManifest, ...work, begin('personal', 'my_data'), data(content, 0), verdict()]],
-    ['sends a progress that is none', 'VERDICT_INVALID', [json('progress', { bytesDone: -1, bytesTotal: 1 }), verdict()]],
+    [
+      'gives its verdict inside the last volume',
+      'RESTORE_DIGEST',
+      [honestManifest, ...work, begin('personal', 'my_data'), data(content, 0), verdict()],
+    ],
+    [
+      'sends a progress that is none',
+      'VERDICT_INVALID',
+      [json('progress', { bytesDone: -1, bytesTotal: 1 }), verdict()],
+    ],
     ['ends without a verdict', 'VERDICT_INVALID', [honestManifest, ...work, ...personal]],
-    ['finds a fault after all', 'RESTORE_DIGEST', [honestManifest, ...work, ...personal, verdict({ fault: { code: 'RESTORE_DIGEST', message: 'x' } })]],
-    ['claims more snapshots than the one', 'VERDICT_INVALID', [honestManifest, ...work, ...personal, verdict({ snapshots: 2 })]],
+    [
+      'finds a fault after all',
+      'RESTORE_DIGEST',
+      [honestManifest, ...work, ...personal, verdict({ fault: { code: 'RESTORE_DIGEST', message: 'x' } })],
+    ],
+    [
+      'claims more snapshots than the one',
+      'VERDICT_INVALID',
+      [honestManifest, ...work, ...personal, verdict({ snapshots: 2 })],
+    ],
   ]
   it.each(cases)('%s ends as %s, with nothing in place', async (_, code, frames) => {
     const { outcome, files } = await outcomeOf(saying(...frames), restoring)
@@ -176,12 +246,12 @@ describe('a restore from a sandbox that', () => {
     expect(files).toEqual([])
   })
 
-  it.each([
-    ['never answers', async (channel: Duplex) => void (await taken(channel))],
+  const silences: readonly (readonly [string, Inside])[] = [
+    ['never answers', async channel => void (await taken(channel))],
     ['does not even listen', async () => {}],
     [
       'never stops talking',
-      async (channel: Duplex) => {
+      async channel => {
         const line = json('progress', { bytesDone: 1, bytesTotal: 2 })
         while (!channel.destroyed) {
           channel.write(line)
@@ -189,7 +259,8 @@ describe('a restore from a sandbox that', () => {
         }
       },
     ],
-  ] as const)('%s is ended by an abort, with its reason', async (_, inside) => {
+  ]
+  it.each(silences)('%s is ended by an abort, with its reason', async (_, inside) => {
     const stop = new AbortController()
     const reason = new Error('cancelled')
     setTimeout(() => stop.abort(reason), 20)
@@ -205,7 +276,10 @@ describe('a restore from a sandbox that', () => {
     const large = utf8(JSON.stringify({ version: 1, salt: 'ab'.repeat(32), vms }))
     const [entry] = history.snapshots
     if (entry === undefined) throw new Error('no snapshot')
-    const bound = { ...examination(), history: { ...history, snapshots: [{ ...entry, manifest: sha256(large) }] } }
+    const bound = {
+      ...examination(),
+      history: { ...history, snapshots: [{ ...entry, manifest: sha256(large) }] },
+    }
     const stop = new AbortController()
     const inside: Inside = async channel => {
       await taken(channel)
@@ -227,15 +301,27 @@ describe('a check by a sandbox that', () => {
 
   const filler = (length: number) => ({ fault: { code: 'CHECK_FAILED', message: 'x'.repeat(length) } })
   const cases: readonly (readonly [string, string, readonly Uint8Array[]])[] = [
-    ['sends a verdict of one byte too many', 'VERDICT_INVALID', [raw(frameKinds.verdict.code, Buffer.alloc(64 * KiB + 1, ' '))]],
+    [
+      'sends a verdict of one byte too many',
+      'VERDICT_INVALID',
+      [raw(frameKinds.verdict.code, Buffer.alloc(64 * KiB + 1, ' '))],
+    ],
     ['sends a verdict that is not JSON', 'VERDICT_INVALID', [frame('verdict', utf8('{'))]],
-    ['sends a verdict with a field twice', 'VERDICT_INVALID', [frame('verdict', utf8('{"fault":null,"fault":null}'))]],
+    [
+      'sends a verdict with a field twice',
+      'VERDICT_INVALID',
+      [frame('verdict', utf8('{"fault":null,"fault":null}'))],
+    ],
     ['sends a verdict with a field of its own', 'VERDICT_INVALID', [verdict({ extra: 1 })]],
     ['sends a message that is too long', 'VERDICT_INVALID', [verdict(filler(2001))]],
     ['sends volumes', 'VERDICT_INVALID', [frame('manifest', manifest), ...work, verdict()]],
     ['proves more snapshots than there are', 'VERDICT_INVALID', [verdict({ snapshots: 2 })]],
     ['proves fewer snapshots than there are', 'VERDICT_INVALID', [verdict({ snapshots: 0 })]],
-    ['reports an unknown fault', 'CHECK_FAILED', [verdict({ fault: { code: 'EVERYTHING_FINE', message: 'x' } })]],
+    [
+      'reports an unknown fault',
+      'CHECK_FAILED',
+      [verdict({ fault: { code: 'EVERYTHING_FINE', message: 'x' } })],
+    ],
   ]
   it.each(cases)('%s ends as %s', async (_, code, frames) => {
     const { outcome } = await outcomeOf(saying(...frames), checking)
@@ -247,7 +333,9 @@ describe('a check by a sandbox that', () => {
     const { outcome } = await outcomeOf(saying(verdict({ notes })), checking)
     expect(outcome).toMatchObject({ warnings: ['?[2J?'] })
     const fault = { code: 'CHECK_FAILED', message: '\u001b[2Jbad' }
-    expect((await outcomeOf(saying(verdict({ fault })), checking)).outcome).toMatchObject({ message: '?[2Jbad' })
+    expect((await outcomeOf(saying(verdict({ fault })), checking)).outcome).toMatchObject({
+      message: '?[2Jbad',
+    })
   })
 })
 
@@ -255,6 +343,8 @@ it('a sandbox that does not start leaves no grant', async () => {
   await using room = await makeRoom(async () => {})
   const stop = new AbortController()
   stop.abort(new Error('cancelled before'))
-  await expect(room.examiner.check(examination(), true, silent, stop.signal)).rejects.toThrow('cancelled before')
+  await expect(room.examiner.check(examination(), true, silent, stop.signal)).rejects.toThrow(
+    'cancelled before',
+  )
   expect(room.events.filter(event => event.startsWith('grant'))).toEqual(['grant', 'grant revoked'])
 })

@@ -22,6 +22,7 @@ interface Started {
   readonly there: Duplex
   readonly destroyed: Promise<void>
   exit(): void
+  breakOff(error: Error): void
 }
 
 let directory: string
@@ -43,7 +44,11 @@ afterEach(async () => {
   await rm(directory, { recursive: true })
 })
 
-async function fakeStart(startedJob: string, { memoryBytesMax, millisecondsMax }: SandboxLimits, signal: AbortSignal) {
+async function fakeStart(
+  startedJob: string,
+  { memoryBytesMax, millisecondsMax }: SandboxLimits,
+  signal: AbortSignal,
+) {
   await starting(signal)
   const [channel, there] = duplexPair()
   there.on('error', () => {})
@@ -55,6 +60,7 @@ async function fakeStart(startedJob: string, { memoryBytesMax, millisecondsMax }
     there,
     destroyed: destroyed.promise,
     exit: () => ended.resolve(0),
+    breakOff: error => channel.destroy(error),
   })
   signal.addEventListener('abort', () => ended.resolve(137))
   return {
@@ -88,7 +94,9 @@ describe('a sandbox through the door', () => {
     const { there, exit, destroyed } = theOne()
     const question = Buffer.alloc(300_000, 'question')
     sandbox.channel.write(question)
-    expect(Buffer.from(await new StreamReader(there).exactly(question.byteLength)).equals(question)).toBe(true)
+    expect(Buffer.from(await new StreamReader(there).exactly(question.byteLength)).equals(question)).toBe(
+      true,
+    )
     const answer = Buffer.alloc(300_000, 'answer')
     there.end(answer)
     exit()
@@ -121,12 +129,12 @@ describe('a sandbox through the door', () => {
     await theOne().destroyed
   })
 
-  it('that breaks ends the channel', async () => {
+  it('that the host breaks off, say at its deadline, ends the channel', async () => {
     await using sandbox = await sandboxes().start(job, limits, never)
-    theOne().there.destroy(new Error('planted'))
-    theOne().exit()
-    sandbox.channel.resume()
-    await sandbox.ended
+    theOne().breakOff(new HostError('SANDBOX_DEADLINE', 'it ran too long'))
+    const read = (await readAll(sandbox.channel, 1000)).parse(bytes => bytes.byteLength)
+    expect(read).toBe(0)
+    await theOne().destroyed
   })
 })
 
@@ -162,7 +170,9 @@ describe('starting through the door', () => {
   })
 
   it('does not even connect after an abort', async () => {
-    await expect(sandboxes().start(job, limits, AbortSignal.abort(new Error('before')))).rejects.toThrow('before')
+    await expect(sandboxes().start(job, limits, AbortSignal.abort(new Error('before')))).rejects.toThrow(
+      'before',
+    )
   })
 
   it.each(['{}', '{"job":"../x","memoryBytesMax":1,"millisecondsMax":1}', 'nonsense', 'x'.repeat(5000)])(

@@ -10,6 +10,9 @@ import { type Finding, type Needle, overlapBytes, search } from './needles.ts'
 const MiB = 1024 * 1024
 const windowBytes = 8 * MiB
 const stopTriesMax = 100_000
+const pageBytes = 4096
+const wordBytes = 8
+const touchedFlags = 0xc0
 /** Pages of the kernel, the same in every process. */
 const kernelMappings = ['[vvar]', '[vvar_vclock]', '[vsyscall]']
 
@@ -18,8 +21,19 @@ export interface MemoryScan {
   readonly bytes: number
 }
 
-/** Searches every readable mapping of `pid`. `null`: there is no such process (any more). */
-export function scanMemory(pid: number, where: string, needles: readonly Needle[]): MemoryScan | null {
+/**
+ * `writable`: whatever may have been written. `all`: also files that are mapped for reading only, as the program's
+ * own code; they hold nothing that the process was told.
+ */
+export type Extent = 'writable' | 'all'
+
+/** Searches the readable mappings of `pid`. `null`: there is no such process (any more). */
+export function scanMemory(
+  pid: number,
+  where: string,
+  needles: readonly Needle[],
+  extent: Extent,
+): MemoryScan | null {
   try {
     process.kill(pid, 'SIGSTOP')
   } catch (error) {
@@ -28,7 +42,7 @@ export function scanMemory(pid: number, where: string, needles: readonly Needle[
   }
   try {
     if (!waitUntilStopped(pid)) return null
-    return scanStopped(pid, where, needles)
+    return scanStopped(pid, where, needles, extent)
   } finally {
     try {
       process.kill(pid, 'SIGCONT')
@@ -62,17 +76,18 @@ interface Mapping {
   readonly name: string
 }
 
-function scanStopped(pid: number, where: string, needles: readonly Needle[]): MemoryScan {
+function scanStopped(pid: number, where: string, needles: readonly Needle[], extent: Extent): MemoryScan {
   const memory = openSync(`/proc/${pid}/mem`, 'r')
   try {
     const buffer = Buffer.alloc(windowBytes)
     let bytes = 0
     const findings: Finding[] = []
-    for (const mapping of readableMappings(pid)) {
+    for (const mapping of readableMappings(pid, extent)) {
       const place = `memory of ${where}, ${mapping.name || 'anonymous'}`
-      bytes += scanMapping(memory, mapping, buffer, overlapBytes(needles), window =>
-        findings.push(...search(window, needles, place)),
-      )
+      for (const touched of touchedParts(pid, mapping))
+        bytes += scanMapping(memory, touched, buffer, overlapBytes(needles), window =>
+          findings.push(...search(window, needles, place)),
+        )
     }
     return { findings, bytes }
   } finally {
@@ -120,15 +135,42 @@ function readAt(
   }
 }
 
-function readableMappings(pid: number): readonly Mapping[] {
+function readableMappings(pid: number, extent: Extent): readonly Mapping[] {
   const mappings: Mapping[] = []
   for (const line of readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n')) {
     const found = /^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \d+\s*(.*)$/.exec(line)
     const [, start = '', end = '', rights = '', name = ''] = found ?? []
     if (!rights.startsWith('r') || kernelMappings.includes(name)) continue
+    if (extent === 'writable' && rights[1] !== 'w' && name.startsWith('/')) continue
     mappings.push({ start: Number.parseInt(start, 16), end: Number.parseInt(end, 16), name })
   }
   return mappings
+}
+
+/**
+ * A mapping of no file without the pages that were never touched, which are zero: V8 reserves half a GiB for code and
+ * uses little of it. One word a page in /proc/PID/pagemap; the uppermost bits say in memory, and swapped out.
+ */
+function touchedParts(pid: number, mapping: Mapping): readonly Mapping[] {
+  const { start, end, name } = mapping
+  if (name !== '') return [mapping]
+  const words = Buffer.alloc(((end - start) / pageBytes) * wordBytes)
+  const pagemap = openSync(`/proc/${pid}/pagemap`, 'r')
+  try {
+    const got = readSync(pagemap, words, 0, words.byteLength, (start / pageBytes) * wordBytes)
+    if (got !== words.byteLength) throw new Error(`pagemap of process ${pid}: ${got} bytes`)
+  } finally {
+    closeSync(pagemap)
+  }
+  const parts: { start: number; end: number; name: string }[] = []
+  for (let page = start; page < end; page += pageBytes) {
+    const flags = words[((page - start) / pageBytes) * wordBytes + wordBytes - 1] ?? 0
+    if ((flags & touchedFlags) === 0) continue
+    const last = parts.at(-1)
+    if (last?.end === page) last.end += pageBytes
+    else parts.push({ start: page, end: page + pageBytes, name })
+  }
+  return parts
 }
 
 /** The processes whose command line names `word`, and all their descendants. */

@@ -5,7 +5,7 @@ import { dom0, type VmName } from '../../../src/base/names.ts'
 import { serviceVms } from '../../../src/main/local-home.ts'
 import type { Job } from '../../../src/qrexec/calls/orders.ts'
 import { scanFiles } from '../leak/files.ts'
-import { processTree, scanMemory } from '../leak/memory.ts'
+import { type Extent, processTree, scanMemory } from '../leak/memory.ts'
 import { describeFindings, type Needle, textNeedles } from '../leak/needles.ts'
 import { Recorder } from '../leak/recorder.ts'
 import { Marker, masterKeyNeedles, recoverPassphrase } from '../leak/secrets.ts'
@@ -144,24 +144,25 @@ class Watch implements AsyncDisposable {
   /** Scans again and again until the job ends, and once more after it. */
   async whileRunning(ordered: Job): Promise<Job> {
     for (;;) {
-      for (const vm of [...blind, dom0]) this.#scan(vm)
+      for (const vm of blind) this.#scan(vm)
+      if (!this.sawAllIn(dom0)) this.#scan(dom0)
       const job = await this.#system.api.job(ordered.id)
       if (job.state === 'done') break
       must(!['failed', 'cancelled'].includes(job.state), `the backup ${job.state}: ${job.error?.message}`)
       await pause(betweenScansMilliseconds)
     }
-    for (const vm of blind) this.#scan(vm)
+    for (const vm of blind) this.#scan(vm, 'all')
     return this.#system.api.job(ordered.id)
   }
 
-  #scan(vm: VmName): void {
+  #scan(vm: VmName, extent: Extent = 'writable'): void {
     const needles = [...this.secrets, ...textNeedles(this.known, this.#system.profile)]
     const seen = this.#seen.get(vm) ?? new Map<string, string>()
     const scans = this.#scans.get(vm) ?? { count: 0, bytes: 0 }
     this.#seen.set(vm, seen)
     this.#scans.set(vm, scans)
     for (const pid of processTree(this.#system.home.settings(vm))) {
-      const scan = scanMemory(pid, vm, needles)
+      const scan = scanMemory(pid, vm, needles, extent)
       scans.count += 1
       scans.bytes += scan?.bytes ?? 0
       for (const finding of scan?.findings ?? []) seen.set(finding.name, describeFindings([finding]))

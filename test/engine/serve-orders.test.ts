@@ -1,0 +1,334 @@
+import { once } from 'node:events'
+import { rm } from 'node:fs/promises'
+import path from 'node:path'
+import { duplexPair } from 'node:stream'
+import { afterEach, describe, expect, it } from 'vitest'
+import { KiB } from '../../src/base/bytes.ts'
+import { silentLog } from '../../src/base/log.ts'
+import {
+  dom0,
+  type IdempotencyKey,
+  parseIdempotencyKey,
+  parseJobId,
+  parseProfileName,
+  parseSnapshotId,
+  parseVmName,
+} from '../../src/base/names.ts'
+import { StreamReader } from '../../src/base/reader.ts'
+import { Secret } from '../../src/base/secret.ts'
+import type { Judge } from '../../src/engine/judge.ts'
+import { Orders } from '../../src/engine/orders.ts'
+import { serveOrders } from '../../src/engine/serve-orders.ts'
+import type { Call, Transport } from '../../src/qrexec/call.ts'
+import * as calls from '../../src/qrexec/calls/orders.ts'
+import { callOver } from '../../src/qrexec/client.ts'
+import { encodeDescriptor } from '../../src/qrexec/framing.ts'
+import { createServer } from '../../src/qrexec/server.ts'
+import { type BenchOptions, type EngineBench, makeBench, mgmt, passphraseText } from '../support/engine.ts'
+import { everything, nothing, only } from './admin-client.ts'
+
+const benches: EngineBench[] = []
+afterEach(async () => {
+  for (const bench of benches.splice(0)) {
+    await bench.orders.close()
+    await bench[Symbol.asyncDispose]()
+  }
+})
+
+async function bench(options?: BenchOptions): Promise<EngineBench> {
+  const made = await makeBench(options)
+  benches.push(made)
+  return made
+}
+
+const never = new AbortController().signal
+
+/** What the management VM has: calls, and streams, to dom0's server. */
+function client(one: EngineBench, judge: Judge = everything) {
+  const server = createServer(serveOrders(one.ports, one.orders, judge), { log: silentLog })
+  const transport: Transport = {
+    async open(service, argument) {
+      const [here, there] = duplexPair()
+      server.accept(there)
+      here.write(
+        encodeDescriptor({ service, argument, source: mgmt, requested: { type: 'name', target: dom0 } }),
+      )
+      return here
+    },
+  }
+  return {
+    transport,
+    ask: <Q, R>(call: Call<Q, R>, argument: string, request: Q) =>
+      callOver(transport, call, dom0, argument, request, never, 20_000),
+  }
+}
+
+const key = (text: string): IdempotencyKey => parseIdempotencyKey(`key-${text.padStart(8, '0')}`)
+const mayNightly = only('strongroom.Backup+nightly @adminvm')
+const mayOther = only('strongroom.Backup+other @adminvm')
+
+async function backedUp(one: EngineBench): Promise<calls.Job> {
+  const { id } = await client(one).ask(calls.orderBackup, 'nightly', { key: key('1') })
+  return one.orders.ended(id)
+}
+
+describe('an order from the management VM', () => {
+  it('is answered with its job at once, and is one job however often it is sent', async () => {
+    const one = await bench()
+    const { ask } = client(one)
+    const job = await ask(calls.orderBackup, 'nightly', { key: key('1') })
+    expect(job).toMatchObject({ state: 'waiting', kind: 'backup', initiator: 'mgmt', profile: 'nightly' })
+    expect((await ask(calls.orderBackup, 'nightly', { key: key('1') })).id).toBe(job.id)
+    expect((await ask(calls.orderBackup, 'nightly', { key: key('2') })).id).toBe(job.id)
+    expect((await one.orders.ended(job.id)).state).toBe('done')
+  })
+
+  it.each(['check', 'restore'] as const)('of a %s goes to the examiner', async kind => {
+    const outcome = {
+      snapshot: undefined,
+      bytes: 1,
+      bytesStored: undefined,
+      volumes: 1,
+      warnings: [],
+      objects: 1,
+      snapshots: 1,
+    }
+    const asked: unknown[] = []
+    const examiner = {
+      check: async (...given: unknown[]) => (asked.push(given[1]), outcome),
+      restore: async (...given: unknown[]) => (asked.push(given[1]), outcome),
+    }
+    const one = await bench({ examiner })
+    const { outcome: backup } = await backedUp(one)
+    const { ask } = client(one)
+    const { id } =
+      kind === 'check'
+        ? await ask(calls.orderCheck, 'nightly', { key: key('2'), readData: true })
+        : await ask(calls.orderRestore, 'nightly', { key: key('2'), snapshot: null })
+    expect(await one.orders.ended(id)).toMatchObject({ state: 'done', kind, outcome: { bytes: 1 } })
+    expect(asked).toEqual([kind === 'check' ? true : backup?.snapshot])
+    expect(one.released.map(({ purpose }) => purpose)).toEqual(['backup', kind])
+  })
+
+  it.each([
+    ['an unknown profile', 'other', { key: key('1') }, 'PROFILE_NOT_FOUND'],
+    ['what is no profile name', '.hidden', { key: key('1') }, 'NAME_INVALID'],
+    ['no profile', '', { key: key('1') }, 'NAME_INVALID'],
+    ['a short key', 'nightly', { key: 'short' as IdempotencyKey }, 'FIELD_INVALID'],
+    ['more than names', 'nightly', { key: key('1'), path: '/etc/passwd' }, 'FIELD_INVALID'],
+  ] as const)('with %s is refused', async (_, profile, request, code) => {
+    const one = await bench()
+    await expect(client(one).ask(calls.orderBackup, profile, request)).rejects.toMatchObject({ code })
+    expect(one.orders.board.list()).toEqual([])
+  })
+
+  it('that is too long is refused before it is read', async () => {
+    const one = await bench()
+    const { transport } = client(one)
+    const stream = await transport.open(calls.orderBackup.service, 'nightly', dom0, never)
+    stream.on('error', () => {})
+    stream.end(' '.repeat(KiB + 1))
+    stream.resume()
+    await Promise.race([once(stream, 'end'), once(stream, 'close')])
+    expect(one.orders.board.list()).toEqual([])
+  })
+
+  it('of a restore of a snapshot that the ledger does not have fails', async () => {
+    const one = await bench()
+    await backedUp(one)
+    const snapshot = parseSnapshotId('ab'.repeat(32))
+    const { id } = await client(one).ask(calls.orderRestore, 'nightly', { key: key('2'), snapshot })
+    expect(await one.orders.ended(id)).toMatchObject({
+      state: 'failed',
+      error: { code: 'SNAPSHOT_NOT_FOUND' },
+    })
+    expect(one.released).toHaveLength(1)
+  })
+})
+
+describe('a caller sees', () => {
+  it('jobs of the profiles that it may order, and no others', async () => {
+    const one = await bench()
+    const { id } = await backedUp(one)
+    expect((await client(one, mayNightly).ask(calls.listJobs, '', undefined)).map(job => job.id)).toEqual([
+      id,
+    ])
+    expect(await client(one, mayOther).ask(calls.listJobs, '', undefined)).toEqual([])
+  })
+
+  it('profiles that it may order, and the configuration in force', async () => {
+    const one = await bench()
+    const configuration = { version: 1, digest: 'ab'.repeat(32) }
+    expect(await client(one, mayNightly).ask(calls.listProfiles, '', undefined)).toEqual({
+      configuration,
+      profiles: [{ name: 'nightly' }],
+    })
+    expect(await client(one, nothing).ask(calls.listProfiles, '', undefined)).toEqual({
+      configuration,
+      profiles: [],
+    })
+  })
+
+  it('snapshots as the ledger knows them', async () => {
+    const one = await bench()
+    expect(await client(one).ask(calls.listSnapshots, 'nightly', undefined)).toEqual([])
+    const job = await backedUp(one)
+    one.storage.objects.clear()
+    expect(await client(one).ask(calls.listSnapshots, 'nightly', undefined)).toEqual([
+      expect.objectContaining({ snapshot: job.outcome?.snapshot, job: job.id, epoch: 1, volumes: 2 }),
+    ])
+    await expect(client(one).ask(calls.listSnapshots, 'other', undefined)).rejects.toMatchObject({
+      code: 'PROFILE_NOT_FOUND',
+    })
+  })
+
+  it('as many jobs as an answer can hold, the newest', async () => {
+    const one = await bench()
+    const done = await backedUp(one)
+    if (done.outcome === null) throw new Error('no outcome')
+    const warnings = Array.from({ length: 100 }, () => 'w'.repeat(400))
+    for (let index = 10; index < 60; index++) {
+      const id = parseJobId(`20990101T0000${index}Z-00000000`)
+      one.orders.board.touch({ ...done, id, outcome: { ...done.outcome, warnings } })
+    }
+    const jobs = await client(one).ask(calls.listJobs, '', undefined)
+    expect(jobs.length).toBeGreaterThan(20)
+    expect(jobs[0]?.id).toBe('20990101T000059Z-00000000')
+  })
+})
+
+describe('cancelling', () => {
+  it('ends a job of any kind that the caller may order', async () => {
+    const one = await bench({
+      release: (_request, signal) =>
+        new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+    })
+    const { ask } = client(one, mayNightly)
+    const { id } = await ask(calls.orderBackup, 'nightly', { key: key('1') })
+    expect((await ask(calls.cancelJob, id, undefined)).id).toBe(id)
+    expect(await one.orders.ended(id)).toMatchObject({ state: 'cancelled' })
+    await expect(ask(calls.cancelJob, id, undefined)).rejects.toMatchObject({ code: 'JOB_ENDED' })
+  })
+
+  it('of a job of another profile is as of one that does not exist', async () => {
+    const one = await bench()
+    const { id } = await backedUp(one)
+    const unknown = parseJobId('20200101T000000Z-00000000')
+    const { ask } = client(one, mayOther)
+    for (const wanted of [id, unknown])
+      await expect(ask(calls.cancelJob, wanted, undefined)).rejects.toMatchObject({
+        code: 'JOB_NOT_FOUND',
+        message: `there is no job '${wanted}'`,
+      })
+  })
+})
+
+describe('the events of a profile', () => {
+  async function listen(one: EngineBench, profile = 'nightly') {
+    const stream = await client(one).transport.open(calls.jobEvents.service, profile, dom0, never)
+    stream.on('error', () => {})
+    stream.end()
+    const reader = new StreamReader(stream)
+    const next = async () =>
+      calls.parseJob(JSON.parse(Buffer.from(await reader.until(10, 64 * KiB)).toString()))
+    return { stream, next }
+  }
+
+  it('begin with the jobs that run, and tell every change to the end', async () => {
+    const gate = Promise.withResolvers<void>()
+    const one = await bench({
+      release: async () => {
+        await gate.promise
+        return Secret.take(Buffer.from(passphraseText))
+      },
+    })
+    const order = await client(one).ask(calls.orderBackup, 'nightly', { key: key('1') })
+    const { stream, next } = await listen(one)
+    expect(await next()).toMatchObject({ id: order.id, ended: null })
+    gate.resolve()
+    const states: string[] = []
+    for (let job = await next(); ; job = await next()) {
+      states.push(`${job.state} ${job.progress.phase}`)
+      if (job.ended !== null) break
+    }
+    expect(states.at(-1)).toBe('done ended')
+    expect(states).toContain('running reading')
+    expect(new Set(states).size).toBe(states.length)
+    stream.destroy()
+  })
+
+  it('of another profile are none', async () => {
+    const one = await bench()
+    const { stream } = await listen(one, 'other')
+    let bytes = 0
+    stream.on('data', part => {
+      bytes += part.byteLength
+    })
+    await backedUp(one)
+    expect(bytes).toBe(0)
+    stream.destroy()
+  })
+
+  it('end for a listener that does not read; the job goes on', async () => {
+    const one = await bench()
+    const stream = await client(one).transport.open(calls.jobEvents.service, 'nightly', dom0, never)
+    stream.on('error', () => {})
+    const done = await backedUp(one)
+    stream.pause()
+    const long = {
+      ...done,
+      error: { code: 'X', kind: 'failed' as const, message: 'm'.repeat(2000), hint: '' },
+    }
+    for (let index = 0; index < 600; index++) one.orders.board.touch({ ...long, state: 'failed' })
+    stream.resume()
+    await Promise.race([once(stream, 'end'), once(stream, 'close')])
+    expect((await client(one).ask(calls.listJobs, '', undefined)).length).toBe(1)
+  })
+})
+
+describe('when dom0’s disk fails', () => {
+  it('in the ledger, the order is refused and the profile is not blocked', async () => {
+    const one = await bench()
+    const append = one.ports.ledger.append.bind(one.ports.ledger)
+    let fails = true
+    const ledger = new Proxy(one.ports.ledger, {
+      get(target, name) {
+        if (name === 'append') return fails ? () => Promise.reject(new Error('planted')) : append
+        const member = Reflect.get(target, name) as unknown
+        return typeof member === 'function' ? member.bind(target) : member
+      },
+    })
+    const orders = new Orders({ ...one.ports, ledger }, one.orders.board)
+    const order = { kind: 'backup', profile: one.profile, initiator: mgmt, ifRunning: 'refuse' } as const
+    await expect(orders.order({ ...order, key: key('1') })).rejects.toThrow('planted')
+    expect(orders.board.list()).toMatchObject([{ state: 'failed', error: { code: 'INTERNAL' } }])
+    fails = false
+    const { id } = await orders.order({ ...order, key: key('2') })
+    expect((await orders.ended(id)).state).toBe('done')
+  })
+
+  it('in the records of jobs, a job still ends', async () => {
+    const gate = Promise.withResolvers<Secret>()
+    const asked = Promise.withResolvers<void>()
+    const one = await bench({
+      release: () => {
+        asked.resolve()
+        return gate.promise
+      },
+    })
+    const { id } = await client(one).ask(calls.orderBackup, 'nightly', { key: key('1') })
+    await asked.promise
+    await rm(path.join(one.directory, 'state', 'jobs'), { recursive: true })
+    gate.reject(new Error('planted'))
+    expect(await one.orders.ended(id)).toMatchObject({ state: 'failed' })
+    expect(one.orders.board.running(parseProfileName('nightly'), 'backup')).toBeUndefined()
+  })
+})
+
+it('a call is judged by the VM that makes it', async () => {
+  const one = await bench()
+  const judged: string[] = []
+  const judge: Judge = { allows: ({ source }) => judged.push(source) > 0 }
+  await client(one, judge).ask(calls.listProfiles, '', undefined)
+  expect(judged).toEqual([parseVmName('mgmt')])
+})
