@@ -53,7 +53,8 @@ export async function keys({ token }: HsmCommandPorts, signal: AbortSignal): Pro
 function describe({ witnessKey, recipient }: commands.TokenIdentity, title: string): Answer {
   return {
     result: { witnessKey, recipient },
-    text: [title, `witness    ${witnessKey ?? 'none'}: belongs into roles.json as keys.hsm`, `recipient  ${recipient}`],
+    text: [title, `witness    ${witnessKey ?? 'none'}`,
+      '           goes into roles.json as keys.hsm', `recipient  ${recipient}`],
   }
 }
 
@@ -93,8 +94,10 @@ export async function newEpoch(
     text: [
       `epoch         ${epoch} of ${profile}: a new key for new data`,
       `envelope      ${envelope}`,
-      `digest        ${digest}: belongs into hsm/${profile}.json of the seal's draft`,
-      `recovery key  ${recoveryKeyFile}: keep it offline, and a copy of the envelope with it`,
+      `digest        ${digest}`,
+      `              goes, with the epoch, into hsm/${profile}.json of the seal's draft`,
+      `recovery key  ${recoveryKeyFile}`,
+      '              keep it offline, and a copy of the envelope with it',
     ],
   }
 }

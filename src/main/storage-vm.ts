@@ -32,10 +32,11 @@ const open = new Map<RepositoryName, PrunableObjectStore>()
 const repositories = (name: RepositoryName): PrunableObjectStore => {
   const known = open.get(name)
   if (known !== undefined) return known
-  const store = withQuota(
-    new LocalStore(path.join(settings.repositories, name), systemEnvironment),
-    settings.quotaBytes,
-  )
+  const local = new LocalStore(path.join(settings.repositories, name), systemEnvironment)
+  // What uploads that died with an earlier process have left.
+  const never = new AbortController().signal
+  local.sweep(never).catch(error => log.warn('sweeping failed', { repository: name, error }))
+  const store = withQuota(local, settings.quotaBytes)
   open.set(name, store)
   return store
 }

@@ -58,7 +58,7 @@ export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
       const verdict = await inSandbox(ports, examination, task, receiver, progress, signal)
       requireGood(verdict, 1)
       const { volumes, bytes } = await receiver.commit()
-      return { ...outcomeOf(verdict), snapshot, volumes, bytes }
+      return { ...outcomeOf(verdict), snapshot, volumes, bytes, objects: undefined, snapshots: undefined }
     },
   }
 }

@@ -95,8 +95,14 @@ describe('an order from the management VM', () => {
     }
     const asked: unknown[] = []
     const examiner = {
-      check: async (...given: unknown[]) => (asked.push(given[1]), outcome),
-      restore: async (...given: unknown[]) => (asked.push(given[1]), outcome),
+      check: async (_: unknown, readData: boolean) => {
+        asked.push(readData)
+        return outcome
+      },
+      restore: async (_: unknown, snapshot: string) => {
+        asked.push(snapshot)
+        return outcome
+      },
     }
     const one = await bench({ examiner })
     const { outcome: backup } = await backedUp(one)

@@ -11,6 +11,7 @@ import {
   orderCheck,
   orderRestore,
 } from './orders.ts'
+import { releasePassphrase, stockBackupPassphrase, witnessLedger } from './release.ts'
 import { storageGrant, storageObjects, storageRead } from './storage.ts'
 
 /** What every declaration of a call says about who may make it. */
@@ -60,6 +61,9 @@ export const allCalls: readonly CallDeclaration[] = [
   readLedger,
   cosignLedger,
   ...stockCalls,
+  releasePassphrase,
+  witnessLedger,
+  stockBackupPassphrase,
   storageObjects,
   storageGrant,
   storageRead,
