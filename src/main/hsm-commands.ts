@@ -53,8 +53,12 @@ export async function keys({ token }: HsmCommandPorts, signal: AbortSignal): Pro
 function describe({ witnessKey, recipient }: commands.TokenIdentity, title: string): Answer {
   return {
     result: { witnessKey, recipient },
-    text: [title, `witness    ${witnessKey ?? 'none'}`,
-      '           goes into roles.json as keys.hsm', `recipient  ${recipient}`],
+    text: [
+      title,
+      `witness    ${witnessKey ?? 'none'}`,
+      '           goes into roles.json as keys.hsm',
+      `recipient  ${recipient}`,
+    ],
   }
 }
 
@@ -87,7 +91,12 @@ export async function newEpoch(
   const recovery = commands.makeRecoveryKey(entropy)
   using identity = recovery.identity
   await writeNew(recoveryKeyFile, identity)
-  const { epoch, digest } = await commands.newEpoch({ store, token, entropy }, profile, [recovery.recipient], signal)
+  const { epoch, digest } = await commands.newEpoch(
+    { store, token, entropy },
+    profile,
+    [recovery.recipient],
+    signal,
+  )
   const envelope = path.join(home, 'envelopes', `${profile}.e${epoch}.age`)
   return {
     result: { profile, epoch, digest, envelope, recoveryKey: recoveryKeyFile },

@@ -112,9 +112,14 @@ async function run(signal: AbortSignal): Promise<Answer> {
       return await commands.envelopes(store)
     }
     case 'recover':
-      return commands.recover(required('ENVELOPE', operand), required('--recovery-key', values['recovery-key']))
+      return commands.recover(
+        required('ENVELOPE', operand),
+        required('--recovery-key', values['recovery-key']),
+      )
     default:
-      throw new BaseError('FIELD_INVALID', `there is no command '${command}'`, { hint: 'strongroom hsm --help' })
+      throw new BaseError('FIELD_INVALID', `there is no command '${command}'`, {
+        hint: 'strongroom hsm --help',
+      })
   }
 }
 

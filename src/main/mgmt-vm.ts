@@ -47,7 +47,10 @@ if (positionals[0] === 'init') {
   await runCommand(values.json, async () => {
     await writeTokenFile(tokenFile, environment.entropy)
     const witnessKey = toBase64((await witnessSigner(settings.home, environment.entropy)).publicKey)
-    const text = [`token    ${tokenFile}`, `witness  ${witnessKey}: belongs into roles.json as keys.management`]
+    const text = [
+      `token    ${tokenFile}`,
+      `witness  ${witnessKey}: belongs into roles.json as keys.management`,
+    ]
     return { result: { tokenFile, witnessKey }, text }
   })
   process.exit()

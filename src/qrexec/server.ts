@@ -139,7 +139,8 @@ export function createServer(handlers: Readonly<Record<string, Handler>>, option
       serve(stream)
         .catch(error => {
           // Whoever only looks whether somebody listens says nothing and goes.
-          if (!(error instanceof BaseError && error.code === 'STREAM_ENDED')) log.warn('connection refused', { error })
+          if (!(error instanceof BaseError && error.code === 'STREAM_ENDED'))
+            log.warn('connection refused', { error })
         })
         .finally(() => {
           connections -= 1
