@@ -7,14 +7,21 @@ import { root } from './provision.ts'
 
 const startMilliseconds = 60_000
 
-/** Starts `strongroom host start` in a session of its own and waits until its API answers. */
-export async function startHost(home: LocalHome): Promise<{ api: ApiClient; child: ChildProcess }> {
+/**
+ * Starts `strongroom host start` in a session of its own and waits until its API answers. `onSpawn` is given the process
+ * at once, for whoever may have to end it before it is ready.
+ */
+export async function startHost(
+  home: LocalHome,
+  onSpawn: (child: ChildProcess) => void = () => {},
+): Promise<{ api: ApiClient }> {
   const log = await open(path.join(home.directory, 'host.log'), 'a', 0o600)
   const child = spawn(path.join(root, 'bin/strongroom'), ['host', 'start', '--home', home.directory], {
     stdio: ['ignore', log.fd, log.fd],
     detached: true,
   })
   await log.close()
+  onSpawn(child)
   const end = performance.now() + startMilliseconds
   while (performance.now() < end) {
     if (child.exitCode !== null) throw new Error(`the host ended at once:\n${await tail(home)}`)
@@ -24,7 +31,7 @@ export async function startHost(home: LocalHome): Promise<{ api: ApiClient; chil
     )
     if (ready) {
       child.unref()
-      return { api: await ApiClient.open(home.hostFile), child }
+      return { api: await ApiClient.open(home.hostFile) }
     }
     await new Promise(resolve => setTimeout(resolve, 100))
   }

@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -49,7 +50,7 @@ interface DayImage {
 }
 
 const home = new LocalHome(values.home)
-let hostRuns = false
+let host: ChildProcess | null = null
 let lastShown = ''
 
 process.on('SIGINT', () => void giveUp(130))
@@ -61,14 +62,20 @@ try {
   if (!held) process.exitCode = 1
 } catch (error) {
   console.error(`\nquickstart failed: ${error instanceof Error ? error.message : error}`)
-  if (hostRuns) await stopHost(home).catch(() => {})
+  await endHost()
   process.exit(1)
 }
 
 async function giveUp(status: number): Promise<never> {
   console.error('\nstopping …')
-  if (hostRuns) await stopHost(home).catch(() => {})
+  await endHost()
   process.exit(status)
+}
+
+/** Also a host that is only just starting. */
+async function endHost(): Promise<void> {
+  await stopHost(home).catch(() => {})
+  if (host !== null && host.exitCode === null) host.kill('SIGTERM')
 }
 
 async function main(): Promise<boolean> {
@@ -82,8 +89,9 @@ async function main(): Promise<boolean> {
   say('the profile, as sealed:', await readFile(path.join(home.seal, 'draft/profiles/nightly.conf'), 'utf8'))
 
   step('Five roles start: dom0, HSM VM, management VM, storage VM; sandboxes as they are needed')
-  hostRuns = true
-  const { api } = await startHost(home)
+  const { api } = await startHost(home, child => {
+    host = child
+  })
   note(`management API: ${api.address}`)
 
   step('Day one: the management VM orders a backup, by name')
