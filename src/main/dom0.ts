@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { GiB } from '../base/bytes.ts'
@@ -19,6 +20,7 @@ import { localVolumeSink } from '../host/local/volume-sink.ts'
 import { localVolumes } from '../host/local/volumes.ts'
 import { storageGrant, storageObjects } from '../qrexec/calls/storage.ts'
 import { createServer } from '../qrexec/server.ts'
+import { RestoreError } from '../restore/errors.ts'
 import { sandboxedExaminer } from '../restore/examine.ts'
 import { reconnecting } from '../storage/reconnect.ts'
 import { connectStorage, grantReading } from '../storage/remote.ts'
@@ -46,6 +48,7 @@ const parseSettings = fields('dom0 settings', {
 })
 /** A storage VM may be restarting: a minute of patience. */
 const storageAttempts = 9
+const restoresKeptMax = 16
 const sandboxLimits = { memoryBytesMax: 2 * GiB, millisecondsMax: 12 * 3_600_000 }
 
 const { values, positionals } = parseArgs({
@@ -87,11 +90,18 @@ const judge = judgeBy(
   () => system,
 )
 
+const restored = path.join(settings.home, 'restored')
+await makePrivateDirectory(restored)
 const examiner = sandboxedExaminer({
   sandboxes: sandboxesThrough(settings.sandboxes),
   grant: async (storageVm, repository, signal) =>
     grantReading(await transport.open(storageGrant.service, repository, storageVm, signal)),
-  sink: job => localVolumeSink(path.join(settings.home, 'restored', job), entropy),
+  sink: job => localVolumeSink(path.join(restored, job), entropy),
+  async requireRoom() {
+    const { length } = await readdir(restored)
+    if (length >= restoresKeptMax)
+      throw new RestoreError('RESTORES_KEPT', `${length} restores are kept in ${restored}`)
+  },
   limits: sandboxLimits,
   log,
 })
@@ -128,7 +138,6 @@ const ports: EnginePorts = {
   directory: settings.home,
 }
 
-await makePrivateDirectory(path.join(settings.home, 'restored'))
 const orders = new Orders(ports, await JobBoard.open(path.join(settings.home, 'jobs')))
 await orders.recover()
 const calls = createServer(

@@ -87,22 +87,22 @@ async function init(signal: AbortSignal): Promise<Answer> {
     passphrase,
     entropy: systemEntropy,
   } as const
-  return initCommand(options, signal)
+  // Awaited here: the passphrase ends with this block.
+  return await initCommand(options, signal)
 }
 
 async function sign(signal: AbortSignal): Promise<Answer> {
   using held = new DisposableStack()
-  const known = new Map<string, Secret>()
-  return signCommand(
+  let known: Secret | null = null
+  return await signCommand(
     {
       directory: values.dir,
       expires: expires(),
       renew: values.renew,
       clock: systemClock,
       passphrase: async file => {
-        const first = known.get('all') ?? held.use(await askSecret(`Passphrase of ${path.basename(file)}`))
-        known.set('all', first)
-        return first
+        known ??= held.use(await askSecret(`Passphrase of ${path.basename(file)}`))
+        return known
       },
       validate: files => {
         const { policies } = parseConfiguration(files)

@@ -22,6 +22,11 @@ export const restoreErrors = {
     meaning: 'Storage lacks a snapshot that the ledger lists and that nobody was granted to remove.',
     hint: 'keep the storage as evidence; older snapshots may still restore',
   },
+  RESTORES_KEPT: {
+    kind: 'full',
+    meaning: 'dom0 keeps as many finished restores as it may.',
+    hint: 'take what is needed out of dom0’s directory `restored`, and remove the rest',
+  },
   RESTORE_DIGEST: {
     kind: 'integrity',
     meaning: 'A restored volume does not have the digest that the ledger’s manifest gives.',

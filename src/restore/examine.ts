@@ -1,5 +1,4 @@
 import type { Duplex } from 'node:stream'
-import { printable } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { JobId, RepositoryName, SnapshotId, VmName } from '../base/names.ts'
 import { StreamReader } from '../base/reader.ts'
@@ -33,6 +32,8 @@ export interface ExaminerPorts {
   readonly grant: (storageVm: VmName, repository: RepositoryName, signal: AbortSignal) => Promise<ReadGrant>
   /** Where the volumes of one restore go. */
   readonly sink: (job: JobId) => VolumeSink
+  /** Throws `RESTORES_KEPT` when no more may be kept: whoever may order restores could fill the disk. */
+  readonly requireRoom: () => Promise<void>
   readonly limits: SandboxLimits
   readonly log: Log
 }
@@ -47,16 +48,17 @@ export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
     async check(examination, readData, progress, signal) {
       const task = taskOf(examination, { kind: 'check', readData, snapshot: null })
       const verdict = await inSandbox(ports, examination, task, null, progress, signal)
-      requireGood(verdict, examination.history.snapshots.length)
+      requireGood(verdict, examination.history.snapshots.length, ports.log)
       return outcomeOf(verdict)
     },
     async restore(examination, snapshot, progress, signal) {
       const task = taskOf(examination, { kind: 'restore', readData: true, snapshot })
       const wanted = examination.history.snapshots.find(one => one.snapshotId === snapshot)
       if (wanted === undefined) throw new RestoreError('VERDICT_INVALID', 'the ledger has no such snapshot')
+      await ports.requireRoom()
       await using receiver = new VolumeReceiver(ports.sink(examination.job), wanted, signal)
       const verdict = await inSandbox(ports, examination, task, receiver, progress, signal)
-      requireGood(verdict, 1)
+      requireGood(verdict, 1, ports.log)
       const { volumes, bytes } = await receiver.commit()
       return { ...outcomeOf(verdict), snapshot, volumes, bytes, objects: undefined, snapshots: undefined }
     },
@@ -131,13 +133,13 @@ function taskOf(
   }
 }
 
-function outcomeOf({ objects, snapshots, bytes, notes }: Verdict): Outcome {
+function outcomeOf({ objects, snapshots, bytes, ignored }: Verdict): Outcome {
   return {
     snapshot: undefined,
     bytes,
     bytesStored: undefined,
     volumes: undefined,
-    warnings: notes.map(printable),
+    warnings: ignored > 0 ? [`${ignored} objects in storage belong to no snapshot`] : [],
     objects,
     snapshots,
   }

@@ -103,13 +103,14 @@ export const parseSandboxProgress = fields('progress', { bytesDone: is.integer()
 
 export const faultMessageLengthMax = 2000
 
-/** `fault: null` is success. Bounded: counts, and the first faults in words. */
+/** `fault: null` is success. Bounded: counts, and the first faults in words for dom0's log. */
 export const parseVerdict = fields('verdict', {
   fault: is.nullable(fields('fault', { code: is.string(64), message: is.string(faultMessageLengthMax) })),
   objects: is.integer(),
   snapshots: is.integer(),
   bytes: is.integer(),
-  notes: is.array(is.string(300), 50),
+  /** Objects in storage that belong to no snapshot. */
+  ignored: is.integer(),
 })
 export type Verdict = ReturnType<typeof parseVerdict>
 

@@ -1,5 +1,5 @@
-import { printable } from '../base/errors.ts'
-import { RestoreError, type restoreErrors } from './errors.ts'
+import type { Log } from '../base/log.ts'
+import { RestoreError, restoreErrors } from './errors.ts'
 import type { Verdict } from './protocol.ts'
 
 /** Codes that a sandbox may report; anything else it says is taken for a failed check. */
@@ -10,11 +10,16 @@ const reportable = [
   'RESTORE_DIGEST',
 ] as const satisfies (keyof typeof restoreErrors)[]
 
-/** Throws the fault that a verdict names; a good one must have proven as many snapshots as were asked for. */
-export function requireGood({ fault, snapshots }: Verdict, expected: number): void {
+/**
+ * Throws the fault that a verdict names; a good one must have proven as many snapshots as were asked for. The sandbox's
+ * own words go to dom0's log and no further: it has held the passphrase, and what this throws is shown to the
+ * management VM.
+ */
+export function requireGood({ fault, snapshots }: Verdict, expected: number, log: Log): void {
   if (fault !== null) {
     const code = reportable.find(one => one === fault.code) ?? 'CHECK_FAILED'
-    throw new RestoreError(code, printable(fault.message))
+    log.error('a sandbox reports a fault', { code, said: fault.message })
+    throw new RestoreError(code, `${restoreErrors[code].meaning} The log of dom0 has the particulars.`)
   }
   if (snapshots !== expected)
     throw new RestoreError(

@@ -120,6 +120,7 @@ export async function makeRoom(inside: Inside): Promise<Room> {
       }
     },
     sink: () => localVolumeSink(target, systemEntropy),
+    requireRoom: async () => {},
     limits: { memoryBytesMax: 1, millisecondsMax: 1 },
     log: silentLog,
   })

@@ -64,7 +64,7 @@ export async function workInside({ channel, storage, clock, log }: InsidePorts):
   await out.end()
 }
 
-const nothingProven: Verdict = { fault: null, objects: 0, snapshots: 0, bytes: 0, notes: [] }
+const nothingProven: Verdict = { fault: null, objects: 0, snapshots: 0, bytes: 0, ignored: 0 }
 
 type Report = (bytesDone: number, bytesTotal: number) => void
 
@@ -110,10 +110,9 @@ async function check(
     ({ packsDone, packsTotal }) => progress(packsDone, packsTotal),
     signal,
   )
-  const { objects, bytes } = report
+  const { objects, bytes, ignored } = report
   const fault = faultOf(task.snapshots, report)
-  const notes = report.ignored > 0 ? [`${report.ignored} objects in storage belong to no snapshot`] : []
-  return { fault, objects, snapshots: fault === null ? task.snapshots.length : 0, bytes, notes }
+  return { fault, objects, snapshots: fault === null ? task.snapshots.length : 0, bytes, ignored }
 }
 
 async function restore(
