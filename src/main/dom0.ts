@@ -98,9 +98,15 @@ const examiner = sandboxedExaminer({
     grantReading(await transport.open(storageGrant.service, repository, storageVm, signal)),
   sink: job => localVolumeSink(path.join(restored, job), entropy),
   async requireRoom() {
-    const { length } = await readdir(restored)
-    if (length >= restoresKeptMax)
-      throw new RestoreError('RESTORES_KEPT', `${length} restores are kept in ${restored}`)
+    // A restore that failed leaves directories and no file.
+    const files = (await readdir(restored, { recursive: true, withFileTypes: true })).filter(one =>
+      one.isFile(),
+    )
+    const jobs = new Set(
+      files.map(({ parentPath }) => path.relative(restored, parentPath).split(path.sep)[0]),
+    )
+    if (jobs.size >= restoresKeptMax)
+      throw new RestoreError('RESTORES_KEPT', `${jobs.size} restores are kept in ${restored}`)
   },
   limits: sandboxLimits,
   log,

@@ -5,6 +5,7 @@ import { decompressExactly } from './compression.ts'
 import { RepositoryError } from './errors.ts'
 import type { BlobType } from './format.ts'
 import { checkBlobLengths } from './pack.ts'
+import { release } from './release.ts'
 
 /**
  * The plaintext of a sealed blob, which is what its id says. `uncompressedLength` is 0 for a blob that is stored as it
@@ -20,6 +21,7 @@ export function openBlob(
   checkBlobLengths(type, untrustedSealed.byteLength, uncompressedLength, uncompressedLength > 0)
   const payload = key.open(untrustedSealed)
   const plaintext = uncompressedLength > 0 ? decompressExactly(payload, uncompressedLength) : payload
+  if (plaintext !== payload) release(payload)
   if (!equalConstantTime(sha256(plaintext), id))
     throw new RepositoryError('BLOB_WRONG', `${type} blob ${toHex(id).slice(0, 16)}… holds something else`)
   return plaintext

@@ -1,20 +1,15 @@
-import { fromHex } from '../base/bytes.ts'
 import { objectName } from '../storage/object-store.ts'
 import type { CheckFindings } from './check-report.ts'
 import { RepositoryError } from './errors.ts'
-import { blobIdLength } from './format.ts'
 import type { IndexedPack } from './index.ts'
 import { Lanes } from './lanes.ts'
-import { headerRange, openPackHeader, type PackedBlob, packBytesOf, readPackHeader } from './pack.ts'
-import { type BlobSource, fetchObject, openBlob } from './reader.ts'
+import { headerRange, openPackHeader, packBytesOf } from './pack.ts'
+import { compareBlobs } from './pack-work.ts'
+import type { BlobSource } from './reader.ts'
 
 /* Packs against the index that names them: their headers, or every byte of every blob. */
 
 const headersMax = 4
-/** Whole packs in memory. */
-const packsMax = 2
-/** Opened at once, of one pack. */
-const blobsMax = 4
 
 export interface CheckProgress {
   readonly packsDone: number
@@ -29,7 +24,8 @@ export async function checkPacks(
   onProgress: (progress: CheckProgress) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const lanes = new Lanes(readData ? packsMax : headersMax)
+  // While each thread has a pack, the next is fetched.
+  const lanes = new Lanes(readData ? source.repository.threads.width + 1 : headersMax)
   const checkOne = readData ? checkWholePack : checkHeader
   let packsDone = 0
   try {
@@ -68,39 +64,9 @@ async function checkHeader({ repository, store }: BlobSource, pack: IndexedPack,
 
 /** Its hash, its header, and every blob in it. */
 async function checkWholePack({ repository, store }: BlobSource, pack: IndexedPack, signal: AbortSignal) {
-  const body = await fetchObject(store, 'data', pack.id, signal)
-  compareBlobs(pack.blobs, readPackHeader(repository.key, body))
-  const lanes = new Lanes(blobsMax)
-  try {
-    for (const blob of pack.blobs) {
-      await lanes.room()
-      const id = fromHex(blob.id, blobIdLength)
-      const sealed = body.subarray(blob.offset, blob.offset + blob.length)
-      lanes.start(async () => void (await openBlob(repository, blob.type, id, blob, sealed)))
-    }
-    await lanes.idle()
-  } finally {
-    await lanes.settled()
-  }
-}
-
-/** An index may name the blobs of a pack in any order; the header has them as they lie. */
-function compareBlobs(indexed: readonly PackedBlob[], inHeader: readonly PackedBlob[]): void {
-  const sorted = indexed.toSorted((a, b) => a.offset - b.offset)
-  const differs = (blob: PackedBlob, index: number) => {
-    const other = inHeader[index]
-    return (
-      other === undefined ||
-      blob.id !== other.id ||
-      blob.type !== other.type ||
-      blob.offset !== other.offset ||
-      blob.length !== other.length ||
-      blob.uncompressedLength !== other.uncompressedLength
-    )
-  }
-  if (sorted.length !== inHeader.length || sorted.some(differs))
-    throw new RepositoryError(
-      'PACK_DIFFERS',
-      `a pack whose header names ${inHeader.length} blobs, and whose index names ${sorted.length}, not all the same`,
-    )
+  const { id, blobs } = pack
+  const answer = await store.get(objectName('data', id), 'whole', signal)
+  await answer.parse(untrustedBytes =>
+    repository.threads.do({ kind: 'check', id, offset: 0, untrustedBytes, blobs }),
+  )
 }

@@ -1,9 +1,9 @@
 import { promisify } from 'node:util'
-import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
+import { constants, zstdCompress, zstdDecompress, zstdDecompressSync } from 'node:zlib'
 import { RepositoryError } from './errors.ts'
 
 /*
- * zstd (RFC 8878) in one shot a blob, in a thread of the pool. Streams are avoided: some releases of Node end a stream
+ * zstd (RFC 8878) in one shot a blob: compressed in a thread of the pool, opened on whatever thread calls. Streams are avoided: some releases of Node end a stream
  * with a frame too many.
  */
 
@@ -39,10 +39,12 @@ export async function decompress(untrustedFrame: Uint8Array, bytesMax: number): 
   }
 }
 
-/** As `decompress`, for a plaintext whose length is known and already bounded; any other length is refused. */
-export async function decompressExactly(untrustedFrame: Uint8Array, bytes: number): Promise<Uint8Array> {
+/**
+ * As `decompress`, on this thread, for a plaintext whose length is known and already bounded; any other length is refused.
+ */
+export function decompressExactly(untrustedFrame: Uint8Array, bytes: number): Uint8Array {
   try {
-    const plain = await decompressAsync(untrustedFrame, {
+    const plain = zstdDecompressSync(untrustedFrame, {
       params: { [constants.ZSTD_d_windowLogMax]: windowLogMax },
       maxOutputLength: Math.max(bytes, 1),
       chunkSize: bytes + slackBytes,

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { RepositoryKey } from '../crypto/aead.ts'
 import { doPackWork, type PackWork } from './pack-work.ts'
+import { release } from './release.ts'
 
 /*
  * A thread of `PackThreads`. It is given a copy of the repository's key when it starts, and zeroes it when it is told to
@@ -34,6 +35,7 @@ function answer(work: PackWork): void {
     post({ plaintexts: null, untrustedBytes }, untrustedBytes)
     return
   }
+  release(work.untrustedBytes)
   post({ plaintexts, untrustedBytes: null }, plaintexts)
 }
 

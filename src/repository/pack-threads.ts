@@ -8,7 +8,7 @@ import { doPackWork, type PackWork } from './pack-work.ts'
 /** More would only wait for the storage, and each has room of its own. */
 const threadsMax = 4
 /** What a thread needs beside the bytes, which are not in its heap. */
-const resourceLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 8 }
+const resourceLimits = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 8 }
 /** Less is done sooner than a thread has started. */
 const bytesAlone = 16 * MiB
 
@@ -82,6 +82,7 @@ export class PackThreads implements Disposable {
 class Thread {
   readonly #worker: Worker
   #settle: { resolve(answer: ThreadAnswer): void; reject(error: unknown): void } | null = null
+  #gone = false
 
   constructor(key: RepositoryKey) {
     // A copy that is moved into the thread: none is left on this side.
@@ -95,7 +96,10 @@ class Thread {
     })
     this.#worker.on('message', (answer: ThreadAnswer) => this.#take()?.resolve(answer))
     this.#worker.on('error', error => this.#take()?.reject(error))
-    this.#worker.on('exit', () => this.#take()?.reject(ended()))
+    this.#worker.on('exit', () => {
+      this.#gone = true
+      this.#take()?.reject(ended())
+    })
     this.#worker.unref()
   }
 
@@ -104,6 +108,7 @@ class Thread {
   }
 
   do(work: PackWork): Promise<ThreadAnswer> {
+    if (this.#gone) return Promise.reject(ended())
     const untrustedBytes = owned(work.untrustedBytes)
     return new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }

@@ -1,10 +1,12 @@
 import { fromHex } from '../base/bytes.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { sha256Hex } from '../crypto/digest.ts'
+import { objectBytesMax } from '../storage/object-store.ts'
 import { openBlob } from './blob.ts'
 import { RepositoryError } from './errors.ts'
 import { blobIdLength } from './format.ts'
 import { type PackedBlob, plainLengthOf, readPackHeader } from './pack.ts'
+import { release } from './release.ts'
 
 /*
  * What costs a restore and a check their time, as plain functions over bytes in memory: MAC, decryption, zstd and SHA-256
@@ -34,19 +36,20 @@ function openBlobs(key: RepositoryKey, { offset, untrustedBytes, blobs }: PackWo
     const plaintext = open(key, blob, offset, untrustedBytes)
     plaintexts.set(plaintext, at)
     at += plaintext.byteLength
+    release(plaintext)
   }
   return plaintexts
 }
 
 /** Its hash, its header, and every blob in it. */
 function checkPack(key: RepositoryKey, { id, offset, untrustedBytes, blobs }: PackWork): Uint8Array {
-  if (sha256Hex(untrustedBytes) !== id)
+  if (untrustedBytes.byteLength > objectBytesMax || sha256Hex(untrustedBytes) !== id)
     throw new RepositoryError(
       'OBJECT_WRONG',
       `data/${id.slice(0, 16)}… is served with ${untrustedBytes.byteLength} other bytes`,
     )
   compareBlobs(blobs, readPackHeader(key, untrustedBytes))
-  for (const blob of blobs) open(key, blob, offset, untrustedBytes)
+  for (const blob of blobs) release(open(key, blob, offset, untrustedBytes))
   return new Uint8Array(0)
 }
 

@@ -110,6 +110,14 @@ function encodeHeaderEntry(
   return entry
 }
 
+/** Of the plaintext, for a blob whose lengths were checked. */
+export function plainLengthOf({
+  length,
+  uncompressedLength,
+}: Pick<PackedBlob, 'length' | 'uncompressedLength'>): number {
+  return uncompressedLength > 0 ? uncompressedLength : length - sealedOverheadBytes
+}
+
 /** Where the sealed header lies in a pack, by what an index says of its blobs. */
 export function headerRange(blobs: readonly PackedBlob[]): {
   readonly offset: number

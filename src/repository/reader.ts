@@ -1,15 +1,14 @@
-import { equalConstantTime, fromHex, toHex } from '../base/bytes.ts'
+import { fromHex, toHex } from '../base/bytes.ts'
 import { type Digest, parseDigest, type VmName } from '../base/names.ts'
-import { sha256, sha256Hex } from '../crypto/digest.ts'
+import { sha256Hex } from '../crypto/digest.ts'
 import { type ObjectKind, type ObjectStore, objectBytesMax, objectName } from '../storage/object-store.ts'
+import { openBlob } from './blob.ts'
 import type { BlobIds } from './blob-ids.ts'
 import { type BlobLocation, BlobTable } from './blob-table.ts'
-import { decompressExactly } from './compression.ts'
 import { RepositoryError } from './errors.ts'
 import { type BlobType, blobIdLength } from './format.ts'
 import { type IndexedPack, openIndex } from './index.ts'
 import { type ManifestVolume, manifestBytesMax, manifestName, parseManifest } from './manifest.ts'
-import { checkBlobLengths } from './pack.ts'
 import type { Repository } from './repository.ts'
 import { openSnapshot, type Snapshot, volumesDirectory } from './snapshot.ts'
 import { parseTree, type TreeNode } from './tree.ts'
@@ -164,9 +163,11 @@ export async function readBlob(
 ): Promise<Uint8Array> {
   const location = locate(source.blobs, type, id)
   const name = objectName('data', source.blobs.packId(location.pack))
-  const { offset, length } = location
+  const { offset, length, uncompressedLength } = location
   const answer = await source.store.get(name, { offset, length }, signal)
-  return answer.parse(untrustedSealed => openBlob(source.repository, type, id, location, untrustedSealed))
+  return answer.parse(untrustedSealed =>
+    openBlob(source.repository.key, type, id, uncompressedLength, untrustedSealed),
+  )
 }
 
 /** Throws `BLOB_MISSING` when no index names the blob. */
@@ -176,20 +177,4 @@ export function locate(blobs: BlobTable, type: BlobType, id: Uint8Array): BlobLo
   if (location === null)
     throw new RepositoryError('BLOB_MISSING', `${type} blob ${toHex(id).slice(0, 16)}… is in no index`)
   return location
-}
-
-/** The plaintext of a sealed blob, which is what its id says. Throws `MAC_WRONG`, `REPOSITORY_FORMAT`, `BLOB_WRONG`. */
-export async function openBlob(
-  repository: Repository,
-  type: BlobType,
-  id: Uint8Array,
-  { uncompressedLength }: Pick<BlobLocation, 'uncompressedLength'>,
-  untrustedSealed: Uint8Array,
-): Promise<Uint8Array> {
-  checkBlobLengths(type, untrustedSealed.byteLength, uncompressedLength, uncompressedLength > 0)
-  const payload = repository.key.open(untrustedSealed)
-  const plaintext = uncompressedLength > 0 ? await decompressExactly(payload, uncompressedLength) : payload
-  if (!equalConstantTime(sha256(plaintext), id))
-    throw new RepositoryError('BLOB_WRONG', `${type} blob ${toHex(id).slice(0, 16)}… holds something else`)
-  return plaintext
 }

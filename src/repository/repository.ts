@@ -8,18 +8,23 @@ import { createConfig, encodeConfig, parseConfig, type RepositoryConfig } from '
 import { RepositoryError } from './errors.ts'
 import type { StoredObject } from './format.ts'
 import { createKeyFile, openKeyFile } from './key-file.ts'
+import { PackThreads } from './pack-threads.ts'
 
 /** An opened repository: its master key is in memory until it is disposed of. */
 export class Repository implements Disposable {
   readonly key: RepositoryKey
   readonly config: RepositoryConfig
+  /** They hold the key too, for as long as this does. */
+  readonly threads: PackThreads
 
   constructor(key: RepositoryKey, config: RepositoryConfig) {
     this.key = key
     this.config = config
+    this.threads = new PackThreads(key)
   }
 
   [Symbol.dispose](): void {
+    this.threads[Symbol.dispose]()
     this.key[Symbol.dispose]()
   }
 }

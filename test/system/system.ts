@@ -8,7 +8,7 @@ import { startHost, stopHost } from '../../scripts/quickstart/host.ts'
 import { copySparse, makeImage, sha256OfFile } from '../../scripts/quickstart/images.ts'
 import { command, type Provisioned, provision, root } from '../../scripts/quickstart/provision.ts'
 import { dom0 } from '../../src/base/names.ts'
-import type { LocalHome } from '../../src/main/local-home.ts'
+import { type LocalHome, serviceVms } from '../../src/main/local-home.ts'
 import type { Job } from '../../src/qrexec/calls/orders.ts'
 
 const MiB = 1024 * 1024
@@ -70,6 +70,10 @@ export class LocalSystem implements AsyncDisposable {
 
   get profile(): string {
     return this.provisioned.profile
+  }
+
+  get tokenFile(): string {
+    return path.join(this.home.home(serviceVms.management), 'api-token')
   }
 
   image(guest: string): string {

@@ -1,8 +1,7 @@
-import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { type FrameKind, frameHeader, jsonPayload } from '../protocol.ts'
 
-/** Writes frames in the order of the calls, and waits when dom0 is slower. */
+/** Writes frames in the order of the calls. Each is on its way, and its payload free again, when its promise resolves. */
 export class FrameWriter {
   readonly #channel: Duplex
 
@@ -16,11 +15,16 @@ export class FrameWriter {
 
   async frame(kind: FrameKind, ...payload: readonly Uint8Array[]): Promise<void> {
     const length = payload.reduce((sum, part) => sum + part.byteLength, 0)
-    this.#channel.cork()
-    let room = this.#channel.write(frameHeader(kind, length))
-    for (const part of payload) room = this.#channel.write(part)
-    this.#channel.uncork()
-    if (!room) await once(this.#channel, 'drain')
+    const parts = [frameHeader(kind, length), ...payload]
+    await new Promise<void>((resolve, reject) => {
+      this.#channel.cork()
+      for (const [index, part] of parts.entries())
+        this.#channel.write(part, error => {
+          if (error) reject(error)
+          else if (index === parts.length - 1) resolve()
+        })
+      this.#channel.uncork()
+    })
   }
 
   /** `bytes` at `offset` of the volume that is under way. */

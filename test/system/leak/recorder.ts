@@ -49,7 +49,11 @@ export class Recorder implements AsyncDisposable {
     for (const socket of [caller, owner]) this.#sockets.add(socket)
     // An end passes on as an end in its own direction; an error in either ends both, as without us.
     await Promise.all([
-      pipeline(caller, tap(`${file}.asked`, () => {}), owner),
+      pipeline(
+        caller,
+        tap(`${file}.asked`, () => {}),
+        owner,
+      ),
       pipeline(owner, tap(`${file}.answered`, onAnswer), caller),
     ]).catch(() => {})
     for (const socket of [caller, owner]) {

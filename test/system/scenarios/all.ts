@@ -8,5 +8,5 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'order-and-restore': orderAndRestore,
   'rolled-back-storage': rolledBackStorage,
   'leak-test': leakTest,
-  'kill-and-continue': killAndContinue,
+  'kill-and-continue': killAndContinue(20),
 }

@@ -5,12 +5,11 @@ import { serviceVms } from '../../../src/main/local-home.ts'
 import { LocalSystem } from '../system.ts'
 import { must, type Scenario } from './scenario.ts'
 
-const rounds = 20
 const victims = ['dom0', serviceVms.storage, serviceVms.hsm] as const
 const seedDefault = 20_261_124
 
 /** `kill -9` at seeded moments of a backup: no snapshot that lies, no ledger that does not read, and the next order succeeds. */
-export const killAndContinue: Scenario = {
+export const killAndContinue = (rounds: number): Scenario => ({
   summary: `kill -9 of dom0, storage or HSM process at ${rounds} seeded moments of a backup`,
   async run(say) {
     const random = generator(Number(process.env.SEED ?? seedDefault))
@@ -47,15 +46,21 @@ export const killAndContinue: Scenario = {
     )
     say(`check clean: ${listed.snapshots.length} snapshots in the ledger, all readable, none beside them`)
   },
-}
+})
 
 /** Until every process answers and no job is left running. */
 async function backAgain(system: LocalSystem): Promise<void> {
   const end = performance.now() + 60_000
   while (performance.now() < end) {
-    const jobs = await system.api.request<{ stale: boolean; jobs: { state: string }[] }>('GET', '/v1/jobs').catch(() => null)
+    const jobs = await system.api
+      .request<{ stale: boolean; jobs: { state: string }[] }>('GET', '/v1/jobs')
+      .catch(() => null)
     // Stale: the management VM's memory, because dom0 is not back yet.
-    if (jobs?.stale === false && jobs.jobs.every(({ state }) => ['done', 'failed', 'cancelled'].includes(state))) return
+    if (
+      jobs?.stale === false &&
+      jobs.jobs.every(({ state }) => ['done', 'failed', 'cancelled'].includes(state))
+    )
+      return
     await new Promise(resolve => setTimeout(resolve, 100))
   }
   throw new Error('a job still runs a minute after the kill')

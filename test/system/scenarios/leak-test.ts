@@ -16,6 +16,8 @@ const MiB = 1024 * 1024
 const markedBytes = 32 * MiB
 const backupsMax = 4
 const betweenScansMilliseconds = 50
+const receiverScansMax = 20
+const receiverRunsMilliseconds = 5
 const blind = [serviceVms.management, serviceVms.storage] as const
 
 /**
@@ -93,7 +95,8 @@ async function searchTraffic(
     must(findings.length === 0, `found: ${describeFindings(findings)}`)
     const control = await scanFiles(paths, textNeedles('the profile', profile))
     must(control.findings.length > 0, `the record of ${vm} does not show the name of the profile`)
-    if (vm === serviceVms.storage) must(bytes > markedBytes, 'the record of storage is smaller than the backup')
+    if (vm === serviceVms.storage)
+      must(bytes > markedBytes, 'the record of storage is smaller than the backup')
     say(`traffic of ${vm}: ${files} streams, ${Math.round(bytes / MiB)} MiB; no secret`)
   }
   const released = await scanFiles(
@@ -111,6 +114,8 @@ class Watch implements AsyncDisposable {
   secrets: readonly Needle[] = []
   readonly #system: LocalSystem
   readonly #recorders: Recorder[] = []
+  #scanningReceiver = false
+  #fault: unknown = null
   readonly #seen = new Map<VmName, Map<string, string>>()
   readonly #scans = new Map<VmName, { count: number; bytes: number }>()
 
@@ -127,7 +132,7 @@ class Watch implements AsyncDisposable {
     await watch.#record(management, 'api.sock')
     await watch.#record(management, 'qrexec.sock')
     // The moment of a release is when dom0 certainly holds the passphrase.
-    await watch.#record(hsm, 'services.sock', () => setTimeout(() => watch.#scan(dom0), 1))
+    await watch.#record(hsm, 'services.sock', () => void watch.#scanReceiver())
     return watch
   }
 
@@ -141,6 +146,22 @@ class Watch implements AsyncDisposable {
     this.#recorders.push(recorder)
   }
 
+  /** dom0 is given a few milliseconds between scans, and needs many more for what it does with a passphrase. */
+  async #scanReceiver(): Promise<void> {
+    if (this.#scanningReceiver) return
+    this.#scanningReceiver = true
+    try {
+      for (let scan = 0; scan < receiverScansMax && !this.sawAllIn(dom0); scan++) {
+        await pause(receiverRunsMilliseconds)
+        this.#scan(dom0)
+      }
+    } catch (error) {
+      this.#fault = error
+    } finally {
+      this.#scanningReceiver = false
+    }
+  }
+
   /** Scans again and again until the job ends, and once more after it. */
   async whileRunning(ordered: Job): Promise<Job> {
     for (;;) {
@@ -149,6 +170,7 @@ class Watch implements AsyncDisposable {
       const job = await this.#system.api.job(ordered.id)
       if (job.state === 'done') break
       must(!['failed', 'cancelled'].includes(job.state), `the backup ${job.state}: ${job.error?.message}`)
+      if (this.#fault !== null) throw this.#fault
       await pause(betweenScansMilliseconds)
     }
     for (const vm of blind) this.#scan(vm, 'all')
