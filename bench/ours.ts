@@ -97,7 +97,7 @@ async function open({ keyFile, config }: State): Promise<Repository> {
   using secret = passphrase()
   const bytes = async (name: ReturnType<typeof parseObjectName>) =>
     (await store.get(name, 'whole', signal)).parse(body => body)
-  return openRepository({
+  return await openRepository({
     passphrase: secret,
     keyFile: await bytes(objectName('keys', keyFile.id)),
     config: await bytes(parseObjectName('config')),

@@ -39,7 +39,7 @@ export const catalogues: Readonly<Record<string, ErrorCatalogue>> = {
   cli: cliErrors,
 }
 
-export function errorsPage(): string {
+function errorsPage(): string {
   const kinds = Object.entries(errorKinds).map(
     ([kind, { status, exit, meaning }]) => `| \`${kind}\` | ${status} | ${exit} | ${meaning} |`,
   )
@@ -61,7 +61,7 @@ ${kinds.join('\n')}
 ${sections.join('\n')}`
 }
 
-export function callsPage(): string {
+function callsPage(): string {
   const row = ({ service, argument, from, to, summary }: CallDeclaration) =>
     `| \`${service}\`${argument === 'none' ? '' : `+${argument.toUpperCase()}`} | ${from.join(', ')} | ${to} | ${summary} |`
   return `# Calls

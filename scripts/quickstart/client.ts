@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import type { Job } from '../../src/qrexec/calls/orders.ts'
+import { hasEnded, type Job } from '../../src/qrexec/calls/orders.ts'
 
 /** The management VM's API, as anyone with its token sees it. */
 export class ApiClient {
@@ -46,7 +46,7 @@ export class ApiClient {
     for (;;) {
       const job = await this.job(id)
       onChange(job)
-      if (['done', 'failed', 'cancelled'].includes(job.state)) return job
+      if (hasEnded(job)) return job
       await new Promise(resolve => setTimeout(resolve, 250))
     }
   }

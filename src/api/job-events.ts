@@ -1,7 +1,7 @@
 import { utf8 } from '../base/bytes.ts'
 import type { Clock } from '../base/environment.ts'
 import { sha256Hex } from '../crypto/digest.ts'
-import type { Job } from '../qrexec/calls/orders.ts'
+import { hasEnded, type Job } from '../qrexec/calls/orders.ts'
 import type { Dom0Port } from './dom0.ts'
 import type { JobHistory } from './job-history.ts'
 import { jobView } from './views.ts'
@@ -20,10 +20,6 @@ export interface JobEventsPorts {
   readonly dom0: Dom0Port
   readonly history: JobHistory
   readonly clock: Clock
-}
-
-export function hasEnded({ state }: Pick<Job, 'state'>): boolean {
-  return state === 'done' || state === 'failed' || state === 'cancelled'
 }
 
 export function eventId(job: Job): string {

@@ -17,7 +17,7 @@ const Name = (pattern: string, description: string) => Type.String({ pattern, de
 
 export const ProfileNameText = Name('^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}$', 'name of a sealed profile')
 export const JobIdText = Name('^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$', 'made by dom0; sorts by time')
-export const SnapshotIdText = Name('^[0-9a-f]{64}$', 'SHA-256 of the stored snapshot')
+const SnapshotIdText = Name('^[0-9a-f]{64}$', 'SHA-256 of the stored snapshot')
 export const KeyText = Name('^[A-Za-z0-9._-]{8,64}$', 'the same order sent twice with one key is one job')
 
 const Kind = Type.Enum([...jobKinds])
@@ -114,7 +114,6 @@ export const ProfilesSchema = Type.Object(
   { configuration: Configuration, profiles: Type.Array(Type.Object({ name: ProfileNameText }, closed)) },
   closed,
 )
-export type ProfilesView = Static<typeof ProfilesSchema>
 
 export const SnapshotsSchema = Type.Object(
   {

@@ -28,6 +28,12 @@ export async function writeDurably(file: string, bytes: Uint8Array, mode = 0o600
   await syncDirectory(path.dirname(file))
 }
 
+/** All of `bytes` at `position`: one write may take less, above all when the disk is nearly full. */
+export async function writeWhole(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.byteLength; )
+    at += (await handle.write(bytes, at, bytes.byteLength - at, position + at)).bytesWritten
+}
+
 export async function syncDirectory(directory: string): Promise<void> {
   const handle: FileHandle = await open(directory)
   try {
@@ -51,7 +57,11 @@ export async function readBounded(file: string, bytesMax: number): Promise<Untru
         'STREAM_TOO_LONG',
         `${path.basename(file)} has ${size} bytes; at most ${bytesMax} are read`,
       )
-    return new Untrusted(new Uint8Array(await readFile(file)))
+    const read = await readFile(file)
+    const bytes = new Uint8Array(read)
+    // It may be a secret, and nobody would dispose of this copy.
+    read.fill(0)
+    return new Untrusted(bytes)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null
     throw error

@@ -66,4 +66,7 @@ export function repositoryOf(profile: ProfileName, epoch: number): RepositoryNam
   return parseRepositoryName(`${profile}.e${epoch}`)
 }
 
+/** Names of volumes, e.g. `private`: they become file names. */
+export const volumeNamePattern = /^[a-z][a-z0-9_-]{0,30}$/
+
 export const dom0 = 'dom0' as VmName

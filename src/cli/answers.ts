@@ -10,6 +10,7 @@ import type {
 } from '../api/schemas.ts'
 import { type ErrorKind, errorKinds } from '../base/errors.ts'
 import { fields, is } from '../base/json.ts'
+import { jobKinds, jobPhases, jobStates } from '../qrexec/calls/orders.ts'
 
 /*
  * What the API answers, checked on arrival. The types are those of the API's schemas, so a parser that falls behind
@@ -51,24 +52,15 @@ export const parseProblem: Parser<Problem> = fields('problem', {
 export const parseJobView: Parser<JobView> = fields('job', {
   id: text,
   profile: text,
-  kind: is.literal('backup', 'check', 'restore'),
-  state: is.literal('waiting', 'running', 'done', 'failed', 'cancelled'),
+  kind: is.literal(...jobKinds),
+  state: is.literal(...jobStates),
   initiator: text,
   key: text,
   ordered: time,
   started: nullableTime,
   ended: nullableTime,
   progress: fields('progress', {
-    phase: is.literal(
-      'queued',
-      'passphrase',
-      'opening',
-      'reading',
-      'finishing',
-      'checking',
-      'restoring',
-      'ended',
-    ),
+    phase: is.literal(...jobPhases),
     bytesDone: count,
     bytesTotal: count,
     bytesStored: count,

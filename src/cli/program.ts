@@ -26,11 +26,6 @@ const allCommands = [
   addCompletions,
 ]
 
-/** Names and summaries of the commands, for a dispatcher that has others beside them. */
-export function commandNames(io: CliIo): readonly string[] {
-  return buildProgram(io).commands.map(command => command.name())
-}
-
 /** `argv` without node and script. Answers the exit code; nothing is thrown. */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
   const program = buildProgram(io)
@@ -75,6 +70,11 @@ function withDescendants(command: Command): readonly Command[] {
 }
 
 const exitCodes = `
+Other parts of this program, each in the VM it belongs to:
+  strongroom seal --help    create, sign and install the sealed configuration
+  strongroom hsm --help     token, envelopes, recovery keys
+  strongroom host --help    all roles on this machine, without Qubes
+
 Exit codes:
   0 done  1 failed  2 usage  4 integrity alarm  5 refused  10 missing  11 conflict  12 wrong key
   13 unreachable  14 no room  15 no answer in time  130 cancelled or detached

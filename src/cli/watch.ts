@@ -1,5 +1,6 @@
 import type { JobView } from '../api/schemas.ts'
 import { printable } from '../base/errors.ts'
+import { hasEnded } from '../qrexec/calls/orders.ts'
 import { CliError, ReportedError } from './errors.ts'
 import { noProgress, progressDisplay } from './progress.ts'
 import { bytesText, durationText } from './render.ts'
@@ -7,10 +8,6 @@ import { jsonLine, type Session } from './session.ts'
 
 const reconnectMilliseconds = 2_000
 const reconnectsMax = 30
-
-export function hasEnded({ state }: JobView): boolean {
-  return state === 'done' || state === 'failed' || state === 'cancelled'
-}
 
 /**
  * Follows a job to its end and prints the result. A failed job is thrown as its own error, so that it has its exit

@@ -9,7 +9,7 @@ import { CryptoError } from './errors.ts'
 
 export const ed25519PublicKeyLength = 32
 export const ed25519SignatureLength = 64
-export const ecdsaP256SignatureLength = 64
+const ecdsaP256SignatureLength = 64
 
 /** RFC 8410 SubjectPublicKeyInfo up to the 32 bytes of the key. */
 const ed25519SpkiPrefix = Buffer.from('302a300506032b6570032100', 'hex')

@@ -4,17 +4,11 @@ import { utf8 } from '../base/bytes.ts'
 import { ignoreMissing, makePrivateDirectory, readBounded, writeDurably } from '../base/files.ts'
 import { parseJson } from '../base/json.ts'
 import type { IdempotencyKey, JobId, ProfileName } from '../base/names.ts'
-import { type Job, type JobKind, parseJob } from '../qrexec/calls/orders.ts'
+import { hasEnded, type Job, type JobKind, parseJob } from '../qrexec/calls/orders.ts'
 import { EngineError } from './errors.ts'
 
 const jobsKeptMax = 200
 const jobBytesMax = 64 * 1024
-
-export const finalStates: readonly Job['state'][] = ['done', 'failed', 'cancelled']
-
-export function hasEnded(job: Job): boolean {
-  return finalStates.includes(job.state)
-}
 
 /**
  * The jobs that dom0 knows: one file each, written at every change of state (not of progress), so that after a crash

@@ -1,6 +1,6 @@
 import { toHex } from '../base/bytes.ts'
 import { newJobId } from '../base/environment.ts'
-import { isErrorKind, reportOf } from '../base/errors.ts'
+import { reportOf } from '../base/errors.ts'
 import {
   type IdempotencyKey,
   type JobId,
@@ -15,12 +15,12 @@ import type { RepositoryHistory } from '../ledger/history.ts'
 import type { HsmBinding } from '../profiles/config.ts'
 import { mayOrder } from '../profiles/limits.ts'
 import type { Profile } from '../profiles/profile.ts'
-import type { Job, JobKind, Outcome, Progress } from '../qrexec/calls/orders.ts'
+import { hasEnded, type Job, type JobKind, type Outcome, type Progress } from '../qrexec/calls/orders.ts'
 import type { Examination } from '../repository/examination.ts'
 import { completeCommit, repositoryDirectory, runBackup } from './backup.ts'
 import { disclosable } from './disclose.ts'
 import { EngineError } from './errors.ts'
-import { hasEnded, type JobBoard } from './jobs.ts'
+import type { JobBoard } from './jobs.ts'
 import type { EnginePorts, SealedConfiguration } from './ports.ts'
 import { releasePassphrase } from './release.ts'
 
@@ -333,7 +333,7 @@ export class Orders {
     const report = reportOf(error)
     const now = clock.now()
     this.#ports.log.warn('order refused', { job: id, profile, initiator, kind, code: report.code })
-    if (!isErrorKind(report.kind) || report.code === 'INTERNAL') return
+    if (report.code === 'INTERNAL') return
     while ((this.#refusals[0] ?? Number.POSITIVE_INFINITY) < clock.monotonic() - hourMilliseconds)
       this.#refusals.shift()
     if (this.#refusals.length >= refusalsPerHourMax) return

@@ -4,7 +4,6 @@ import type { RepositoryHistory } from '../ledger/history.ts'
 import * as calls from '../qrexec/calls/orders.ts'
 import { type Handler, type IncomingCall, respond } from '../qrexec/server.ts'
 import { EngineError } from './errors.ts'
-import { hasEnded } from './jobs.ts'
 import { adminVm, type Judge } from './judge.ts'
 import { Listeners, tell } from './listener.ts'
 import type { Orders } from './orders.ts'
@@ -126,13 +125,13 @@ async function streamJobs(
     const now = clock.monotonic()
     const same = last?.state === job.state && last.phase === job.progress.phase
     if (same && now - (last?.at ?? 0) < progressIntervalMilliseconds) return
-    if (hasEnded(job)) told.delete(job.id)
+    if (calls.hasEnded(job)) told.delete(job.id)
     else told.set(job.id, { state: job.state, phase: job.progress.phase, at: now })
     tell(stream, utf8(`${JSON.stringify(job)}\n`))
   }
   const forget = board.subscribe(hear)
   try {
-    for (const job of board.list().filter(one => !hasEnded(one))) hear(job)
+    for (const job of board.list().filter(one => !calls.hasEnded(one))) hear(job)
     await listeners.untilClosed(source, stream)
   } finally {
     forget()

@@ -120,7 +120,7 @@ export async function recoverPassphrase(recoveryKeyFile: string, envelopeFile: s
   const envelope = await readBounded(envelopeFile, envelopeBytesMax)
   if (envelope === null)
     throw new HsmError('HSM_ENVELOPE_MISSING', `there is no file ${printable(envelopeFile)}`)
-  return openWithRecoveryKey(envelope, identity)
+  return await openWithRecoveryKey(envelope, identity)
 }
 
 function identityOf(keys: TokenPublicKeys): TokenIdentity {

@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { KiB, utf8 } from '../base/bytes.ts'
 import { CodedError } from '../base/errors.ts'
+import { writeWhole } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type ProfileName, parseDigest, parseJobId, parseProfileName, parseVmName } from '../base/names.ts'
 import { purposes } from '../ledger/entry.ts'
@@ -95,7 +96,7 @@ export class DecisionLog implements AsyncDisposable {
     try {
       // What an append that failed has left behind the known end goes first.
       await this.#handle.truncate(this.#length)
-      await this.#handle.write(line, 0, line.byteLength, this.#length)
+      await writeWhole(this.#handle, line, this.#length)
       await this.#handle.sync()
     } catch (cause) {
       throw new HsmError('HSM_STORE_WRITE', 'the decision could not be recorded', { cause })

@@ -9,7 +9,7 @@ import { HsmError } from './errors.ts'
  */
 
 const entropyBytes = 32
-export const passphraseBytesMin = 20
+const passphraseBytesMin = 20
 /** `scrypt -P` silently cuts at 2047 bytes, of which Qubes' own prefix takes a part. */
 export const passphraseBytesMax = 1024
 

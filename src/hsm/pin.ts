@@ -1,9 +1,8 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import type { Readable, Writable } from 'node:stream'
-import { BaseError } from '../base/base-errors.ts'
 import { errnoOf, printable } from '../base/errors.ts'
 import { Secret } from '../base/secret.ts'
+import { askUnseen, type Terminal } from '../base/terminal.ts'
 import { HsmError } from './errors.ts'
 
 /*
@@ -18,9 +17,7 @@ const pinBytesMin = 4
 const pinBytesMax = 255
 const modeOfOthers = 0o077
 
-const [newline, carriageReturn, backspace, erase, interrupt, endOfInput] = [
-  0x0a, 0x0d, 0x08, 0x7f, 0x03, 0x04,
-]
+const [newline, carriageReturn] = [0x0a, 0x0d]
 
 /** The one line of a file with mode 0600 or stricter, owned by this process's user or root. */
 export function pinFromFile(file: string): PinSource {
@@ -58,55 +55,12 @@ async function requirePrivate(handle: FileHandle, file: string): Promise<void> {
     )
 }
 
-/** A terminal's two ends, e.g. `process.stdin` and `process.stderr`. */
-export interface Terminal {
-  readonly input: Readable & { readonly isTTY?: boolean; setRawMode?(raw: boolean): unknown }
-  readonly output: Writable
-}
-
 /** Asks once, without echo. Throws `HSM_PIN_UNAVAILABLE` without a terminal, `CANCELLED` at ^C. */
-export async function askPin(prompt: string, { input, output }: Terminal): Promise<Secret> {
-  if (!input.isTTY || input.setRawMode === undefined)
-    throw new HsmError('HSM_PIN_UNAVAILABLE', 'standard input is no terminal')
-  output.write(prompt)
-  input.setRawMode(true)
-  try {
-    return await readLine(input)
-  } finally {
-    input.setRawMode(false)
-    input.pause()
-    output.write('\n')
-  }
-}
-
-async function readLine(input: Readable): Promise<Secret> {
-  const line = new Uint8Array(pinBytesMax + 1)
-  let length = 0
-  try {
-    for (;;) {
-      for (const byte of await nextBytes(input)) {
-        if (byte === newline || byte === carriageReturn) return takePin(line, length)
-        if (byte === interrupt || byte === endOfInput) throw new BaseError('CANCELLED', 'no PIN was given')
-        if (byte === backspace || byte === erase) length = Math.max(0, length - 1)
-        else if (length < line.byteLength) line[length++] = byte
-      }
-    }
-  } finally {
-    line.fill(0)
-  }
-}
-
-function nextBytes(input: Readable): Promise<Uint8Array> {
-  return new Promise((resolve, reject) => {
-    const ended = () => reject(new HsmError('HSM_PIN_UNAVAILABLE', 'the terminal was closed'))
-    input.once('end', ended)
-    input.once('data', (part: Buffer) => {
-      input.off('end', ended)
-      input.pause()
-      resolve(part)
-    })
-    input.resume()
-  })
+export async function askPin(prompt: string, terminal: Terminal): Promise<Secret> {
+  // One byte more than the longest, so that a longer one is refused rather than cut off.
+  using line = await askUnseen(prompt, terminal, pinBytesMax + 1)
+  if (line === null) throw new HsmError('HSM_PIN_UNAVAILABLE', 'there is no terminal to ask on')
+  return line.expose(bytes => takePin(bytes, bytes.byteLength))
 }
 
 function withoutNewline(bytes: Uint8Array, length: number): number {

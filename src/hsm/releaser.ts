@@ -25,7 +25,7 @@ import type { HsmStore } from './store.ts'
 import type { TokenKey } from './tagged-stanza.ts'
 
 /** A whole release, with the waiting for those before it. Below dom0's own deadline, so that dom0 hears the reason. */
-export const releaseMilliseconds: Milliseconds = 60_000
+const releaseMilliseconds: Milliseconds = 60_000
 const waitingMax = 16
 
 export interface ReleaserPorts {

@@ -34,7 +34,7 @@ import { edgeRoot, grow, supersededTiles, tileWidth } from './tiles.ts'
  * the commit. A crash before it leaves files that the next append writes again; nothing is ever repaired on opening.
  */
 
-export const appendEntriesMax = 10_000
+const appendEntriesMax = 10_000
 const waitingMax = 1000
 
 export interface LedgerOptions {

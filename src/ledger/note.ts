@@ -10,7 +10,7 @@ import { LedgerError } from './errors.ts'
  */
 
 export const noteBytesMax = 64 * KiB
-export const signatureLineBytesMax = 8 * KiB
+const signatureLineBytesMax = 8 * KiB
 const signaturesMax = 64
 const keyIdBytes = 4
 

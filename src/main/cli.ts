@@ -1,3 +1,4 @@
+import './failure.ts'
 import { systemClock } from '../base/environment.ts'
 import { processIo } from '../cli/io.ts'
 import { runCli } from '../cli/program.ts'

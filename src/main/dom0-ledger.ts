@@ -1,14 +1,13 @@
 import path from 'node:path'
-import { toBase64 } from '../base/bytes.ts'
+import { equalConstantTime, toBase64 } from '../base/bytes.ts'
 import type { Entropy, Environment } from '../base/environment.ts'
-import { makePrivateDirectory, readBounded, writeDurably } from '../base/files.ts'
+import { makePrivateDirectory } from '../base/files.ts'
 import type { VmName } from '../base/names.ts'
-import { Secret } from '../base/secret.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { CryptoError } from '../crypto/errors.ts'
-import { ed25519PublicKeyOf, generateEd25519, signEd25519 } from '../crypto/signing.ts'
 import type { PassphraseService } from '../hsm/passphrase-service.ts'
 import { type LedgerEvidence, RemoteHsm } from '../hsm/remote.ts'
+import { LedgerError } from '../ledger/errors.ts'
 import { hsmWitnessKey, ledgerOrigin, managementWitnessKey } from '../ledger/identities.ts'
 import { Ledger } from '../ledger/log.ts'
 import { readPage } from '../ledger/page.ts'
@@ -19,8 +18,7 @@ import { type Handler, respond } from '../qrexec/server.ts'
 import type { Answer } from './command-line.ts'
 import { RecordedLedger } from './ledger-port.ts'
 import type { ConfigurationStore } from './sealed-configuration.ts'
-
-const keyFileBytesMax = 1024
+import { makeSigningKey, readSigningKey } from './signing-key.ts'
 
 export interface Dom0Ledger {
   readonly ledger: RecordedLedger
@@ -28,30 +26,26 @@ export interface Dom0Ledger {
   readonly handlers: Record<string, Handler>
 }
 
-export const ledgerKeyFile = 'ledger-key.der'
+const ledgerKeyFile = 'ledger-key.der'
 
-/** dom0's key of the ledger: PKCS#8, in a file of dom0's own, made by `strongroom dom0 init`. */
-export async function readLedgerSigner(home: string): Promise<Signer> {
-  const untrustedBytes = await readBounded(path.join(home, ledgerKeyFile), keyFileBytesMax)
-  if (untrustedBytes === null)
-    throw new CryptoError('KEY_INVALID', 'dom0 has no key for its ledger', {
-      hint: 'strongroom dom0 init makes one',
-    })
-  const key = untrustedBytes.parse(bytes => Secret.take(bytes))
-  return { publicKey: ed25519PublicKeyOf(key), sign: async message => signEd25519(key, message) }
+/** dom0's key of the ledger, made by `strongroom dom0 init`. */
+async function readLedgerSigner(home: string): Promise<Signer> {
+  const signer = await readSigningKey(path.join(home, ledgerKeyFile))
+  if (signer !== null) return signer
+  throw new CryptoError('KEY_INVALID', 'dom0 has no key for its ledger', {
+    hint: 'strongroom dom0 init makes one',
+  })
 }
 
 /** `strongroom dom0 init`: makes the key and shows its public half, for the sealed roles. Never replaces one. */
 export async function makeLedgerKey(home: string, entropy: Entropy): Promise<Answer> {
   const file = path.join(home, ledgerKeyFile)
-  if ((await readBounded(file, keyFileBytesMax)) !== null)
+  if ((await readSigningKey(file)) !== null)
     throw new CryptoError('KEY_INVALID', 'dom0 has a key for its ledger already', {
       hint: 'a new key would orphan the ledger; see the sealed roles for its public half',
     })
   await makePrivateDirectory(home)
-  using key = generateEd25519(entropy)
-  await key.privateKey.expose(bytes => writeDurably(file, bytes))
-  const publicKey = toBase64(key.publicKey)
+  const publicKey = toBase64((await makeSigningKey(file, entropy)).publicKey)
   return { result: { publicKey }, text: [`public key  ${publicKey}`, 'put it into roles.json as keys.dom0'] }
 }
 
@@ -64,14 +58,15 @@ export async function openDom0Ledger(
 ): Promise<Dom0Ledger> {
   const signer = await readLedgerSigner(home)
   const { keys } = configuration.current().value.roles
-  if (!Buffer.from(signer.publicKey).equals(Buffer.from(keys.dom0)))
+  if (!equalConstantTime(signer.publicKey, keys.dom0))
     throw new CryptoError('KEY_INVALID', 'the key of dom0’s ledger is not the one in the sealed roles')
   const management = managementWitnessKey(keys)
   const witnesses = [hsmWitnessKey(keys), ...(management === null ? [] : [management])]
   const directory = path.join(home, 'ledger')
   const options = { origin: ledgerOrigin(keys.dom0), signer, clock, witnesses }
   const log = await Ledger.open(directory, options).catch(error => {
-    if ((error as { code?: string }).code === 'LEDGER_MISSING') return Ledger.create(directory, options)
+    if (error instanceof LedgerError && error.code === 'LEDGER_MISSING')
+      return Ledger.create(directory, options)
     throw error
   })
   const evidence = evidenceOf(log, hsmWitnessKey(keys).name)

@@ -1,3 +1,4 @@
+import './failure.ts'
 import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
@@ -27,15 +28,15 @@ import { connectStorage, grantReading } from '../storage/remote.ts'
 import { withRetry } from '../storage/retry.ts'
 import { runCommand } from './command-line.ts'
 import { makeLedgerKey, openDom0Ledger } from './dom0-ledger.ts'
-import { judgeBy, sealedPolicy, systemOf } from './judge.ts'
-import { openConfiguration } from './sealed-configuration.ts'
+import { judgeBy, systemOf } from './judge.ts'
+import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
 
 /* The dom0 agent: judges orders by the sealed configuration, runs jobs, keeps the ledger. */
 
 const parseSettings = fields('dom0 settings', {
-  /** dom0's own directory: `sealed/`, `ledger/`, `ledger-key.pem`, `jobs/`, `repositories/`, `restored/`. */
+  /** dom0's own directory: `sealed/`, `ledger/`, `ledger-key.der`, `jobs/`, `repositories/`, `restored/`. */
   home: is.string(4000),
   /** The VMs and their volumes. */
   machine: is.string(4000),
@@ -72,7 +73,7 @@ const configuration = await openConfiguration(path.join(settings.home, 'sealed')
 const { value, version, digest, expired } = configuration.current()
 if (expired)
   log.warn('the sealed configuration has expired: it stays in force, and updates are refused', { version })
-const policy = sealedPolicy(value.policies)
+const policy = sealedPolicy(value)
 
 const transport = dom0Transport((vm: VmName) => path.join(settings.run, vm, 'services.sock'))
 const {

@@ -2,13 +2,8 @@ import { dom0 } from '../base/names.ts'
 import type { Judge } from '../engine/judge.ts'
 import type { Vm } from '../host/inventory.ts'
 import { evaluate } from '../qrexec/policy.ts'
-import { type Policy, parsePolicy } from '../qrexec/policy-files.ts'
+import type { Policy } from '../qrexec/policy-files.ts'
 import type { DomainInfo, SystemInfo } from '../qrexec/policy-system.ts'
-
-/** The sealed policy, parsed. Throws `POLICY_INVALID`. */
-export function sealedPolicy(policies: ReadonlyMap<string, string>): Policy {
-  return parsePolicy(new Map([...policies].map(([name, text]) => [`${name}.policy`, text])))
-}
 
 /** The machine as policy is judged by. */
 export function systemOf(vms: readonly Vm[]): SystemInfo {

@@ -1,3 +1,4 @@
+import './failure.ts'
 import { rm } from 'node:fs/promises'
 import { connect, createServer as createTcpServer } from 'node:net'
 import path from 'node:path'
@@ -18,9 +19,9 @@ import { localSandboxes } from '../host/local/sandboxes.ts'
 import type { Listener } from '../host/local/socket.ts'
 import { createSupervisor, type ServiceVm } from '../host/local/supervisor.ts'
 import { runCommand } from './command-line.ts'
-import { sealedPolicy, systemOf } from './judge.ts'
+import { systemOf } from './judge.ts'
 import { LocalHome, serviceVms } from './local-home.ts'
-import { openConfiguration } from './sealed-configuration.ts'
+import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
 import { onStop } from './stop.ts'
 
 /*
@@ -93,7 +94,7 @@ async function start(): Promise<void> {
     system: () => system,
     log: createLog('qrexec'),
   })
-  broker.setPolicy(sealedPolicy(sealed.current().value.policies))
+  broker.setPolicy(sealedPolicy(sealed.current().value))
   for (const vm of [dom0, ...Object.values(serviceVms)]) await broker.addVm(vm)
 
   const control = path.join(home.runDirectory, 'broker.sock')

@@ -1,3 +1,4 @@
+import './failure.ts'
 import { chmod, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
@@ -15,10 +16,11 @@ import { createLog } from '../base/log.ts'
 import { localTransport } from '../host/local/transport.ts'
 import { hsmWitnessKey, ledgerKey as ledgerKeyOf, witnessName } from '../ledger/identities.ts'
 import { formatVerifierKey, verifierKey } from '../ledger/note.ts'
+import type { Signer } from '../ledger/signing.ts'
 import { runCommand } from './command-line.ts'
 import { readSettings } from './settings.ts'
+import { makeSigningKey, readSigningKey } from './signing-key.ts'
 import { onStop } from './stop.ts'
-import { witnessSigner } from './witness-key.ts'
 
 /* The management VM: the API, the schedules, and a witness of the ledger. Knows names of profiles and counts of bytes. */
 
@@ -46,7 +48,7 @@ const tokenFile = path.join(settings.home, 'api-token')
 if (positionals[0] === 'init') {
   await runCommand(values.json, async () => {
     await writeTokenFile(tokenFile, environment.entropy)
-    const witnessKey = toBase64((await witnessSigner(settings.home, environment.entropy)).publicKey)
+    const witnessKey = toBase64((await witnessSigner()).publicKey)
     const text = [
       `token    ${tokenFile}`,
       `witness  ${witnessKey}: belongs into roles.json as keys.management`,
@@ -59,7 +61,7 @@ if (positionals[0] === 'init') {
 const dom0 = dom0Over(localTransport(settings.qrexec))
 const catalogue = await Catalogue.open(() => sqliteDialect(path.join(settings.home, 'catalogue.sqlite')))
 const ledgerKey = ledgerKeyOf(settings.keys)
-const signer = await witnessSigner(settings.home, environment.entropy)
+const signer = await witnessSigner()
 const witness = { name: witnessName('management'), signer }
 const verifierKeys = [
   ledgerKey,
@@ -87,3 +89,9 @@ onStop(log, async () => {
   await app.close()
   await catalogue[Symbol.asyncDispose]()
 })
+
+/** The key by which this VM witnesses the ledger; made where there is none. */
+async function witnessSigner(): Promise<Signer> {
+  const file = path.join(settings.home, 'witness-key.der')
+  return (await readSigningKey(file)) ?? (await makeSigningKey(file, environment.entropy))
+}

@@ -1,3 +1,4 @@
+import './failure.ts'
 import { Duplex } from 'node:stream'
 import { systemClock } from '../base/environment.ts'
 import { createLog } from '../base/log.ts'

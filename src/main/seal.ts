@@ -1,17 +1,20 @@
+import './failure.ts'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { BaseError } from '../base/base-errors.ts'
+import { equalConstantTime } from '../base/bytes.ts'
 import { systemClock, systemEntropy } from '../base/environment.ts'
 import { readBounded } from '../base/files.ts'
 import type { Secret } from '../base/secret.ts'
 import { parseConfiguration } from '../profiles/config.ts'
-import { parsePolicy } from '../qrexec/policy-files.ts'
 import { initCommand, signCommand } from '../sealing/commands.ts'
+import { SealError } from '../sealing/errors.ts'
 import { showCommand, verifyCommand } from '../sealing/show.ts'
 import { FileSealedStore } from '../sealing/store.ts'
 import { sealWorkspace } from '../sealing/workspace.ts'
 import { askSecret, askYes } from './ask.ts'
 import { type Answer, runCommand } from './command-line.ts'
+import { sealedPlace, sealedPolicy, storeOptions } from './sealed-configuration.ts'
 
 /* Ceremonies on a superadmin's machine: create, sign, look at and install the sealed configuration. */
 
@@ -79,7 +82,7 @@ async function init(signal: AbortSignal): Promise<Answer> {
   const { custody } = values
   if (custody !== 'superadmin' && custody !== 'split')
     throw new BaseError('FIELD_INVALID', '--custody is superadmin or split')
-  using passphrase = values['no-passphrase'] ? null : await askSecret('Passphrase for the key files')
+  using passphrase = values['no-passphrase'] ? null : await newPassphrase()
   const options = {
     directory: values.dir,
     custody,
@@ -89,6 +92,22 @@ async function init(signal: AbortSignal): Promise<Answer> {
   } as const
   // Awaited here: the passphrase ends with this block.
   return await initCommand(options, signal)
+}
+
+/** Typed twice: whoever mistypes what cannot be seen would never open the keys again. */
+async function newPassphrase(): Promise<Secret> {
+  const passphrase = await askSecret('Passphrase for the key files')
+  using again = await askSecret('The same passphrase again')
+  const same = passphrase.expose(one => again.expose(other => equalConstantTime(one, other)))
+  if (same && passphrase.byteLength > 0) return passphrase
+  passphrase.dispose()
+  throw same
+    ? new BaseError('FIELD_INVALID', 'an empty passphrase protects nothing', {
+        hint: 'say --no-passphrase if the key files are to be unencrypted',
+      })
+    : new BaseError('FIELD_INVALID', 'the two passphrases differ; no keys were made', {
+        hint: 'run the command again',
+      })
 }
 
 async function sign(signal: AbortSignal): Promise<Answer> {
@@ -104,10 +123,7 @@ async function sign(signal: AbortSignal): Promise<Answer> {
         known ??= held.use(await askSecret(`Passphrase of ${path.basename(file)}`))
         return known
       },
-      validate: files => {
-        const { policies } = parseConfiguration(files)
-        return parsePolicy(new Map([...policies].map(([name, text]) => [`${name}.policy`, text])))
-      },
+      validate: files => sealedPolicy(parseConfiguration(files)),
       confirm: async difference => {
         if (values.yes) return true
         console.error(difference.join('\n'))
@@ -131,15 +147,9 @@ async function install(): Promise<Answer> {
   const file = values.update ?? missing('--update')
   const update = await readBounded(file, updateBytesMax)
   if (update === null) throw new BaseError('FIELD_INVALID', `there is no file ${file}`)
-  const options = {
-    directory: path.join(machine, 'store'),
-    pinPath: path.join(machine, 'pin.json'),
-    floorPath: path.join(machine, 'floor.json'),
-    parseConfiguration,
-    clock: systemClock,
-  }
+  const options = storeOptions(machine, systemClock)
   const present = await FileSealedStore.open(options).catch(error => {
-    if ((error as { code?: string }).code === 'SEAL_EMPTY') return null
+    if (error instanceof SealError && error.code === 'SEAL_EMPTY') return null
     throw error
   })
   const sealed =
@@ -150,14 +160,8 @@ async function install(): Promise<Answer> {
   return { result: { version, digest }, text: [`installed  version ${version}, ${digest}`] }
 }
 
-function place(): { store: string; pin: string; floor: string | null } {
-  const { machine } = values
-  if (machine === undefined) return sealWorkspace(values.dir)
-  return {
-    store: path.join(machine, 'store'),
-    pin: path.join(machine, 'pin.json'),
-    floor: path.join(machine, 'floor.json'),
-  }
+function place(): ReturnType<typeof sealedPlace> {
+  return values.machine === undefined ? sealWorkspace(values.dir) : sealedPlace(values.machine)
 }
 
 function expires(): Date {

@@ -1,17 +1,28 @@
 import path from 'node:path'
 import type { Clock } from '../base/environment.ts'
 import { type Configuration, parseConfiguration } from '../profiles/config.ts'
-import { FileSealedStore } from '../sealing/store.ts'
+import { type Policy, parsePolicy } from '../qrexec/policy-files.ts'
+import { FileSealedStore, type SealedStoreOptions } from '../sealing/store.ts'
 
 export type ConfigurationStore = FileSealedStore<Configuration>
 
-/** Opens a VM's own copy of the sealed store: `<directory>/{store,pin.json,floor.json}`. Refuses whatever does not verify. */
+/** Where a VM keeps its own copy of the sealed store: `<directory>/{store,pin.json,floor.json}`. */
+export function sealedPlace(directory: string): { store: string; pin: string; floor: string } {
+  const at = (name: string) => path.join(directory, name)
+  return { store: at('store'), pin: at('pin.json'), floor: at('floor.json') }
+}
+
+export function storeOptions(directory: string, clock: Clock): SealedStoreOptions<Configuration> {
+  const { store, pin, floor } = sealedPlace(directory)
+  return { directory: store, pinPath: pin, floorPath: floor, parseConfiguration, clock }
+}
+
+/** Opens a VM's own copy. Refuses whatever does not verify. */
 export function openConfiguration(directory: string, clock: Clock): Promise<ConfigurationStore> {
-  return FileSealedStore.open({
-    directory: path.join(directory, 'store'),
-    pinPath: path.join(directory, 'pin.json'),
-    floorPath: path.join(directory, 'floor.json'),
-    parseConfiguration,
-    clock,
-  })
+  return FileSealedStore.open(storeOptions(directory, clock))
+}
+
+/** The sealed policy, parsed. Throws `POLICY_INVALID`. */
+export function sealedPolicy({ policies }: Configuration): Policy {
+  return parsePolicy(new Map([...policies].map(([name, text]) => [`${name}.policy`, text])))
 }

@@ -10,6 +10,9 @@ const settingsBytesMax = 64 * 1024
  */
 export async function readSettings<T>(file: string, shape: (untrustedValue: unknown) => T): Promise<T> {
   const untrustedBytes = await readBounded(file, settingsBytesMax)
-  if (untrustedBytes === null) throw new BaseError('FIELD_INVALID', `there is no settings file ${file}`)
+  if (untrustedBytes === null)
+    throw new BaseError('FIELD_INVALID', `there is no settings file ${file}`, {
+      hint: 'name it with --settings FILE',
+    })
   return untrustedBytes.parse(bytes => shape(parseJson(bytes, { bytesMax: settingsBytesMax })))
 }

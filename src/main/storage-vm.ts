@@ -1,3 +1,4 @@
+import './failure.ts'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { systemEntropy, systemEnvironment } from '../base/environment.ts'

@@ -6,7 +6,7 @@ import { ProfileError } from './errors.ts'
 const bindingBytesMax = 16 * KiB
 const releasesPerDayMax = 10_000
 
-export const releasePurposes = ['backup', 'check', 'drill', 'restore', 'prune'] as const
+const releasePurposes = ['backup', 'check', 'drill', 'restore', 'prune'] as const
 export type ReleasePurpose = (typeof releasePurposes)[number]
 
 /** How the HSM VM keeps and releases the passphrase of one profile. */

@@ -1,4 +1,5 @@
 import { printable } from '../base/errors.ts'
+import { volumeNamePattern } from '../base/names.ts'
 import { parseCalendar } from './calendar.ts'
 import { fault, ProfileError } from './errors.ts'
 import type { Limits } from './limits.ts'
@@ -137,7 +138,7 @@ function parseVolumes(node: YamlNode): readonly string[] {
   const names: string[] = []
   for (const item of items) {
     const name = textOf(item, 'an item of volumes')
-    if (!/^[a-z][a-z0-9_-]{0,30}$/.test(name) || names.includes(name))
+    if (!volumeNamePattern.test(name) || names.includes(name))
       throw fault(
         'PROFILE_VALUE',
         item.at,

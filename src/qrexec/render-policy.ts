@@ -2,7 +2,7 @@ import type { CallDeclaration } from './calls/all.ts'
 import type { Role } from './roles.ts'
 
 /** The tag that gives a VM its role in the rendered policy; dom0 needs none. */
-export const roleTags: Readonly<Record<Exclude<Role, 'dom0'>, string>> = {
+const roleTags: Readonly<Record<Exclude<Role, 'dom0'>, string>> = {
   hsm: 'strongroom-hsm',
   management: 'strongroom-management',
   storage: 'strongroom-storage',

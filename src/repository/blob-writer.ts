@@ -8,6 +8,7 @@ import { type BlobType, blobBytesMax, type ObjectReference } from './format.ts'
 import type { IndexedPack } from './index.ts'
 import { Lanes } from './lanes.ts'
 import { PackBuilder } from './pack.ts'
+import { release } from './release.ts'
 import type { Repository } from './repository.ts'
 
 /*
@@ -86,6 +87,7 @@ export class BlobWriter {
         const compressed = await compress(held)
         this.#stop.signal.throwIfAborted()
         this.#pack(type, entry, id, compressed ?? held, compressed === null ? 0 : held.byteLength)
+        if (compressed !== null) release(compressed)
       } finally {
         hold?.release()
       }

@@ -36,7 +36,7 @@ export class PackThreads implements Disposable {
   }
 
   /**
-   * `untrustedBytes` of the work belong to the thread from here on, and are empty afterwards. Throws what `doPackWork` throws.
+   * `untrustedBytes` of the work belong to a thread from here on, and may be empty afterwards. Throws what `doPackWork` does.
    */
   async do(work: PackWork): Promise<Uint8Array> {
     this.#bytes += work.untrustedBytes.byteLength

@@ -14,6 +14,8 @@ const writeBytesMax = MiB
 export interface RestoreSink {
   /** Ranges that are never written are zeros. `bytes`, at most 8 MiB, are good until the promise settles. */
   write(bytes: Uint8Array, offset: number): Promise<void>
+  /** true: `bytes` are good for as long as the sink holds them, e.g. in a stream that passes them on. */
+  readonly holdsBytes?: boolean
 }
 
 export type RestoreProgress = (progress: { readonly bytesDone: number; readonly bytesTotal: number }) => void
@@ -91,7 +93,7 @@ async function writeContent(
         bytesDone += length
       }
       await writes.idle()
-      window.release()
+      if (!sink.holdsBytes) window.release()
       onProgress({ bytesDone, bytesTotal: bytes })
       await eventLoopTurn()
       signal.throwIfAborted()

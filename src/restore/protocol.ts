@@ -1,6 +1,13 @@
 import { KiB, MiB, utf8 } from '../base/bytes.ts'
 import { fields, is, parseJson } from '../base/json.ts'
-import { parseDigest, parseJobId, parseRepositoryName, parseSnapshotId, parseVmName } from '../base/names.ts'
+import {
+  parseDigest,
+  parseJobId,
+  parseRepositoryName,
+  parseSnapshotId,
+  parseVmName,
+  volumeNamePattern,
+} from '../base/names.ts'
 import type { StreamReader } from '../base/reader.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { RestoreError } from './errors.ts'
@@ -120,8 +127,8 @@ function parseCapability(untrustedText: string): string {
   return untrustedText
 }
 
-export function parseVolumeName(untrustedText: string): string {
-  if (!/^[a-z][a-z0-9_-]{0,30}$/.test(untrustedText))
+function parseVolumeName(untrustedText: string): string {
+  if (!volumeNamePattern.test(untrustedText))
     throw new RestoreError('VERDICT_INVALID', 'not a volume name: expected a-z 0-9 _ -')
   return untrustedText
 }

@@ -4,6 +4,7 @@ import { sha256Hex } from '../crypto/digest.ts'
 import type { NewVolume, VolumeSink } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
 import { type ManifestVm, parseManifest } from '../repository/manifest.ts'
+import { release } from '../repository/release.ts'
 import { RestoreError } from './errors.ts'
 import { type Frame, parseFrame, parseVolumeHeader, type VolumeHeader } from './protocol.ts'
 
@@ -105,6 +106,7 @@ export class VolumeReceiver implements AsyncDisposable {
     open.hash.update(bytes)
     await open.target.write(bytes, offset)
     open.at = offset + bytes.byteLength
+    release(bytes)
   }
 
   async #end(): Promise<void> {

@@ -28,7 +28,7 @@ const shape = fields('floor', {
   rootVersion: is.integer(1),
 })
 
-export function parseFloor(untrustedBytes: Uint8Array): Floor {
+function parseFloor(untrustedBytes: Uint8Array): Floor {
   try {
     const { version, digest, rootVersion } = shape(parseJson(untrustedBytes, { bytesMax: floorBytesMax }))
     return { version, digest, rootVersion }

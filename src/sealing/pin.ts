@@ -25,7 +25,7 @@ const shape = fields('pin', {
   root: fields('root', { version: is.integer(1), digest: is.name(parseDigest) }),
 })
 
-export function parsePin(untrustedBytes: Uint8Array): RootPin {
+function parsePin(untrustedBytes: Uint8Array): RootPin {
   try {
     return shape(parseJson(untrustedBytes, { bytesMax: pinBytesMax })).root
   } catch (cause) {

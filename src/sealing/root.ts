@@ -13,7 +13,7 @@ import { parsePayload, parseRoleName, requirePrevious, versionFields } from './p
  */
 
 export const rootPayloadType = 'application/vnd.strongroom.root+json'
-export const custodies = ['superadmin', 'split', 'discarded'] as const
+const custodies = ['superadmin', 'split', 'discarded'] as const
 /** Who holds the sealing keys. */
 export type Custody = (typeof custodies)[number]
 

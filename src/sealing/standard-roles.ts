@@ -10,5 +10,3 @@ export const standardRoles = {
   schedules: ['schedules/'],
   machine: ['machine/', 'roles.json', 'repositories.json'],
 } as const satisfies Readonly<Record<string, readonly string[]>>
-
-export type StandardRole = keyof typeof standardRoles

@@ -23,13 +23,6 @@ export function storageErrorOf(error: unknown, what: string): Error {
   })
 }
 
-export async function writeWhole(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.byteLength; ) {
-    const { bytesWritten } = await handle.write(bytes, at, bytes.byteLength - at)
-    at += bytesWritten
-  }
-}
-
 /** Fills `into` from `position`; `false` when the file ends before. */
 export async function readWhole(handle: FileHandle, into: Uint8Array, position: number): Promise<boolean> {
   for (let at = 0; at < into.byteLength; ) {

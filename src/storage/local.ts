@@ -3,11 +3,12 @@ import * as nodeFileSystem from 'node:fs/promises'
 import { toHex } from '../base/bytes.ts'
 import type { Environment } from '../base/environment.ts'
 import { errnoOf } from '../base/errors.ts'
+import { writeWhole } from '../base/files.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { checkBody, checkRemoval, rangeWithin } from './body.ts'
 import { DurableDirectories } from './durable-directories.ts'
 import { StorageError } from './errors.ts'
-import { type FileSystem, holdsExactly, readWhole, storageErrorOf, writeWhole } from './file-system.ts'
+import { type FileSystem, holdsExactly, readWhole, storageErrorOf } from './file-system.ts'
 import { isFanOut, nameOfFile, placeOf } from './layout.ts'
 import {
   type ByteRange,
@@ -143,7 +144,7 @@ export class LocalStore implements PrunableObjectStore {
   /** Readable by nobody but the owner, and no longer writable once it has a name. */
   async #writeTemporary(path: string, body: Uint8Array, signal: AbortSignal): Promise<void> {
     await using handle = await this.#files.open(path, temporaryFlags, 0o400)
-    await writeWhole(handle, body)
+    await writeWhole(handle, body, 0)
     signal.throwIfAborted()
     // A file whose sync failed is thrown away: a second sync of it might succeed without having written anything.
     await handle.sync()

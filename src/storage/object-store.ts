@@ -46,7 +46,10 @@ export interface ObjectStore {
    * `body` must not be changed until the promise settles.
    */
   put(name: ObjectName, body: Uint8Array, signal: AbortSignal): Promise<void>
-  /** The whole body or a range of it; `STORAGE_MISSING` when there is none, `STORAGE_RANGE` outside of the body. */
+  /**
+   * The whole body or a range of it, in memory that is the caller's own from then on; `STORAGE_MISSING` when there is
+   * none, `STORAGE_RANGE` outside of the body.
+   */
   get(name: ObjectName, range: ByteRange | 'whole', signal: AbortSignal): Promise<Untrusted<Uint8Array>>
   /** `null` when there is no such object. The size is the storage's word. */
   head(name: ObjectName, signal: AbortSignal): Promise<ObjectHead | null>

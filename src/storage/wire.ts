@@ -24,7 +24,7 @@ export const requestsMax = 64
 export const heldBytesMax = 64 * 1024 * 1024
 
 /** `data/` and 64 digits. */
-export const nameBytesMax = 80
+const nameBytesMax = 80
 export const requestHeaderLength = 10
 export const responseHeaderLength = 9
 

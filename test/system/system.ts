@@ -1,8 +1,6 @@
-import { execFile } from 'node:child_process'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { promisify } from 'node:util'
 import type { ApiClient } from '../../scripts/quickstart/client.ts'
 import { startHost, stopHost } from '../../scripts/quickstart/host.ts'
 import { copySparse, makeImage, sha256OfFile } from '../../scripts/quickstart/images.ts'
@@ -40,17 +38,23 @@ export class LocalSystem implements AsyncDisposable {
     this.say = say
   }
 
-  static async start({
-    images = { work: 96, personal: 64 },
-    fillMiB = 24,
-    profile,
-    say = () => {},
-  }: SystemOptions = {}) {
+  /** Whatever fails on the way, nothing is left behind. */
+  static async start(options: SystemOptions = {}): Promise<LocalSystem> {
     const directory = await mkdtemp(path.join(tmpdir(), 'sr-'))
+    try {
+      return await LocalSystem.#startIn(directory, options)
+    } catch (error) {
+      await rm(directory, { recursive: true, force: true })
+      throw error
+    }
+  }
+
+  static async #startIn(directory: string, options: SystemOptions): Promise<LocalSystem> {
+    const { images = { work: 96, personal: 64 }, fillMiB = 24, profile, say = () => {} } = options
     const guests = Object.keys(images)
     for (const [name, size] of Object.entries(images)) {
       const image = path.join(directory, 'machine', name, 'private.img')
-      await promisify(execFile)('mkdir', ['-p', path.dirname(image)])
+      await mkdir(path.dirname(image), { recursive: true })
       await makeImage(image, name, size * MiB, fillMiB * MiB, [path.join(root, 'node_modules')])
     }
     const provisioned = await provision(

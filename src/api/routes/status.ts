@@ -1,5 +1,5 @@
 import { errorKinds, reportOf } from '../../base/errors.ts'
-import type { Job } from '../../qrexec/calls/orders.ts'
+import { finalStates, type Job } from '../../qrexec/calls/orders.ts'
 import type { Schedule } from '../catalogue/schedule-records.ts'
 import type { WitnessState } from '../catalogue/witness-records.ts'
 import type { RouteContext } from '../context.ts'
@@ -28,9 +28,9 @@ async function statusOf(context: RouteContext): Promise<StatusView> {
   const now = environment.clock.now()
   const dom0 = await askDom0(context)
   const [backups, successes, checks, running, schedules] = await Promise.all([
-    catalogue.jobs.newest('backup', ['done', 'failed', 'cancelled']),
+    catalogue.jobs.newest('backup', finalStates),
     catalogue.jobs.newest('backup', ['done']),
-    catalogue.jobs.newest('check', ['done', 'failed', 'cancelled']),
+    catalogue.jobs.newest('check', finalStates),
     catalogue.jobs.unfinished(),
     catalogue.schedules.list(),
   ])

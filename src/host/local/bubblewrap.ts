@@ -66,7 +66,7 @@ export function walledCommand(
   return [...noCoreDumps, 'bwrap', ...bubblewrapArguments(product, view), '--', ...command]
 }
 
-export function bubblewrapArguments(product: Product, view: View): readonly string[] {
+function bubblewrapArguments(product: Product, view: View): readonly string[] {
   return [
     '--unshare-all',
     // Also for root, whom bwrap would spare it.

@@ -11,10 +11,10 @@ import { connectSocket, type Listener, listenSocket } from './socket.ts'
 
 /*
  * How dom0 has disposables started. On Qubes it would do so itself; here it is behind walls of its own, inside which
- * the kernel lets it build no others, so that the host does it. One connection is one sandbox: JSON with job
- * and limits and a NUL, JSON with the VM's name and a NUL back, and then the connection is the sandbox's standard input and output. dom0
- * never half-closes it: a connection that was half-closed shows no later close, so the end of what dom0 sends is dom0's
- * end, and destroys the sandbox.
+ * the kernel lets it build no others, so that the host does it. One connection is one sandbox: JSON with job and limits
+ * and a NUL, JSON with the VM's name and a NUL back, and then the sandbox's standard input and output. dom0 never
+ * half-closes it: a connection that was half-closed shows no later close, so the end of what dom0 sends is dom0's end,
+ * and destroys the sandbox.
  */
 
 const headerBytesMax = 4096

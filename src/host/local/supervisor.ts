@@ -157,7 +157,8 @@ class ManagedVm {
       this.#process = started
       if (stopping.aborted) throw new HostError('VM_START', `${this.vm.name} was stopped while starting`)
       const exited = started.exited.then(status => {
-        this.#process = null
+        // One that is slow to die must not take away the one started after it.
+        if (this.#process === started) this.#process = null
         return status
       })
       await this.#ready(exited)

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { CodedError, errnoOf } from '../../base/errors.ts'
 import { readBounded } from '../../base/files.ts'
 import { fields, is, parseJson } from '../../base/json.ts'
-import type { VmName } from '../../base/names.ts'
+import { type VmName, volumeNamePattern } from '../../base/names.ts'
 import { HostError } from '../errors.ts'
 
 /*
@@ -22,7 +22,7 @@ const plainName = (pattern: RegExp) => (untrustedText: string) => {
     throw new HostError('VM_INVALID', `expected a name like ${pattern.source}`)
   return untrustedText
 }
-export const parseVolumeName = plainName(/^[a-z][a-z0-9_-]{0,30}$/)
+export const parseVolumeName = plainName(volumeNamePattern)
 const parseTag = plainName(/^[A-Za-z0-9_-]{1,64}$/)
 /** No slash and no leading dot: it cannot leave the directory, nor be one of our own working files. */
 const parseFileName = plainName(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,100}$/)

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { toHex } from '../../base/bytes.ts'
 import type { Entropy } from '../../base/environment.ts'
 import { CodedError, errnoOf } from '../../base/errors.ts'
-import { makePrivateDirectory, syncDirectory } from '../../base/files.ts'
+import { makePrivateDirectory, syncDirectory, writeWhole } from '../../base/files.ts'
 import type { VmName } from '../../base/names.ts'
 import { HostError } from '../errors.ts'
 import type { NewVolume, VolumeSink } from '../volumes.ts'
@@ -56,8 +56,7 @@ function newVolume(handle: FileHandle, { beside, file, what, bytes }: Place): Ne
           `${what}: ${part.byteLength} bytes at ${offset} lie outside its ${bytes}`,
         )
       try {
-        for (let at = 0; at < part.byteLength; )
-          at += (await handle.write(part, at, part.byteLength - at, offset + at)).bytesWritten
+        await writeWhole(handle, part, offset)
       } catch (error) {
         throw writeError(error, what)
       }

@@ -24,7 +24,7 @@ export interface CallDeclaration {
 }
 
 /** qubesd's own calls that dom0 answers too; their wire form is the Admin API's (`engine/serve-admin.ts`). */
-export const stockCalls: readonly CallDeclaration[] = [
+const stockCalls: readonly CallDeclaration[] = [
   {
     service: 'admin.backup.Execute',
     argument: 'profile',

@@ -1,5 +1,5 @@
 import { KiB, MiB } from '../../base/bytes.ts'
-import { type ErrorKind, errorKinds, isErrorKind } from '../../base/errors.ts'
+import { type ErrorKind, errorKinds } from '../../base/errors.ts'
 import { fields, is } from '../../base/json.ts'
 import {
   parseIdempotencyKey,
@@ -22,6 +22,12 @@ export type JobKind = (typeof jobKinds)[number]
 export const jobStates = ['waiting', 'running', 'done', 'failed', 'cancelled'] as const
 export type JobState = (typeof jobStates)[number]
 
+export const finalStates = ['done', 'failed', 'cancelled'] as const satisfies readonly JobState[]
+
+export function hasEnded({ state }: { readonly state: JobState }): boolean {
+  return (finalStates as readonly JobState[]).includes(state)
+}
+
 export const jobPhases = [
   'queued',
   'passphrase',
@@ -32,17 +38,11 @@ export const jobPhases = [
   'restoring',
   'ended',
 ] as const
-export type JobPhase = (typeof jobPhases)[number]
 
 const kind = is.literal(...jobKinds)
 const state = is.literal(...jobStates)
 const phase = is.literal(...jobPhases)
-const errorKind = (value: unknown): ErrorKind => {
-  const name = is.string(20)(value)
-  return isErrorKind(name)
-    ? name
-    : (is.literal(...(Object.keys(errorKinds) as ErrorKind[]))(name) as ErrorKind)
-}
+const errorKind = is.literal(...(Object.keys(errorKinds) as ErrorKind[]))
 
 const parseErrorReport = fields('error', {
   code: is.string(64),
@@ -155,7 +155,7 @@ export const listJobs = {
 } as const satisfies Call<undefined, readonly Job[]>
 
 /** What the ledger says of a profile's snapshots. Sizes and times only: no VM, volume or file names. */
-export const parseSnapshotSummary = fields('snapshot', {
+const parseSnapshotSummary = fields('snapshot', {
   snapshot: is.name(parseSnapshotId),
   job: is.name(parseJobId),
   time: is.time,

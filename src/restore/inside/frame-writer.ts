@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { type FrameKind, frameHeader, jsonPayload } from '../protocol.ts'
 
-/** Writes frames in the order of the calls. Each is on its way, and its payload free again, when its promise resolves. */
+/** Writes frames in the order of the calls. Each has left when its promise resolves, so that a slower dom0 is waited for. */
 export class FrameWriter {
   readonly #channel: Duplex
 

@@ -137,7 +137,7 @@ async function restore(
   let before = 0
   for (const volume of volumes) {
     await out.json('volume', { vm: volume.vm, volume: volume.name, bytes: volume.bytes })
-    const sink = { write: (bytes: Uint8Array, offset: number) => out.data(bytes, offset) }
+    const sink = { write: (bytes: Uint8Array, offset: number) => out.data(bytes, offset), holdsBytes: true }
     // dom0 hashes what it receives and compares it with the manifest; here that would be a second time.
     await sendVolume(
       source,

@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { useForADay } from '../../../scripts/quickstart/images.ts'
 import { serviceVms } from '../../../src/main/local-home.ts'
+import type { Job } from '../../../src/qrexec/calls/orders.ts'
 import { LocalSystem } from '../system.ts'
 import { must, type Scenario } from './scenario.ts'
 
@@ -14,9 +15,10 @@ export const killAndContinue = (rounds: number): Scenario => ({
   async run(say) {
     const random = generator(Number(process.env.SEED ?? seedDefault))
     await using system = await LocalSystem.start({ images: { work: 192 }, fillMiB: 96, say })
-    const quiet = performance.now()
     await system.backup()
-    const usual = performance.now() - quiet
+    await useForADay(system.image('work'), 'a quiet day')
+    const usual = lengthOf(await system.backup())
+    let interrupted = 0
     for (let round = 1; round <= rounds; round++) {
       await useForADay(system.image('work'), `round ${round}`)
       const victim = victims[Math.floor(random() * victims.length)] ?? 'dom0'
@@ -25,13 +27,16 @@ export const killAndContinue = (rounds: number): Scenario => ({
       const ordered = system.api.order({ profile: system.profile }).catch(error => error as Error)
       await new Promise(resolve => setTimeout(resolve, moment))
       process.kill(pid, 'SIGKILL')
-      await ordered
+      const struck = await ordered
       await backAgain(system)
+      if (!(struck instanceof Error) && (await system.api.job(struck.id)).state !== 'done') interrupted += 1
       const next = await system.backup()
       const check = await system.api.done({ profile: system.profile, kind: 'check', readData: false })
       must(check.state === 'done', 'the check is not clean')
       say(`round ${round}: ${victim} killed after ${moment} ms; next order ${next.state}, check clean`)
     }
+    say(`${interrupted} of ${rounds} backups were struck before their end`)
+    must(interrupted > 0, 'no kill hit a backup while it ran')
     const check = await system.api.done({ profile: system.profile, kind: 'check', readData: true })
     const listed = await system.api.request<{ snapshots: { snapshot: string }[] }>(
       'GET',
@@ -47,6 +52,11 @@ export const killAndContinue = (rounds: number): Scenario => ({
     say(`check clean: ${listed.snapshots.length} snapshots in the ledger, all readable, none beside them`)
   },
 })
+
+/** Milliseconds from the order to the end. */
+function lengthOf({ ordered, ended }: Job): number {
+  return new Date(ended ?? ordered).getTime() - new Date(ordered).getTime()
+}
 
 /** Until every process answers and no job is left running. */
 async function backAgain(system: LocalSystem): Promise<void> {

@@ -201,7 +201,8 @@ class Watch implements AsyncDisposable {
     return this.secrets.some(({ name }) => this.saw(vm, name))
   }
   found(vm: VmName): string {
-    return [...(this.#seen.get(vm)?.values() ?? [])].join('; ')
+    const seen = [...(this.#seen.get(vm) ?? [])].filter(([name]) => name !== this.known)
+    return seen.map(([, where]) => where).join('; ')
   }
   scans(vm: VmName): string {
     const { count, bytes } = this.#scans.get(vm) ?? { count: 0, bytes: 0 }

@@ -1,0 +1,171 @@
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { utf8 } from '../../src/base/bytes.ts'
+import { dom0, type VmName } from '../../src/base/names.ts'
+import { readAll } from '../../src/base/reader.ts'
+import { connectSocket } from '../../src/host/local/socket.ts'
+import { exitCodes } from '../../src/host/local/status.ts'
+import { serviceVms } from '../../src/main/local-home.ts'
+import { parseAnswer } from '../../src/qrexec/admin-api.ts'
+import { releasePassphrase } from '../../src/qrexec/calls/release.ts'
+import { encodeConnectRequest, encodeDescriptor } from '../../src/qrexec/framing.ts'
+import { LocalSystem } from './system.ts'
+
+/** Who may call whom, tried from where a VM stands: at its own socket, with nothing of ours in between. */
+
+const { hsm, storage, management } = serviceVms
+const answerBytesMax = 64 * 1024
+const logMilliseconds = 5_000
+/** Well formed, with an entry that is none. */
+const release = releasePassphrase.request.encode({
+  entry: utf8('{}'),
+  index: 0,
+  checkpoint: 'none',
+  inclusion: [],
+  consistency: { from: 0, proof: [] },
+})
+
+let system: LocalSystem
+
+beforeAll(async () => {
+  system = await LocalSystem.start({ images: { work: 32 }, fillMiB: 1 })
+})
+afterAll(() => system?.[Symbol.asyncDispose]())
+
+describe('calls between VMs', () => {
+  test('the management VM may ask dom0 what can be ordered', async () => {
+    expect(await ask(management, dom0, 'strongroom.Profiles', '')).toBe(exitCodes.connected)
+  })
+
+  const denied: readonly (readonly [VmName, VmName, string, string])[] = [
+    [storage, dom0, 'strongroom.Backup', 'nightly'],
+    [storage, dom0, 'strongroom.Ledger', ''],
+    [storage, dom0, 'admin.backup.Execute', 'nightly'],
+    [storage, hsm, 'strongroom.Release', 'nightly'],
+    [storage, hsm, 'qubes.BackupPassphrase', 'nightly'],
+    [hsm, dom0, 'strongroom.Restore', 'nightly'],
+    [hsm, storage, 'strongroom.Storage', 'nightly.e1'],
+    [management, hsm, 'strongroom.Release', 'nightly'],
+    [management, hsm, 'qubes.BackupPassphrase', 'nightly'],
+    [management, storage, 'strongroom.Storage', 'nightly.e1'],
+    [management, storage, 'strongroom.StorageRead', 'nightly.e1'],
+    [management, dom0, 'admin.vm.List', ''],
+    [management, dom0, 'qubes.VMShell', ''],
+  ]
+  for (const [source, target, service, argument] of denied)
+    test(`${source} may not call ${service} of ${target}, and the attempt is logged`, async () => {
+      expect(await ask(source, target, service, argument)).toBe(exitCodes.refused)
+      await expectLogged(`${service}+${argument}: ${source} -> ${target}: denied`)
+    })
+})
+
+describe('the HSM VM, should policy ever let somebody through', () => {
+  for (const source of [storage, management])
+    test(`refuses ${source}, and records it`, async () => {
+      const answer = await callHsm(source, 'strongroom.Release', 'nightly', release)
+      expect(() => parseAnswer(answer)).toThrow(expect.objectContaining({ code: 'HSM_REFUSED_CALLER' }))
+      expect(await lastDecision()).toMatchObject({
+        call: 'release',
+        caller: source,
+        outcome: 'refused',
+        code: 'HSM_REFUSED_CALLER',
+      })
+    })
+
+  test('refuses dom0 too when its ledger shows no request', async () => {
+    const answer = await callHsm(dom0, 'strongroom.Release', 'nightly', release)
+    expect(() => parseAnswer(answer)).toThrow(expect.objectContaining({ code: 'HSM_REFUSED_REQUEST' }))
+    expect(releasedPassphrases(await decisions())).toBe(0)
+  })
+
+  test('says no to qubesd in two lines, which qubesd never takes for a passphrase', async () => {
+    for (const [source, code] of [
+      [dom0, 'HSM_REFUSED_PURPOSE'],
+      [storage, 'HSM_REFUSED_CALLER'],
+    ] as const) {
+      const answer = await callHsm(source, 'qubes.BackupPassphrase', 'nightly', utf8(''))
+      const text = answer.parse(bytes => Buffer.from(bytes).toString('latin1'))
+      expect(text).toBe(`strongroom: refused: ${code}\nno passphrase is released\n`)
+    }
+    expect(releasedPassphrases(await decisions())).toBe(0)
+  })
+
+  test('releases for an order, and records why', async () => {
+    await system.backup()
+    expect(releasedPassphrases(await decisions())).toBe(1)
+    expect(await lastDecision()).toMatchObject({ call: 'release', caller: dom0, purpose: 'backup' })
+  })
+})
+
+describe('the API on the loopback interface', () => {
+  const statusOf = async (file: string, headers: Record<string, string> = {}) =>
+    (await fetch(`${system.api.address}${file}`, { headers })).status
+
+  test('answers whoever has the token', async () => {
+    const token = (await readFile(system.tokenFile, 'utf8')).trim()
+    expect(await statusOf('/v1/status', { authorization: `Bearer ${token}` })).toBe(200)
+  })
+
+  test('tells nobody else anything, not even which paths there are', async () => {
+    const wrong = { authorization: `Bearer ${'0'.repeat(64)}` }
+    for (const file of ['/v1/status', '/v1/health', '/openapi.json', '/nothing', '/v1/profiles'])
+      for (const headers of [{}, wrong, { authorization: 'Bearer' }, { authorization: 'Basic Og==' }])
+        expect(await statusOf(file, headers), file).toBe(401)
+  })
+
+  test('takes no order without it', async () => {
+    const before = await system.api.request<{ jobs: unknown[] }>('GET', '/v1/jobs')
+    const response = await fetch(`${system.api.address}/v1/orders`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ profile: system.profile }),
+    })
+    expect(response.status).toBe(401)
+    const after = await system.api.request<{ jobs: unknown[] }>('GET', '/v1/jobs')
+    expect(after.jobs).toHaveLength(before.jobs.length)
+  })
+})
+
+/** The status byte that a VM gets for a call at its own socket to the broker. */
+async function ask(source: VmName, target: VmName, service: string, argument: string): Promise<number> {
+  const stream = await connectSocket(path.join(system.home.run(source), 'qrexec.sock'))
+  stream.write(encodeConnectRequest({ target, service, argument }))
+  const [first] = (await stream.take(1).toArray()) as Buffer[]
+  stream.destroy()
+  return first?.[0] ?? -1
+}
+
+/** A call as it arrives when qrexec has let it through: `source` is what qrexec says. */
+async function callHsm(source: VmName, service: string, argument: string, body: Uint8Array) {
+  const stream = await connectSocket(system.home.services(hsm))
+  stream.write(encodeDescriptor({ service, argument, source }))
+  stream.end(body)
+  return readAll(stream, answerBytesMax)
+}
+
+interface Decision {
+  readonly call: string
+  readonly outcome: string
+}
+
+async function decisions(): Promise<readonly Decision[]> {
+  const text = await readFile(path.join(system.home.home(hsm), 'releases.jsonl'), 'utf8')
+  return text
+    .split('\n')
+    .filter(line => line !== '')
+    .map(line => JSON.parse(line) as Decision)
+}
+
+async function lastDecision(): Promise<Decision | undefined> {
+  return (await decisions()).at(-1)
+}
+
+function releasedPassphrases(all: readonly Decision[]): number {
+  return all.filter(({ outcome }) => outcome === 'allowed').length
+}
+
+async function expectLogged(text: string): Promise<void> {
+  const hostLog = path.join(system.home.directory, 'host.log')
+  await expect.poll(() => readFile(hostLog, 'utf8'), { timeout: logMilliseconds }).toContain(text)
+}

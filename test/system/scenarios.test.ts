@@ -1,0 +1,26 @@
+import { describe, test } from 'vitest'
+import { killAndContinue } from './scenarios/kill-and-continue.ts'
+import { leakTest } from './scenarios/leak-test.ts'
+import { orderAndRestore } from './scenarios/order-and-restore.ts'
+import { rolledBackStorage } from './scenarios/rolled-back-storage.ts'
+
+/** `npm run scenario -- kill-and-continue` and the long tests kill more often. */
+const killRounds = 4
+
+describe('whole stories, as `npm run scenario` tells them', () => {
+  const stories = {
+    orderAndRestore,
+    rolledBackStorage,
+    leakTest,
+    killAndContinue: killAndContinue(killRounds),
+  }
+  for (const [name, story] of Object.entries(stories))
+    test(`${name}: ${story.summary}`, async () => {
+      const said: string[] = []
+      try {
+        await story.run(text => said.push(text))
+      } catch (error) {
+        throw new Error(`after: ${said.join('; ')}`, { cause: error })
+      }
+    })
+})
