@@ -43,7 +43,8 @@ export async function readToken(file: string): Promise<Secret> {
     const end = untrustedBytes.indexOf(0x0a)
     const token = untrustedBytes.slice(0, end < 0 ? undefined : end)
     untrustedBytes.fill(0)
-    if (!/^[!-~]+$/.test(safeText(token)))
+    // Nothing else may leave as a token: the file may be in a VM's directory, and a link to another VM's secret.
+    if (!/^[0-9a-f]{64}$/.test(safeText(token)))
       throw new CliError('CLI_TOKEN_FILE', `${printable(file)} does not hold a token`)
     return Secret.take(token)
   })

@@ -49,11 +49,6 @@ export const engineErrors = {
     meaning: 'The profile selects no volume at all.',
     hint: 'look at include and exclude of the profile: a backup of nothing is refused',
   },
-  CONFIGURATION_CHANGED: {
-    kind: 'integrity',
-    meaning: 'The sealed store on disk is no longer the one that was verified.',
-    hint: 'no order is taken until dom0 has verified the store again: seal verify',
-  },
   REPOSITORY_UNKNOWN: {
     kind: 'missing',
     meaning: 'The ledger knows no repository of this profile and epoch.',

@@ -122,6 +122,7 @@ function stockErrorOf(error: unknown): StockError {
   return stockError(code, message)
 }
 
+/** `qvm-backup` shows QubesException and its subclasses to its user; qubesd's other classes end it with a traceback. */
 function stockError(code: string, message: string): StockError {
   switch (code) {
     case 'PROFILE_NOT_FOUND':
@@ -132,10 +133,6 @@ function stockError(code: string, message: string): StockError {
       return new StockError('BackupCancelledError', 'Backup cancelled')
     case 'JOB_ENDED':
       return new StockError('QubesException', 'Backup operation not running')
-    case 'NAME_INVALID':
-      return new StockError('ProtocolError', message)
-    case 'ORDER_LIMIT':
-      return new StockError('PermissionDenied', message)
     default:
       return new StockError('QubesException', `${message} (${code})`)
   }
@@ -147,7 +144,8 @@ function profileOf(argument: string): ProfileName {
   try {
     return parseProfileName(argument)
   } catch (error) {
-    if (error instanceof CodedError) throw new StockError('ProtocolError', error.message)
+    if (error instanceof CodedError)
+      throw new EngineError('PROFILE_NOT_FOUND', `Backup profile does not exist: ${argument}`)
     throw error
   }
 }

@@ -1,9 +1,10 @@
-import { access, mkdir, readFile } from 'node:fs/promises'
+import { access, mkdir, open, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { BaseError } from '../base/base-errors.ts'
 import { utf8 } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
-import { makePrivateDirectory, writeDurably } from '../base/files.ts'
+import { errnoOf } from '../base/errors.ts'
+import { makePrivateDirectory, syncDirectory, writeDurably } from '../base/files.ts'
 import { parseProfileName } from '../base/names.ts'
 import { Secret } from '../base/secret.ts'
 import * as commands from '../hsm/commands.ts'
@@ -112,14 +113,20 @@ export async function newEpoch(
 }
 
 async function writeNew(file: string, line: Secret): Promise<void> {
-  const exists = await access(file).then(
-    () => true,
-    () => false,
-  )
-  if (exists) throw new BaseError('FIELD_INVALID', `${file} exists; a recovery key is never replaced`)
-  await makePrivateDirectory(path.dirname(path.resolve(file)))
-  using text = Secret.take(line.expose(bytes => Uint8Array.of(...bytes, 0x0a)))
-  await text.expose(bytes => writeDurably(file, bytes))
+  const directory = path.dirname(path.resolve(file))
+  await makePrivateDirectory(directory)
+  const handle = await open(file, 'wx', 0o600).catch(cause => {
+    if (errnoOf(cause) !== 'EEXIST') throw cause
+    throw new BaseError('FIELD_INVALID', `${file} exists; a recovery key is never replaced`, { cause })
+  })
+  try {
+    using text = Secret.take(line.expose(bytes => Uint8Array.of(...bytes, 0x0a)))
+    await text.expose(bytes => handle.writeFile(bytes))
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await syncDirectory(directory)
 }
 
 export async function envelopes(store: HsmStore): Promise<Answer> {

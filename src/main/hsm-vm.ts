@@ -6,6 +6,7 @@ import { BaseError } from '../base/base-errors.ts'
 import { systemClock, systemEntropy } from '../base/environment.ts'
 import { fields, is } from '../base/json.ts'
 import { createLog } from '../base/log.ts'
+import type { Secret } from '../base/secret.ts'
 import { listenSocket } from '../host/local/socket.ts'
 import { askPin, type PinSource, pinFromFile } from '../hsm/pin.ts'
 import { serveHsm } from '../hsm/serve.ts'
@@ -77,9 +78,16 @@ if (values.help) {
   console.log(help)
   process.exit(0)
 }
+if (command === 'recover') {
+  // On a rescue machine: no token, no settings.
+  await runCommand(values.json, () =>
+    commands.recover(required('ENVELOPE', operand), required('--recovery-key', values['recovery-key'])),
+  )
+  process.exit()
+}
 const settings = await readSettings(values.settings, parseSettings)
 const { softhsmConfiguration } = settings
-const pin = await pinSource()
+const pin = pinSource()
 const token = new TokenProcess({
   modulePath: settings.module ?? modules.find(existsSync) ?? 'libsofthsm2.so',
   label: settings.tokenLabel,
@@ -112,11 +120,6 @@ async function run(signal: AbortSignal): Promise<Answer> {
       await using store = await HsmStore.open(settings.home)
       return await commands.envelopes(store)
     }
-    case 'recover':
-      return commands.recover(
-        required('ENVELOPE', operand),
-        required('--recovery-key', values['recovery-key']),
-      )
     default:
       throw new BaseError('FIELD_INVALID', `there is no command '${command}'`, {
         hint: 'strongroom hsm --help',
@@ -153,11 +156,14 @@ async function serve(): Promise<void> {
   })
 }
 
-/** From the file, or asked once and kept for as long as this process runs. */
-async function pinSource(): Promise<PinSource> {
+/** From the file; or asked when it is first needed, and kept for as long as this process runs. */
+function pinSource(): PinSource {
   if (settings.pinFile !== undefined) return pinFromFile(settings.pinFile)
-  const asked = await askPin('PIN of the token', { input: process.stdin, output: process.stderr })
-  return async () => commands.copyOf(asked)
+  let asked: Promise<Secret> | null = null
+  return async () => {
+    asked ??= askPin('PIN of the token', { input: process.stdin, output: process.stderr })
+    return commands.copyOf(await asked)
+  }
 }
 
 function required(what: string, value: string | undefined): string {

@@ -1,6 +1,6 @@
 import './failure.ts'
 import { rm } from 'node:fs/promises'
-import { connect, createServer as createTcpServer } from 'node:net'
+import { createServer as createTcpServer } from 'node:net'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { BaseError } from '../base/base-errors.ts'
@@ -16,7 +16,7 @@ import { findWalls, type Product } from '../host/local/bubblewrap.ts'
 import { localInventory } from '../host/local/inventory.ts'
 import { serveSandboxes } from '../host/local/sandbox-door.ts'
 import { localSandboxes } from '../host/local/sandboxes.ts'
-import type { Listener } from '../host/local/socket.ts'
+import { connectSocket, type Listener } from '../host/local/socket.ts'
 import { createSupervisor, type ServiceVm } from '../host/local/supervisor.ts'
 import { runCommand } from './command-line.ts'
 import { systemOf } from './judge.ts'
@@ -164,13 +164,22 @@ function serviceProcesses({ directory }: Product): readonly ServiceVm[] {
   ]
 }
 
-/** The API's Unix socket on a loopback port of this machine. */
+/**
+ * The API's Unix socket on a loopback port of this machine. The socket lies in the management VM's directory: a link
+ * there must not lead a client to another VM's services, who would believe whatever it says it is.
+ */
 async function openLoopback(socketPath: string, port: number): Promise<{ port: number; close: () => void }> {
   const server = createTcpServer(client => {
-    const inside = connect(socketPath)
-    client.on('error', () => inside.destroy())
-    inside.on('error', () => client.destroy())
-    client.pipe(inside).pipe(client)
+    client.on('error', () => {})
+    connectSocket(socketPath).then(
+      inside => {
+        inside.on('error', () => client.destroy())
+        client.once('close', () => inside.destroy())
+        if (client.destroyed) inside.destroy()
+        else client.pipe(inside).pipe(client)
+      },
+      () => client.destroy(),
+    )
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)

@@ -163,6 +163,14 @@ test('the token is a secret: it is not printed, and nothing is sent once it is z
   })
 })
 
+test('what is no token of the API never leaves as one', async () => {
+  await using stand = await startStand()
+  const linked = path.join(stand.directory, 'linked')
+  await writeFile(path.join(stand.directory, 'pin'), '98345448\n')
+  await symlink('pin', linked)
+  await expect(readToken(linked)).rejects.toMatchObject({ code: 'CLI_TOKEN_FILE' })
+})
+
 test('colours are for terminals only, and not against NO_COLOR', async () => {
   await using stand = await startStand()
   const own = { STRONGROOM_API: stand.tcp, STRONGROOM_TOKEN_FILE: stand.tokenFile }

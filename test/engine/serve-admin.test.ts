@@ -94,7 +94,7 @@ describe('admin.backup.Execute', () => {
     expect(await client.ask(execute)).toBe(exception('BackupAlreadyRunningError', 'Backup already running'))
     hsm.answer()
     await first
-    expect(await client.ask(execute)).toMatch(/^2\0PermissionDenied\0\0/)
+    expect(await client.ask(execute)).toMatch(/^2\0QubesException\0\0more than 1 orders .*\(ORDER_LIMIT\)\0$/)
   })
 
   it('goes on when the caller hangs up', async () => {
@@ -153,10 +153,17 @@ describe('admin.backup.Cancel', () => {
 })
 
 describe('the checks of every admin.backup call', () => {
-  it.each([execute, info])('refuse an unknown profile: $service', async request => {
+  // qubesd looks for a file of that name, whatever the name; `qvm-backup` fails with a traceback at a ProtocolError.
+  it.each([
+    [infoService, 'X'],
+    [infoService, '.hidden'],
+    [infoService, '.._nightly'],
+    [executeService, 'X'],
+    [executeService, '.hidden'],
+  ])('refuse an unknown profile: %s+%s', async (service, argument) => {
     const one = await bench()
-    expect(await adminClient(one).ask({ ...request, argument: 'X' })).toBe(
-      exception('QubesBackupProfileNotFoundError', 'Backup profile does not exist: X'),
+    expect(await adminClient(one).ask({ service, argument })).toBe(
+      exception('QubesBackupProfileNotFoundError', `Backup profile does not exist: ${argument}`),
     )
   })
 
@@ -172,9 +179,6 @@ describe('the checks of every admin.backup call', () => {
     )
     expect(await ask({ ...request, requested: elsewhere })).toBe(
       exception('ProtocolError', 'expected destination to be AdminVM'),
-    )
-    expect(await ask({ ...request, argument: '.hidden' })).toMatch(
-      /^2\0ProtocolError\0\0not a valid ProfileName/,
     )
     expect(one.orders.board.list()).toEqual([])
   })

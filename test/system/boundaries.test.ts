@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, rename, rm, symlink } from 'node:fs/promises'
+import { connect } from 'node:net'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
@@ -124,6 +125,24 @@ describe('the API on the loopback interface', () => {
     expect(response.status).toBe(401)
     const after = await system.api.request<{ jobs: unknown[] }>('GET', '/v1/jobs')
     expect(after.jobs).toHaveLength(before.jobs.length)
+  })
+})
+
+describe('what VMs put in the place of their sockets', () => {
+  test('a link of the management VM leads nobody from the loopback interface to another VM', async () => {
+    const api = path.join(system.home.run(management), 'api.sock')
+    const port = Number(new URL(system.api.address).port)
+    await rename(api, `${api}.kept`)
+    try {
+      await symlink(`../${storage}/services.sock`, api)
+      const client = connect(port, '127.0.0.1')
+      client.write(encodeDescriptor({ service: 'strongroom.StorageGrant', argument: 'nightly.e1', source: dom0 }))
+      const answer = await readAll(client, answerBytesMax)
+      expect(answer.parse(bytes => bytes.byteLength)).toBe(0)
+    } finally {
+      await rm(api, { force: true })
+      await rename(`${api}.kept`, api)
+    }
   })
 })
 

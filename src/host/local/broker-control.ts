@@ -12,10 +12,10 @@ import type { Broker } from './broker.ts'
 import { connectSocket, type Listener, listenSocket } from './socket.ts'
 
 /*
- * How dom0 has disposables added to the broker, which is a process of its own. One JSON object a line:
+ * How whoever starts sandboxes has disposables added to the broker, over a socket. One JSON object a line:
  *   {"create":"disp"}   -> {"name":"disp4711","directory":"…"}
  *   {"remove":"disp…"}  -> {"name":"disp4711","directory":""}
- * Failures answer {"error":"…"}. A connection's disposables end with it, so none outlives dom0.
+ * Failures answer {"error":"…"}. A connection's disposables end with it, so none outlives its maker.
  */
 
 const lineBytesMax = 4096

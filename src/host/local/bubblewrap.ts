@@ -79,6 +79,8 @@ function bubblewrapArguments(product: Product, view: View): readonly string[] {
     ...systemDirectories.flatMap(systemDirectory),
     ...[...systemFiles, ...(view.network ? networkFiles : [])].flatMap(file => ['--ro-bind-try', file, file]),
     ...['--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp'],
+    // Started by root, a VM is the owner of the kernel's settings, and needs no capability to write to them.
+    ...['--ro-bind-try', '/proc/sys', '/proc/sys'],
     ...productBinds(product),
     ...view.binds.flatMap(({ from, to, write }) => [write ? '--bind' : '--ro-bind', from, to ?? from]),
     ...['--remount-ro', '/', '--chdir', '/'],

@@ -76,6 +76,12 @@ describe.skipIf(!walls.bubblewrap)('behind bubblewrap', () => {
     expect(inside(code).trim().split('\n')).toEqual(['true', 'true', 'true', 'test-vm'])
   })
 
+  test('the settings of the kernel are read-only, whoever started it', () => {
+    const code = `import fs from 'node:fs'
+      ${tried("fs.openSync('/proc/sys/kernel/core_pattern', 'r+')")}`
+    expect(inside(code).trim()).toBe('EROFS')
+  })
+
   test('the product’s own code runs', () => {
     const module = JSON.stringify(join(product.directory, 'src/base/names.ts'))
     expect(inside(`const { dom0 } = await import(${module}); console.log(dom0)`).trim()).toBe('dom0')
