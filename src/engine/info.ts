@@ -19,10 +19,10 @@ export function summarize(plan: Plan, inventory: readonly Vm[], mayList: (vm: Vm
     const usage = volumes.reduce((sum, volume) => sum + volume.usage, 0)
     text += row(hidden(vm) ? '(hidden)' : vm, typeOf(kind), size(usage))
     if (running) text += ' <-- The VM is running, backup will contain its state from before its start!'
-    text += `\n${rule}`
+    text += '\n'
   }
   const total = plan.vms.flatMap(vm => vm.volumes).reduce((sum, volume) => sum + volume.usage, 0)
-  text += `${'Total size:'.padStart(columns[0])} |${size(total).padStart(28)} |\n${rule}`
+  text += `${rule}${'Total size:'.padStart(columns[0])} |${size(total).padStart(28)} |\n${rule}`
   const others = inventory.filter(vm => !selected.has(vm.name) && mayList(vm.name)).map(vm => vm.name)
   return `${text}VMs not selected for backup:\n - ${others.sort().join('\n - ')}\n`
 }

@@ -252,6 +252,13 @@ VMs not selected for backup:
     )
   })
 
+  it('has its rows without a rule between them, as qubesd draws it', async () => {
+    const answer = await summary([vm('work'), vm('personal')], { include: 'work, personal' })
+    const row = (name: string) => `${name.padStart(17)} |           VM |    300.0 KiB |`
+    const rule = '------------------+--------------+--------------+'
+    expect(answer.split('\n').slice(2, 6)).toEqual([rule, row('personal'), row('work'), rule])
+  })
+
   it('hides every name that the caller may not list', async () => {
     const vms = [vm('work'), vm('vault'), vm('dom0', { class: 'AdminVM', volumes: [] })]
     const judge = only('admin.vm.List+ vault')

@@ -136,7 +136,9 @@ describe('what VMs put in the place of their sockets', () => {
     try {
       await symlink(`../${storage}/services.sock`, api)
       const client = connect(port, '127.0.0.1')
-      client.write(encodeDescriptor({ service: 'strongroom.StorageGrant', argument: 'nightly.e1', source: dom0 }))
+      client.write(
+        encodeDescriptor({ service: 'strongroom.StorageGrant', argument: 'nightly.e1', source: dom0 }),
+      )
       const answer = await readAll(client, answerBytesMax)
       expect(answer.parse(bytes => bytes.byteLength)).toBe(0)
     } finally {

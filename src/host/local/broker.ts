@@ -82,6 +82,8 @@ export function createBroker({ runDirectory, system, log }: BrokerOptions): Brok
     async addVm(name, description) {
       if (vms.has(name)) throw new HostError('VM_INVALID', `the VM ${name} is there already`)
       const directory = join(runDirectory, name)
+      // Whatever an earlier life of the VM has put there, a directory in the place of a socket among it.
+      await rm(directory, { recursive: true, force: true })
       await mkdir(directory, { recursive: true, mode: 0o700 })
       const accept = (stream: Duplex) => {
         if (vm.connections >= connectionsPerVmMax) {

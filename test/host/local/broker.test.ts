@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm, stat, symlink } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, stat, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
@@ -222,6 +222,15 @@ describe('a call through the broker', () => {
     await expect(fromVm(mgmt).open('test.Echo', '', vault, never)).rejects.toMatchObject({
       code: 'QREXEC_UNREACHABLE',
     })
+  })
+
+  test('a VM cannot keep the broker from starting again', async () => {
+    await broker.close()
+    await rm(socketOf(mgmt), { force: true })
+    await mkdir(join(socketOf(mgmt), 'full'), { recursive: true })
+    broker = createBroker({ runDirectory: run, system: () => system, log: silentLog })
+    await broker.addVm(mgmt)
+    expect((await stat(socketOf(mgmt))).isSocket()).toBe(true)
   })
 
   test('sockets and directories are private', async () => {
