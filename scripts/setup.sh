@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing: Debian packages for the named purpose, then the locked npm packages with Node 24.
-#   sh scripts/setup.sh [run|quickstart|test|bench]
+#   sh scripts/setup.sh [run|quickstart|test|long|bench]
 # Needs only Node and npm to begin with. Does nothing, quickly, when everything is there.
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,6 +10,7 @@ packages='softhsm2 bubblewrap e2fsprogs util-linux python3 make g++'
 case $purpose in
   run | quickstart) ;;
   test) packages="$packages restic age openssl" ;;
+  long) packages="$packages restic age openssl time golang-go golang-golang-x-mod-dev" ;;
   bench) packages="$packages restic borgbackup time" ;;
   *) echo "setup: unknown purpose '$purpose'" >&2; exit 2 ;;
 esac
