@@ -2,7 +2,10 @@ import type { Duplex, Readable } from 'node:stream'
 import { BaseError } from './base-errors.ts'
 import { Untrusted } from './untrusted.ts'
 
-/** Reads a stream to its end; more than `bytesMax` destroys it and throws `STREAM_TOO_LONG`. */
+/**
+ * Reads a stream to its end; more than `bytesMax` destroys it and throws `STREAM_TOO_LONG`. What the stream gave is zeroed:
+ * its parts must be its own, as those of a socket are.
+ */
 export async function readAll(stream: Readable, bytesMax: number): Promise<Untrusted<Uint8Array>> {
   const parts: Buffer[] = []
   let length = 0
@@ -20,6 +23,8 @@ export async function readAll(stream: Readable, bytesMax: number): Promise<Untru
   for (const part of parts) {
     whole.set(part, at)
     at += part.byteLength
+    // Nobody else would ever clear it.
+    part.fill(0)
   }
   return new Untrusted(whole)
 }

@@ -8,7 +8,7 @@ import type {
   SnapshotsView,
   StatusView,
 } from '../api/schemas.ts'
-import { type ErrorKind, errorKinds } from '../base/errors.ts'
+import { type ErrorKind, errorKinds, printable } from '../base/errors.ts'
 import { fields, is } from '../base/json.ts'
 import { jobKinds, jobPhases, jobStates } from '../qrexec/calls/orders.ts'
 
@@ -19,7 +19,8 @@ import { jobKinds, jobPhases, jobStates } from '../qrexec/calls/orders.ts'
 
 type Parser<T> = (untrustedValue: unknown) => T
 
-const text = is.string(64 * 1024)
+/** Made printable on arrival: all of it may end on a terminal, and the management VM is not trusted with that. */
+const text = (value: unknown): string => printable(is.string(64 * 1024)(value))
 const count = is.integer()
 const time = (value: unknown): string => is.time(value).toISOString()
 const nullableTime = is.nullable(time)
@@ -44,7 +45,7 @@ export const parseProblem: Parser<Problem> = fields('problem', {
   title: text,
   status: is.integer(100, 599),
   detail: text,
-  code: is.string(64),
+  code: text,
   kind: errorKind,
   hint: text,
 })
@@ -116,7 +117,7 @@ export const parseSchedulesView: Parser<SchedulesView> = fields('schedules', {
 
 export const parseLedgerView: Parser<LedgerView> = fields('ledger', {
   size: count,
-  checkpoint: text,
+  checkpoint: is.string(64 * 1024),
   from: count,
   entries: list(is.string(128 * 1024)),
   keys: list(text),

@@ -18,6 +18,8 @@ const headerMilliseconds = 5_000
 const requestMilliseconds = 30_000
 const answerMilliseconds = 30_000
 const connectionsMaxDefault = 64
+/** Of all connections, how many one VM may hold: none may use up what others are to be served with. */
+const shareOfOneVm = 0.5
 
 export interface IncomingCall {
   readonly service: string
@@ -66,7 +68,7 @@ export function respond<Request, Response>(
       const content = call.response.encode(response)
       if (content.byteLength > call.response.bytesMax)
         throw new Error(`the answer to ${call.service} has ${content.byteLength} bytes, over its own limit`)
-      stream.write(okPrefix)
+      stream.write(okPrefix.slice())
       stream.end(content)
     } catch (error) {
       const report = reportOf(error)
@@ -106,11 +108,30 @@ export interface Server {
 export function createServer(handlers: Readonly<Record<string, Handler>>, options: ServerOptions): Server {
   const { log, connectionsMax = connectionsMaxDefault } = options
   const table = new Map(Object.entries(handlers))
+  const connectionsOfOneMax = Math.max(1, Math.floor(connectionsMax * shareOfOneVm))
+  const connectionsOf = new Map<VmName, number>()
   let connections = 0
 
   const serve = async (stream: Duplex): Promise<void> => {
     const incoming = await readDescriptor(stream)
-    const { service, argument, source } = incoming
+    const { source } = incoming
+    const held = connectionsOf.get(source) ?? 0
+    if (held >= connectionsOfOneMax) {
+      log.warn('too many connections of one VM', { source, connectionsOfOneMax })
+      return
+    }
+    connectionsOf.set(source, held + 1)
+    try {
+      await handle(incoming)
+    } finally {
+      const left = (connectionsOf.get(source) ?? 1) - 1
+      if (left > 0) connectionsOf.set(source, left)
+      else connectionsOf.delete(source)
+    }
+  }
+
+  const handle = async (incoming: IncomingCall): Promise<void> => {
+    const { service, argument, source, stream } = incoming
     const handler = table.get(service)
     if (handler === undefined) {
       log.warn('no such service', { service, argument, source })

@@ -1,4 +1,6 @@
 import type { Duplex } from 'node:stream'
+import type { Milliseconds } from '../base/brand.ts'
+import { deadline } from '../base/environment.ts'
 import { StreamReader } from '../base/reader.ts'
 import { StorageError } from './errors.ts'
 import { Gate, type Leave } from './gate.ts'
@@ -13,6 +15,9 @@ import {
   responseHeaderLength,
   type Status,
 } from './wire.ts'
+
+/** Of a storage that is asked and answers nothing at all. One that is only slow has taken a pack of 16 MiB by then. */
+export const silenceMillisecondsMax: Milliseconds = 5 * 60 * 1000
 
 export interface Request {
   readonly operation: Operation
@@ -48,6 +53,8 @@ export class StorageConnection implements AsyncDisposable {
   readonly #closed: Promise<void>
   #lastId = 0
   #failure: StorageError | null = null
+  #answers = 0
+  #watching = false
 
   constructor(stream: Duplex) {
     this.#stream = stream
@@ -105,6 +112,7 @@ export class StorageConnection implements AsyncDisposable {
           reject(error)
         },
       })
+      this.#watch()
       this.#stream.cork()
       this.#stream.write(encodeRequest(operation, id, name, payload.byteLength))
       if (payload.byteLength > 0) this.#stream.write(payload)
@@ -123,8 +131,24 @@ export class StorageConnection implements AsyncDisposable {
         throw broken(`an answer of ${payloadLength} bytes; at most ${pending.answerBytesMax} were asked for`)
       const payload = await reader.exactly(payloadLength)
       this.#pending.delete(id)
+      this.#answers += 1
       pending.settle({ id, status, payload })
     }
+  }
+
+  /** One timer for all that is pending: a silence is noticed after its maximum, or at the latest after twice that. */
+  #watch(): void {
+    if (this.#watching || this.#pending.size === 0) return
+    this.#watching = true
+    const before = this.#answers
+    const silent = () =>
+      new StorageError('STORAGE_UNAVAILABLE', `the storage gave no answer for ${silenceMillisecondsMax} ms`)
+    const late = deadline(silenceMillisecondsMax, silent)
+    onAbort(late, () => {
+      this.#watching = false
+      if (this.#pending.size > 0 && this.#answers === before) this.#fail(late.reason)
+      else this.#watch()
+    })
   }
 
   #fail(error: unknown): void {
@@ -143,8 +167,8 @@ export class StorageConnection implements AsyncDisposable {
 }
 
 function unavailable(cause: unknown): StorageError {
-  // A storage that breaks the protocol would do so again.
-  if (cause instanceof StorageError && cause.code === 'STORAGE_PROTOCOL') return cause
+  // A storage that breaks the protocol, or that is silent, would do so again.
+  if (cause instanceof StorageError && !cause.retry) return cause
   return new StorageError('STORAGE_UNAVAILABLE', 'the connection to the storage broke', {
     cause,
     retry: true,

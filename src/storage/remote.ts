@@ -1,4 +1,6 @@
 import type { Duplex } from 'node:stream'
+import type { Milliseconds } from '../base/brand.ts'
+import { deadline } from '../base/environment.ts'
 import { StreamReader } from '../base/reader.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { checkRemoval, rangeWithin } from './body.ts'
@@ -13,10 +15,12 @@ import {
   type PrunableObjectStore,
   type RemovalGrant,
 } from './object-store.ts'
+import { onAbort } from './on-abort.ts'
 import { asProtocolFault, broken, errorBytesMax, itemsBytesMax, type Status } from './wire.ts'
 import { encodeNumber, encodeRange, parseError, parseItems, parseNumber } from './wire-payloads.ts'
 
 const capabilityLength = 32
+const grantMilliseconds: Milliseconds = 30_000
 const noPayload = new Uint8Array(0)
 
 export interface RemoteStore extends PrunableObjectStore, AsyncDisposable {}
@@ -40,6 +44,9 @@ export interface ReadingGrant extends AsyncDisposable {
 export async function grantReading(stream: Duplex): Promise<ReadingGrant> {
   stream.on('error', () => {})
   const closed = new Promise<void>(resolve => stream.once('close', resolve))
+  const late = () => new StorageError('STORAGE_UNAVAILABLE', `no capability within ${grantMilliseconds} ms`)
+  const slow = deadline(grantMilliseconds, late)
+  const stopListening = onAbort(slow, () => stream.destroy(slow.reason))
   try {
     const line = await new StreamReader(stream).until(0x0a, capabilityLength)
     const capability = Buffer.from(line).toString('latin1')
@@ -56,6 +63,8 @@ export async function grantReading(stream: Duplex): Promise<ReadingGrant> {
     stream.destroy()
     if (cause instanceof StorageError) throw cause
     throw new StorageError('STORAGE_UNAVAILABLE', 'the storage granted no capability', { cause, retry: true })
+  } finally {
+    stopListening()
   }
 }
 

@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BaseError } from '../../src/base/base-errors.ts'
 import { CodedError } from '../../src/base/errors.ts'
 import { parseAddress, readToken } from '../../src/cli/address.ts'
-import { parseStatusView } from '../../src/cli/answers.ts'
+import { parseJobView, parseProblem, parseStatusView } from '../../src/cli/answers.ts'
 import { ApiClient } from '../../src/cli/client.ts'
 import { readEvents } from '../../src/cli/event-stream.ts'
 import { authorized, startApi, token } from '../api/harness.ts'
@@ -161,6 +161,24 @@ test('the token is a secret: it is not printed, and nothing is sent once it is z
   await expect(client.request('GET', '/v1/health', value => value)).rejects.toMatchObject({
     code: 'SECRET_DISPOSED',
   })
+})
+
+test('what the API says cannot drive the terminal', () => {
+  const hostile = '\u001b]0;title\u0007\u009b2J\u202e'
+  const time = '2026-11-24T03:15:00.000Z'
+  const job = parseJobView({
+    ...{ id: hostile, profile: hostile, kind: 'backup', state: 'done', initiator: hostile, key: hostile },
+    ...{ ordered: time, started: null, ended: null, outcome: { snapshot: hostile, warnings: [hostile] } },
+    progress: { phase: 'ended', bytesDone: 0, bytesTotal: 0, bytesStored: 0 },
+    error: { code: hostile, kind: 'failed', message: hostile, hint: hostile },
+  })
+  const problem = parseProblem({
+    ...{ type: hostile, title: hostile, status: 400, detail: hostile },
+    ...{ code: hostile, kind: 'usage', hint: hostile },
+  })
+  // Escaped by JSON alone, a control character would be there as `\u001b`.
+  expect(JSON.stringify([job, problem])).not.toMatch(/\\u|[\u0080-\u009f\u202e]/)
+  expect(job.profile).toBe('?]0;title??2J?')
 })
 
 test('what is no token of the API never leaves as one', async () => {

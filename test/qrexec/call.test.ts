@@ -4,7 +4,7 @@ import { BaseError } from '../../src/base/base-errors.ts'
 import { utf8 } from '../../src/base/bytes.ts'
 import { fields, is } from '../../src/base/json.ts'
 import { createLog, type Log, silentLog } from '../../src/base/log.ts'
-import { dom0, parseVmName } from '../../src/base/names.ts'
+import { dom0, parseVmName, type VmName } from '../../src/base/names.ts'
 import { readAll } from '../../src/base/reader.ts'
 import type { Call, Transport } from '../../src/qrexec/call.ts'
 import { json } from '../../src/qrexec/calls/codecs.ts'
@@ -13,6 +13,7 @@ import { encodeDescriptor } from '../../src/qrexec/framing.ts'
 import { createServer, type Handler, respond, type Server } from '../../src/qrexec/server.ts'
 
 const mgmt = parseVmName('mgmt')
+const other = parseVmName('other')
 const never = new AbortController().signal
 
 const double = {
@@ -62,6 +63,17 @@ const callDouble = (transport: Transport, number = 21, milliseconds = 5_000, sig
 describe('a call', () => {
   test('is answered, and the server knows caller and argument', async () => {
     expect(await callDouble(wiredTo(serverOf(doubling)))).toEqual({ number: 42, who: 'mgmt nightly' })
+  })
+
+  test('leaves its answer in no part of what the stream gave: it may have been a passphrase', async () => {
+    const parts: Buffer[] = []
+    const answering = answeredBy((far, near) => {
+      near.on('data', (part: Buffer) => parts.push(part))
+      far.end(Buffer.from('0\0{"number":42,"who":"nobody"}'))
+    })
+    expect(await callDouble(answering)).toEqual({ number: 42, who: 'nobody' })
+    expect(parts.length).toBeGreaterThan(0)
+    expect(parts.every(part => part.every(byte => byte === 0))).toBe(true)
   })
 
   test('that the handler refuses throws the code, kind and hint of the far side', async () => {
@@ -197,6 +209,32 @@ describe('the server', () => {
     expect(await first).toEqual({ number: 1, who: 'x' })
     await new Promise(resolve => setImmediate(resolve))
     expect(await callDouble(wiredTo(server))).toEqual({ number: 1, who: 'x' })
+  })
+
+  test('leaves room for others when one VM holds all it can', async () => {
+    let release = () => {}
+    const held = new Promise<void>(resolve => {
+      release = resolve
+    })
+    const waiting = respond(double, async (_, { source }) => {
+      if (source === mgmt) await held
+      return { number: 1, who: source }
+    })
+    const server = createServer({ 'test.Double': waiting }, { log: silentLog, connectionsMax: 4 })
+    const ask = async (source: VmName) => {
+      const [near, far] = duplexPair()
+      server.accept(far)
+      near.write(encodeDescriptor({ service: 'test.Double', argument: 'a', source }))
+      near.end('{"number":4}')
+      return (await readAll(near, 1000)).parse(bytes => Buffer.from(bytes).toString())
+    }
+    const first = [ask(mgmt), ask(mgmt)]
+    await new Promise(resolve => setImmediate(resolve))
+    expect(await ask(mgmt)).toBe('')
+    expect(await ask(other)).toBe('0\0{"number":1,"who":"other"}')
+    release()
+    expect(await Promise.all(first)).toEqual(Array(2).fill('0\0{"number":1,"who":"mgmt"}'))
+    expect(await ask(mgmt)).toBe('0\0{"number":1,"who":"mgmt"}')
   })
 
   test('does not cancel what a caller has ordered and left', async () => {

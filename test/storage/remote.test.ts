@@ -1,9 +1,10 @@
 import type { Duplex } from 'node:stream'
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { CodedError } from '../../src/base/errors.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { storageGrant, storageObjects, storageRead } from '../../src/qrexec/calls/storage.ts'
+import { silenceMillisecondsMax } from '../../src/storage/connection.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 import { objectBytesMax, parseObjectName } from '../../src/storage/object-store.ts'
 import { connectStorage, grantReading } from '../../src/storage/remote.ts'
@@ -120,6 +121,44 @@ describe('a storage connection', () => {
         expect(result).toMatchObject({ status: 'rejected', reason: unavailable })
       await expect(remote.head(config, never)).rejects.toMatchObject(unavailable)
       await remote[Symbol.asyncDispose]()
+    }
+  })
+
+  test('does not wait for ever for a storage that is silent', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    const { opened, open } = barrier()
+    try {
+      let asked = 0
+      const store = new MemoryStore()
+      store.head = async () => {
+        asked += 1
+        if (asked > 1) await opened
+        return null
+      }
+      await using served = await serve(store)
+      expect(await served.remote.head(config, never)).toBeNull()
+      const lost = served.remote.head(config, never)
+      await until(() => asked === 2)
+      // The first look sees the answer from before; the second sees none.
+      vi.advanceTimersByTime(silenceMillisecondsMax)
+      vi.advanceTimersByTime(silenceMillisecondsMax)
+      await expect(lost).rejects.toMatchObject({ code: 'STORAGE_UNAVAILABLE', retry: false })
+      await expect(served.remote.head(config, never)).rejects.toMatchObject({ retry: false })
+      open()
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('is given up when it grants nothing', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    try {
+      await using pair = await socketPair()
+      const granted = grantReading(pair.client)
+      vi.advanceTimersByTime(60_000)
+      await expect(granted).rejects.toMatchObject({ code: 'STORAGE_UNAVAILABLE' })
+    } finally {
+      vi.useRealTimers()
     }
   })
 
