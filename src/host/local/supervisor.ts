@@ -181,7 +181,7 @@ class ManagedVm {
       return await spawnWalled({
         walls,
         product,
-        view: { vm: name, binds, network, environment },
+        view: { vm: name, binds, network, environment, disableUserns: walls.disableUserns },
         command: [product.node, ...command],
         stdio: ['ignore', log.fd, log.fd],
       })

@@ -78,7 +78,7 @@ describe('the supervisor', () => {
       .poll(() => supervisor.status()[0], { timeout: 10_000 })
       .toMatchObject({ restarts: 1, state: 'running' })
     expect(await supervisor.pidOf(one)).not.toBe(before)
-    expect(await logOf(one)).toBe('up\nup\n')
+    await expect.poll(() => logOf(one)).toBe('up\nup\n')
   })
 
   test('restarts a VM on request', async () => {
