@@ -6,8 +6,8 @@ import { parseDigest, parseVmName } from '../src/base/names.ts'
 import { Secret } from '../src/base/secret.ts'
 import { checkRepository, type Expected, type ExpectedSnapshot } from '../src/repository/check.ts'
 import type { ObjectReference } from '../src/repository/format.ts'
-import type { BackupVolume } from '../src/repository/read-ahead.ts'
 import { fetchKnown, listVolumes, readSnapshot } from '../src/repository/reader.ts'
+import type { BackupVolume } from '../src/repository/reading-plan.ts'
 import { createRepository, openRepository, type Repository } from '../src/repository/repository.ts'
 import { restoreVolume } from '../src/repository/restore.ts'
 import { BackupWriter, type VolumeResult } from '../src/repository/writer.ts'
@@ -51,10 +51,8 @@ async function backup(): Promise<void> {
   const writer = new BackupWriter(repository, store, known, { ...systemEnvironment, concurrency: putsAtOnce })
   const volumes: VolumeResult[] = []
   for (const file of (await fs.readdir(directory)).sort()) {
-    await using handle = await fs.open(path.join(directory, file))
-    volumes.push(
-      await writer.addVolume(await volumeOf(path.basename(file, '.img'), handle), () => {}, signal),
-    )
+    const volume = await volumeOf(path.basename(file, '.img'), path.join(directory, file))
+    volumes.push(await writer.addVolume(volume, () => {}, signal))
   }
   const vms = [{ name: parseVmName('work'), volumes }]
   const result = await writer.finish({ vms, time: systemEnvironment.clock.now(), tags: [] }, signal)
@@ -84,12 +82,10 @@ async function restore(): Promise<void> {
   if (newest === undefined) throw new Error('there is nothing to restore')
   const snapshot = await readSnapshot(repository, store, newest.snapshot.id, signal)
   for (const volume of (await listVolumes(source, snapshot, signal)).volumes) {
-    await using handle = await fs.open(path.join(directory, `${volume.name}.img`), 'wx')
+    const target = path.join(directory, `${volume.name}.img`)
+    await using handle = await fs.open(target, 'wx')
     await handle.truncate(volume.bytes)
-    const write = async (bytes: Uint8Array, offset: number) => {
-      await handle.write(bytes, 0, bytes.byteLength, offset)
-    }
-    await restoreVolume(source, volume, { write }, () => {}, signal)
+    await restoreVolume(source, volume, { path: target }, () => {}, signal)
   }
 }
 
@@ -105,17 +101,14 @@ async function open({ keyFile, config }: State): Promise<Repository> {
   })
 }
 
-async function volumeOf(name: string, handle: fs.FileHandle): Promise<BackupVolume> {
-  const { size } = await handle.stat()
+async function volumeOf(name: string, file: string): Promise<BackupVolume> {
+  const { size } = await fs.stat(file)
   return {
     name,
     bytes: size,
+    path: file,
     async *extents() {
       yield { kind: 'data', offset: 0, length: size }
-    },
-    async read(into, offset) {
-      const { bytesRead } = await handle.read(into, 0, into.byteLength, offset)
-      if (bytesRead !== into.byteLength) throw new Error(`${bytesRead} of ${into.byteLength} bytes were read`)
     },
   }
 }

@@ -6,60 +6,53 @@ import { RepositoryError } from './errors.ts'
  * chunks end says nothing about what is in them.
  */
 
-/** A part of a volume that begins at a chunk. `hole`: known to be zero without reading. */
-export interface Segment {
-  readonly kind: 'data' | 'hole'
-  readonly offset: number
-  readonly length: number
-}
+/** Whole chunks, or the end of the volume. */
+export type Run = Extent
 
 /**
- * Cuts the extents of a volume into segments of at most `segmentBytes`, a multiple of `chunkBytes`. A chunk that lies
- * only partly in a hole is data. Throws `VOLUME_EXTENTS` unless they are ascending and cover the volume.
+ * The extents of a volume as ascending runs of whole chunks that cover it. A chunk that lies only partly in a hole, or partly in
+ * what is unchanged, is data. Throws `VOLUME_EXTENTS` unless the extents are ascending and cover the volume.
  */
-export async function* segmentsOf(
+export async function* runsOf(
   extents: AsyncIterable<Extent>,
   volumeBytes: number,
-  { chunkBytes, segmentBytes }: { readonly chunkBytes: number; readonly segmentBytes: number },
-): AsyncGenerator<Segment> {
-  let offset = 0 // a multiple of chunkBytes until the end
+  chunkBytes: number,
+): AsyncGenerator<Run> {
+  let done = 0
+  for await (const { kind, offset, length } of joined(extents, volumeBytes)) {
+    if (kind === 'data') continue
+    const start = Math.ceil(offset / chunkBytes) * chunkBytes
+    const end = offset + length
+    const whole = end === volumeBytes ? end : end - (end % chunkBytes)
+    if (whole <= start) continue
+    if (start > done) yield { kind: 'data', offset: done, length: start - done }
+    yield { kind, offset: start, length: whole - start }
+    done = whole
+  }
+  if (done < volumeBytes) yield { kind: 'data', offset: done, length: volumeBytes - done }
+}
+
+/** Neighbours of the same kind as one. */
+async function* joined(extents: AsyncIterable<Extent>, volumeBytes: number): AsyncGenerator<Extent> {
+  let run = null as Extent | null
   let end = 0
-  /** Of what lies between `offset` and `end` and has not been given out. */
-  let kind: Segment['kind'] = 'hole'
   for await (const extent of extents) {
-    checkExtent(extent, end, volumeBytes)
-    if (extent.length === 0) continue
-    const extentKind = extent.kind === 'hole' ? 'hole' : 'data'
-    // What is whole so far goes out under its own kind; the chunk in which the kind changes is data.
-    if (extentKind !== kind) {
-      const whole = end - (end % chunkBytes)
-      if (whole > offset) yield* cut(kind, offset, whole, segmentBytes)
-      offset = Math.max(offset, whole)
-      kind = offset < end ? 'data' : extentKind
-    }
-    end = extent.offset + extent.length
-    if (kind !== extentKind && end - offset >= chunkBytes) {
-      yield* cut(kind, offset, offset + chunkBytes, segmentBytes)
-      offset += chunkBytes
-      kind = extentKind
-    }
+    const { kind, offset, length } = extent
+    if (offset !== end || !Number.isSafeInteger(length) || length < 0 || offset + length > volumeBytes)
+      throw new RepositoryError(
+        'VOLUME_EXTENTS',
+        `an extent of ${length} bytes at ${offset} of ${volumeBytes}; expected one at ${end}`,
+      )
+    end = offset + length
+    if (length === 0) continue
+    const before = run
+    if (before?.kind === kind) run = { kind, offset: before.offset, length: before.length + length }
+    else run = extent
+    if (before !== null && before.kind !== kind) yield before
   }
   if (end !== volumeBytes)
     throw new RepositoryError('VOLUME_EXTENTS', `the extents end at ${end} of ${volumeBytes} bytes`)
-  yield* cut(kind, offset, end, segmentBytes)
-}
-
-function checkExtent({ offset, length }: Extent, end: number, volumeBytes: number): void {
-  if (offset !== end || !Number.isSafeInteger(length) || length < 0 || offset + length > volumeBytes)
-    throw new RepositoryError(
-      'VOLUME_EXTENTS',
-      `an extent of ${length} bytes at ${offset} of ${volumeBytes}; expected one at ${end}`,
-    )
-}
-
-function* cut(kind: Segment['kind'], offset: number, end: number, segmentBytes: number): Generator<Segment> {
-  for (let at = offset; at < end; at += segmentBytes)
-    yield { kind, offset: at, length: Math.min(segmentBytes, end - at) }
+  if (run !== null) yield run
 }
 
 /** Compares the bytes with themselves, shifted by a few: at the speed of memory, and at once over for most data. */

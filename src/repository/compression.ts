@@ -1,32 +1,34 @@
 import { promisify } from 'node:util'
-import { constants, zstdCompress, zstdDecompress, zstdDecompressSync } from 'node:zlib'
+import { constants, zstdCompressSync, zstdDecompress, zstdDecompressSync } from 'node:zlib'
 import { RepositoryError } from './errors.ts'
+import { looksRandom } from './looks-random.ts'
+import { release } from './release.ts'
 
 /*
- * zstd (RFC 8878) in one shot a blob: compressed in a thread of the pool, opened on whatever thread calls. Streams are avoided: some releases of Node end a stream
+ * zstd (RFC 8878) in one shot a blob, on whatever thread calls. Streams are avoided: some releases of Node end a stream
  * with a frame too many.
  */
 
-const level = 3
 /** The window that a frame may ask for: 128 MiB, zstd's own default limit. */
 const windowLogMax = 27
 /** Beside the expected plaintext, so that its end is met without a second buffer. */
 const slackBytes = 64
 
-const compressAsync = promisify(zstdCompress)
 const decompressAsync = promisify(zstdDecompress)
 
 /** `null` when compression would not make it smaller: then a blob is stored as it is. */
-export async function compress(bytes: Uint8Array): Promise<Uint8Array | null> {
-  const compressed = await compressAsync(bytes, {
+export function compress(bytes: Uint8Array, level: number): Uint8Array | null {
+  if (looksRandom(bytes)) return null
+  const compressed = zstdCompressSync(bytes, {
     params: { [constants.ZSTD_c_compressionLevel]: level },
-    // One output buffer that holds the worst case; the default has a trip through the pool every 16 KiB.
+    // One output buffer that holds the worst case; the default grows by 16 KiB.
     chunkSize: compressedBytesBound(bytes.byteLength),
     pledgedSrcSize: bytes.byteLength,
   })
-  return compressed.byteLength < bytes.byteLength ? compressed : null
+  if (compressed.byteLength < bytes.byteLength) return compressed
+  release(compressed)
+  return null
 }
-
 /** At most `bytesMax` of plaintext; a frame that holds more is refused before it is unfolded. */
 export async function decompress(untrustedFrame: Uint8Array, bytesMax: number): Promise<Uint8Array> {
   try {

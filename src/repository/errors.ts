@@ -61,6 +61,11 @@ export const repositoryErrors = {
     meaning: 'The pool described a volume with gaps or overlaps.',
     hint: 'report it with the name of the pool',
   },
+  CHANGES_MISSED: {
+    kind: 'integrity',
+    meaning: 'The pool said that a part of a volume had not changed since the last backup, and it had.',
+    hint: 'order the backup again: it reads the whole volume; then find out why the pool was wrong',
+  },
   VOLUME_UNSUITABLE: {
     kind: 'refused',
     meaning: 'A volume is too large, or its name or that of its VM has no place in a snapshot.',

@@ -44,9 +44,13 @@ export class Lanes {
     this.#wake()
   }
 
+  throwIfFailed(): void {
+    if (this.#failure !== null) throw this.#failure.error
+  }
+
   async #until(satisfied: () => boolean): Promise<void> {
     for (;;) {
-      if (this.#failure !== null) throw this.#failure.error
+      this.throwIfFailed()
       if (satisfied()) return
       await this.#change()
     }

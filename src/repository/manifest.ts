@@ -2,16 +2,16 @@ import { toHex, utf8 } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type Digest, parseDigest, parseVmName, type VmName } from '../base/names.ts'
-import { volumeBytesMax } from './format.ts'
+import { blobBytesMax, chunkBytesMin, volumeBytesMax } from './format.ts'
 import { parseFormat } from './shape.ts'
 
 /*
- * `volumes/manifest.json` of every snapshot: what was backed up, and the SHA-256 of each volume as a whole, so that a
+ * `volumes/manifest.json` of every snapshot: what was backed up, and the digest of each volume as a whole, so that a
  * restore by any tool can be compared. The ledger holds its digest; the salt keeps that from confirming a guess.
  */
 
 export const manifestName = 'manifest.json'
-const manifestVersion = 1
+const manifestVersion = 2
 const saltLength = 32
 const vmsMax = 1000
 const volumesMax = 16
@@ -21,8 +21,9 @@ export interface ManifestVolume {
   readonly name: string
   /** Logical size. */
   readonly bytes: number
-  /** Of the whole volume, zeros included. */
-  readonly sha256: Digest
+  readonly chunkBytes: number
+  /** As `VolumeDigest` has it: over the hashes of all chunks. */
+  readonly digest: Digest
 }
 
 export interface ManifestVm {
@@ -46,7 +47,8 @@ const shape = fields('manifest', {
         fields('volume', {
           name: is.string(64),
           bytes: is.integer(0, volumeBytesMax),
-          sha256: is.name(parseDigest),
+          chunkBytes: is.integer(chunkBytesMin, blobBytesMax.data),
+          digest: is.name(parseDigest),
         }),
         volumesMax,
       ),

@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { RepositoryKey } from '../crypto/aead.ts'
+import type { ThreadData } from './key-thread.ts'
 import { doPackWork, type PackWork } from './pack-work.ts'
 import { release } from './release.ts'
 
@@ -16,7 +17,7 @@ export interface ThreadAnswer {
 
 const port = parentPort
 if (port === null) throw new Error('not a thread')
-using key = new RepositoryKey(workerData)
+using key = new RepositoryKey((workerData as ThreadData).key)
 
 await new Promise<void>(ended => {
   port.on('message', (work: PackWork | null) => {

@@ -1,14 +1,13 @@
 import { availableParallelism } from 'node:os'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { MiB } from '../base/bytes.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
+import { startKeyThread } from './key-thread.ts'
 import type { ThreadAnswer } from './pack-thread.ts'
 import { doPackWork, type PackWork } from './pack-work.ts'
 
 /** More would only wait for the storage, and each has room of its own. */
 const threadsMax = 4
-/** What a thread needs beside the bytes, which are not in its heap. */
-const resourceLimits = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 8 }
 /** Less is done sooner than a thread has started. */
 const bytesAlone = 16 * MiB
 
@@ -85,15 +84,7 @@ class Thread {
   #gone = false
 
   constructor(key: RepositoryKey) {
-    // A copy that is moved into the thread: none is left on this side.
-    const workerData = key.expose(bytes => Uint8Array.from(bytes))
-    const transferList = [workerData.buffer]
-    this.#worker = new Worker(new URL('./pack-thread.ts', import.meta.url), {
-      workerData,
-      transferList,
-      resourceLimits,
-      env: {},
-    })
+    this.#worker = startKeyThread(new URL('./pack-thread.ts', import.meta.url), key)
     this.#worker.on('message', (answer: ThreadAnswer) => this.#take()?.resolve(answer))
     this.#worker.on('error', error => this.#take()?.reject(error))
     this.#worker.on('exit', () => {

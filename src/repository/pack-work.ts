@@ -1,3 +1,4 @@
+import { closeSync, constants, openSync, writeSync, writevSync } from 'node:fs'
 import { fromHex } from '../base/bytes.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { sha256Hex } from '../crypto/digest.ts'
@@ -8,14 +9,28 @@ import { blobIdLength } from './format.ts'
 import { type PackedBlob, plainLengthOf, readPackHeader } from './pack.ts'
 import { release } from './release.ts'
 
+/** Of one `writev`. */
+const writePartsMax = 64
+
 /*
  * What costs a restore and a check their time, as plain functions over bytes in memory: MAC, decryption, zstd and SHA-256
  * of many blobs at once. They run on whatever thread there is.
  */
 
-/** `open`: bytes of a pack that hold these blobs. `check`: a whole pack, and the blobs that an index says it has. */
-export interface PackWork {
-  readonly kind: 'open' | 'check'
+/**
+ * `open`: bytes of a pack that hold these blobs. `write`: the same, and where in which file each of them is written.
+ * `check`: a whole pack, and the blobs that an index says it has.
+ */
+export type PackWork =
+  | (PackBytes & { readonly kind: 'open' })
+  | (PackBytes & { readonly kind: 'check' })
+  | (PackBytes & {
+      readonly kind: 'write'
+      readonly path: string
+      readonly targets: readonly (readonly number[])[]
+    })
+
+interface PackBytes {
   /** Of the pack. */
   readonly id: string
   /** Where in the pack `untrustedBytes` begins. */
@@ -24,12 +39,15 @@ export interface PackWork {
   readonly blobs: readonly PackedBlob[]
 }
 
-/** The plaintexts one behind the other, in the order of `blobs`; of a check nothing. Throws what it finds wrong. */
+/** The plaintexts one behind the other, in the order of `blobs`, if they were to be opened. Throws what it finds wrong. */
 export function doPackWork(key: RepositoryKey, work: PackWork): Uint8Array {
-  return work.kind === 'open' ? openBlobs(key, work) : checkPack(key, work)
+  if (work.kind === 'open') return openBlobs(key, work)
+  if (work.kind === 'check') checkPack(key, work)
+  else writeBlobs(key, work)
+  return new Uint8Array(0)
 }
 
-function openBlobs(key: RepositoryKey, { offset, untrustedBytes, blobs }: PackWork): Uint8Array {
+function openBlobs(key: RepositoryKey, { offset, untrustedBytes, blobs }: PackBytes): Uint8Array {
   const plaintexts = Buffer.allocUnsafeSlow(blobs.reduce((sum, blob) => sum + plainLengthOf(blob), 0))
   let at = 0
   for (const blob of blobs) {
@@ -41,8 +59,48 @@ function openBlobs(key: RepositoryKey, { offset, untrustedBytes, blobs }: PackWo
   return plaintexts
 }
 
+/** Blobs that follow one another in the file are one write. */
+function writeBlobs(
+  key: RepositoryKey,
+  { offset, untrustedBytes, blobs, path, targets }: Extract<PackWork, { kind: 'write' }>,
+): void {
+  const file = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW)
+  let run: Uint8Array[] = []
+  let start = 0
+  let end = 0
+  const flush = () => {
+    writeAll(file, run, start, end - start)
+    for (const bytes of run) release(bytes)
+    run = []
+  }
+  try {
+    for (const [index, blob] of blobs.entries()) {
+      const [first = 0, ...others] = targets[index] ?? []
+      const plaintext = open(key, blob, offset, untrustedBytes)
+      for (const other of others) writeAll(file, [plaintext], other, plaintext.byteLength)
+      if (first !== end || run.length >= writePartsMax) {
+        flush()
+        start = first
+      }
+      run.push(plaintext)
+      end = first + plaintext.byteLength
+    }
+    flush()
+  } finally {
+    closeSync(file)
+  }
+}
+
+function writeAll(file: number, parts: readonly Uint8Array[], offset: number, bytes: number): void {
+  if (bytes === 0) return
+  let written = writevSync(file, parts, offset)
+  // A disk that fills up, or a signal, ends a write early: the rest follows from one buffer, or fails with the reason.
+  for (const rest = written < bytes ? Buffer.concat(parts) : null; rest !== null && written < bytes; )
+    written += writeSync(file, rest, written, bytes - written, offset + written)
+}
+
 /** Its hash, its header, and every blob in it. */
-function checkPack(key: RepositoryKey, { id, offset, untrustedBytes, blobs }: PackWork): Uint8Array {
+function checkPack(key: RepositoryKey, { id, offset, untrustedBytes, blobs }: PackBytes): void {
   if (untrustedBytes.byteLength > objectBytesMax || sha256Hex(untrustedBytes) !== id)
     throw new RepositoryError(
       'OBJECT_WRONG',
@@ -50,7 +108,6 @@ function checkPack(key: RepositoryKey, { id, offset, untrustedBytes, blobs }: Pa
     )
   compareBlobs(blobs, readPackHeader(key, untrustedBytes))
   for (const blob of blobs) release(open(key, blob, offset, untrustedBytes))
-  return new Uint8Array(0)
 }
 
 function open(

@@ -1,28 +1,40 @@
 import { MiB } from '../base/bytes.ts'
-import { Sha256 } from '../crypto/digest.ts'
+import { objectName } from '../storage/object-store.ts'
 import type { BlobIds } from './blob-ids.ts'
 import { RepositoryError } from './errors.ts'
 import { zeroBlobBytes } from './format.ts'
-import { eventLoopTurn, Lanes } from './lanes.ts'
+import { Lanes } from './lanes.ts'
+import { type PackedBlob, plainLengthOf } from './pack.ts'
 import { type BlobSource, fileOf, readTree, type SnapshotVolume } from './reader.ts'
-import { type Piece, windowsAhead } from './restore-windows.ts'
+import { release } from './release.ts'
+import { type PackRange, planRestore, type RestorePlan, type WantedBlob } from './restore-plan.ts'
 import { imageSuffix } from './snapshot.ts'
+import { volumeContent } from './volume-content.ts'
+import { ZeroBlobs } from './zero-blobs.ts'
 
-const writesMax = 4
 const writeBytesMax = MiB
 
-export interface RestoreSink {
-  /** Ranges that are never written are zeros. `bytes`, at most 8 MiB, are good until the promise settles. */
+/** Where restored bytes go. They arrive in any order, each once, and zeros not at all. */
+export type RestoreSink = WriterSink | FileSink
+
+export interface WriterSink {
+  /** `bytes`, at most 8 MiB, are good until the promise settles. */
   write(bytes: Uint8Array, offset: number): Promise<void>
   /** true: `bytes` are good for as long as the sink holds them, e.g. in a stream that passes them on. */
   readonly holdsBytes?: boolean
 }
 
+/** A file or device that is as long as the volume and reads as zeros, written by the threads that open the blobs. */
+export interface FileSink {
+  readonly path: string
+}
+
 export type RestoreProgress = (progress: { readonly bytesDone: number; readonly bytesTotal: number }) => void
 
 /**
- * Writes a volume into a sink, without its zeros, and compares the whole with the manifest. What was written before an
- * error is not to be used. Throws `VOLUME_DIGEST`, `BLOB_MISSING`, `BLOB_WRONG`, `MAC_WRONG`, and what store and sink throw.
+ * Writes a volume into a sink, without its zeros. Every blob is compared with its id, and the ids with the digest in the
+ * manifest. What was written before an error is not to be used. Throws `VOLUME_DIGEST`, `BLOB_MISSING`, `BLOB_WRONG`,
+ * `MAC_WRONG`, and what store and sink throw.
  */
 export async function restoreVolume(
   source: BlobSource,
@@ -31,28 +43,13 @@ export async function restoreVolume(
   onProgress: RestoreProgress,
   signal: AbortSignal,
 ): Promise<void> {
-  const content = await contentOf(source, volume, signal)
-  const digest = await restoreContent(source, content, volume.bytes, sink, onProgress, signal)
-  if (digest !== volume.sha256)
-    throw new RepositoryError(
-      'VOLUME_DIGEST',
-      `volume '${volume.name}' has SHA-256 ${digest.slice(0, 16)}…; the manifest says ${volume.sha256.slice(0, 16)}…`,
-    )
+  const ids = await idsOf(source, volume, signal)
+  volumeContent(volume, ids)
+  const plan = planRestore(source, ids, volume.bytes, new ZeroBlobs(volume.bytes, volume.chunkBytes))
+  await restorePlanned(source, plan, volume.bytes, sink, onProgress, signal)
 }
 
-/** As `restoreVolume`, for a sink that hashes what it gets and compares it with the manifest by itself. */
-export async function sendVolume(
-  source: BlobSource,
-  volume: SnapshotVolume,
-  sink: RestoreSink,
-  onProgress: RestoreProgress,
-  signal: AbortSignal,
-): Promise<void> {
-  const content = await contentOf(source, volume, signal)
-  await writeContent(source, content, volume.bytes, sink, null, onProgress, signal)
-}
-
-/** Writes a file of exactly `bytes` and returns its SHA-256. */
+/** Writes a file of exactly `bytes`, however it is cut into blobs. */
 export async function restoreContent(
   source: BlobSource,
   content: BlobIds,
@@ -60,70 +57,106 @@ export async function restoreContent(
   sink: RestoreSink,
   onProgress: RestoreProgress,
   signal: AbortSignal,
-): Promise<string> {
-  const digest = new Sha256()
-  await writeContent(source, content, bytes, sink, digest, onProgress, signal)
-  return digest.finish()
+): Promise<void> {
+  const plan = planRestore(source, content, bytes, new ZeroBlobs(bytes, zeroBlobBytes))
+  await restorePlanned(source, plan, bytes, sink, onProgress, signal)
 }
 
-async function contentOf(source: BlobSource, { tree, name }: SnapshotVolume, signal: AbortSignal) {
+async function idsOf(
+  source: BlobSource,
+  { tree, name }: SnapshotVolume,
+  signal: AbortSignal,
+): Promise<BlobIds> {
   return fileOf(await readTree(source, tree, signal), name + imageSuffix).content
 }
 
-async function writeContent(
+async function restorePlanned(
   source: BlobSource,
-  content: BlobIds,
-  bytes: number,
+  plan: RestorePlan,
+  bytesTotal: number,
   sink: RestoreSink,
-  digest: Sha256 | null,
   onProgress: RestoreProgress,
   signal: AbortSignal,
 ): Promise<void> {
-  const writes = new Lanes(writesMax)
-  let bytesDone = 0
+  // While each thread has a range, the next is fetched.
+  const lanes = new Lanes(source.repository.threads.width + 1)
+  // What is not written is done.
+  let bytesDone = bytesTotal - plan.bytes
+  onProgress({ bytesDone, bytesTotal })
   try {
-    for await (const window of windowsAhead(source, content, bytes, signal)) {
-      for (const { length, plaintext } of joined(window.pieces)) {
-        digest?.update(plaintext ?? zeros.subarray(0, length))
-        if (plaintext !== null) {
-          const offset = bytesDone
-          await writes.room()
-          writes.start(() => sink.write(plaintext, offset))
-        }
-        bytesDone += length
-      }
-      await writes.idle()
-      if (!sink.holdsBytes) window.release()
-      onProgress({ bytesDone, bytesTotal: bytes })
-      await eventLoopTurn()
+    for (const range of plan.ranges()) {
+      await lanes.room()
       signal.throwIfAborted()
+      lanes.start(async () => {
+        await restoreRange(source, range, sink, signal)
+        bytesDone += bytesOf(range)
+        onProgress({ bytesDone, bytesTotal })
+      })
     }
+    await lanes.idle()
+    signal.throwIfAborted()
   } finally {
-    await writes.settled()
+    await lanes.settled()
   }
-  if (bytesDone !== bytes)
-    throw new RepositoryError(
-      'VOLUME_DIGEST',
-      `the blobs of a volume have ${bytesDone} bytes; expected ${bytes}`,
+}
+
+function bytesOf({ blobs }: PackRange): number {
+  return blobs.reduce((sum, { location, targets }) => sum + targets.length * plainLengthOf(location), 0)
+}
+
+async function restoreRange(
+  { repository, store, blobs }: BlobSource,
+  range: PackRange,
+  sink: RestoreSink,
+  signal: AbortSignal,
+): Promise<void> {
+  const { offset, length } = range
+  const id = blobs.packId(range.pack)
+  const answer = await store.get(objectName('data', id), { offset, length }, signal)
+  await answer.parse(async untrustedBytes => {
+    if (untrustedBytes.byteLength !== length)
+      throw new RepositoryError(
+        'OBJECT_WRONG',
+        `${untrustedBytes.byteLength} bytes of a pack; ${length} were asked for`,
+      )
+    const packed = range.blobs.map(({ id, location }): PackedBlob => ({ type: 'data', id, ...location }))
+    const work = { id, offset, untrustedBytes, blobs: packed }
+    if ('path' in sink) {
+      const targets = range.blobs.map(blob => blob.targets)
+      await repository.threads.do({ kind: 'write', ...work, path: sink.path, targets })
+      return
+    }
+    const plaintexts = await repository.threads.do({ kind: 'open', ...work })
+    for (const { bytes, offset } of writesOf(plaintexts, range.blobs)) {
+      signal.throwIfAborted()
+      await sink.write(bytes, offset)
+    }
+    if (!sink.holdsBytes) release(plaintexts)
+  })
+}
+
+/** Blobs that follow one another in memory and in the volume are one write. */
+function* writesOf(
+  plaintexts: Uint8Array,
+  blobs: readonly WantedBlob[],
+): Generator<{ readonly bytes: Uint8Array; readonly offset: number }> {
+  let at = 0
+  let run: { from: number; to: number; offset: number } | null = null
+  for (const { location, targets } of blobs) {
+    const length = plainLengthOf(location)
+    const [first = 0, ...others] = targets
+    if (
+      run !== null &&
+      run.offset + (run.to - run.from) === first &&
+      run.to + length - run.from <= writeBytesMax
     )
-}
-
-const zeros = new Uint8Array(zeroBlobBytes)
-
-/** Pieces that follow one another in memory become one: a few long writes instead of many. */
-function* joined(pieces: readonly Piece[]): Generator<Piece> {
-  let run: Piece | null = null
-  for (const piece of pieces) {
-    const longer: Piece | null = run === null ? piece : join(run, piece)
-    if (longer === null && run !== null) yield run
-    run = longer ?? piece
+      run.to += length
+    else {
+      if (run !== null) yield { bytes: plaintexts.subarray(run.from, run.to), offset: run.offset }
+      run = { from: at, to: at + length, offset: first }
+    }
+    for (const offset of others) yield { bytes: plaintexts.subarray(at, at + length), offset }
+    at += length
   }
-  if (run !== null) yield run
-}
-
-function join({ plaintext: before, length }: Piece, { plaintext: after }: Piece): Piece | null {
-  if (before === null || after === null || before.buffer !== after.buffer) return null
-  const bytes = length + after.byteLength
-  if (before.byteOffset + length !== after.byteOffset || bytes > writeBytesMax) return null
-  return { length: bytes, plaintext: new Uint8Array(before.buffer, before.byteOffset, bytes) }
+  if (run !== null) yield { bytes: plaintexts.subarray(run.from, run.to), offset: run.offset }
 }

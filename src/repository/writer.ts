@@ -3,25 +3,29 @@ import { toHex } from '../base/bytes.ts'
 import type { Environment } from '../base/environment.ts'
 import { printable } from '../base/errors.ts'
 import type { Digest, VmName } from '../base/names.ts'
-import { Sha256, sha256Hex } from '../crypto/digest.ts'
+import { sha256, sha256Hex } from '../crypto/digest.ts'
 import { type ObjectStore, objectName } from '../storage/object-store.ts'
+import { BackupCrew } from './backup-crew.ts'
 import { BlobIds } from './blob-ids.ts'
+import { BlobPacker } from './blob-packer.ts'
 import type { BlobTable } from './blob-table.ts'
-import { BlobWriter } from './blob-writer.ts'
-import { isZero } from './chunker.ts'
+import { contentIds } from './content-ids.ts'
+import { ContentMap } from './content-map.ts'
 import { RepositoryError } from './errors.ts'
 import {
+  type BlobType,
+  blobBytesMax,
   chunkBytesFor,
+  compressionLevel,
   type ObjectReference,
   type StoredObject,
   volumeBytesMax,
-  zeroBlobBytes,
 } from './format.ts'
 import { encodeIndex, groupForIndexes } from './index.ts'
-import { eventLoopTurn } from './lanes.ts'
 import { encodeManifest, manifestName } from './manifest.ts'
+import { PackUploads, type StoredPack } from './pack-uploads.ts'
 import { type PacksSummary, summarisePacks } from './packs-root.ts'
-import { type BackupVolume, BufferPool, type LoadedSegment, readAhead, segmentBytes } from './read-ahead.ts'
+import { type BackupVolume, type EarlierContent, planReading, requireUnchanged } from './reading-plan.ts'
 import type { Repository } from './repository.ts'
 import { encodeSnapshot, imageSuffix, volumesDirectory } from './snapshot.ts'
 import { type DirectoryNode, encodeTree, type FileNode } from './tree.ts'
@@ -35,19 +39,24 @@ import { sealUnpacked } from './unpacked.ts'
 export interface WriterOptions extends Environment {
   /** How many packs are on their way to the storage at once; each has 16 MiB. */
   readonly concurrency: number
+  /** Packs that an interrupted backup left in the storage and that no index names yet. */
+  readonly adopted?: readonly StoredPack[]
+  /** Called for every pack that is durable, before its blobs count as stored. */
+  readonly onStored?: (pack: StoredPack) => Promise<void>
 }
 
 /** A volume that is in the repository, though in no snapshot yet. */
 export interface VolumeResult {
   readonly name: string
   readonly bytes: number
-  /** Of the whole volume, zeros included. */
-  readonly sha256: Digest
-  readonly content: BlobIds
+  readonly chunkBytes: number
+  /** As `VolumeDigest` has it. */
+  readonly digest: Digest
+  readonly content: ContentMap
 }
 
 export interface WriteProgress {
-  /** Of this volume, holes included. */
+  /** Of this volume; holes and what is known to be unchanged count as done. */
   readonly bytesDone: number
   /** Of all packs of this backup. */
   readonly bytesStored: number
@@ -56,6 +65,12 @@ export interface WriteProgress {
 export interface VmResult {
   readonly name: VmName
   readonly volumes: readonly VolumeResult[]
+}
+
+export interface BackupContents {
+  readonly vms: readonly VmResult[]
+  readonly time: Date
+  readonly tags: readonly string[]
 }
 
 export interface BackupResult {
@@ -73,53 +88,51 @@ export interface BackupResult {
 
 const volumeName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$/
 
-/** How much of a hole is hashed before others have their turn. */
-const holeBytesPerTurn = 64 * segmentBytes
-const zeros = new Uint8Array(zeroBlobBytes)
-
 /**
- * `addVolume` one after another, then `prepare`, `finish` or `abort`; an error is an `abort`. The table of known blobs
- * belongs to the writer from here on: after an abort it names blobs that are in no index, and must be thrown away.
+ * `addVolume` one after another, then `prepare`, `finish` or `abort`; an error is an `abort`. `known` is read, not changed.
  */
 export class BackupWriter {
   readonly #repository: Repository
   readonly #store: ObjectStore
   readonly #options: WriterOptions
-  readonly #blobs: BlobWriter
-  readonly #buffers = new BufferPool()
+  readonly #known: BlobTable
+  readonly #uploads: PackUploads
+  readonly #crew: BackupCrew
+  /** Trees of this backup; other blobs are the crew's. */
+  readonly #trees = new Set<string>()
+  #treePacker: BlobPacker | null = null
   #ended = false
 
   constructor(repository: Repository, store: ObjectStore, known: BlobTable, options: WriterOptions) {
     this.#repository = repository
     this.#store = store
     this.#options = options
-    const { entropy, concurrency } = options
-    this.#blobs = new BlobWriter({ repository, store, table: known, entropy, concurrency })
+    this.#known = known
+    const { concurrency, onStored = async () => {}, adopted = [] } = options
+    const onFailure = () => this.#crew.stop()
+    this.#uploads = new PackUploads({ store, concurrency, onStored, onFailure }, adopted)
+    this.#crew = new BackupCrew(repository.key, known, this.#uploads, options)
   }
 
-  /** Reads a volume once and stores the chunks that are not known. */
+  /** Reads what may have changed of a volume and stores the chunks that are not known. */
   async addVolume(
     volume: BackupVolume,
     onProgress: (progress: WriteProgress) => void,
     signal: AbortSignal,
+    earlier: EarlierContent | null = null,
   ): Promise<VolumeResult> {
     return this.#during(signal, async () => {
-      checkVolume(volume)
-      const chunkBytes = chunkBytesFor(volume.bytes)
-      const content = new ContentBuilder(this.#blobs)
-      const digest = new Sha256()
-      for await (const segment of readAhead(volume, chunkBytes, this.#buffers, signal)) {
-        try {
-          await this.#addSegment(segment, chunkBytes, content, digest)
-        } finally {
-          segment.release()
-        }
-        const bytesDone = segment.offset + segment.length
-        if (segment.bytes === null && bytesDone % holeBytesPerTurn < segmentBytes) await eventLoopTurn()
-        onProgress({ bytesDone, bytesStored: this.#blobs.bytesStored })
-      }
-      content.endZeros()
-      return { name: volume.name, bytes: volume.bytes, sha256: digest.finish(), content: content.ids }
+      const { name, bytes } = checkVolume(volume)
+      const chunkBytes = chunkBytesFor(bytes)
+      const content = ContentMap.of(bytes, chunkBytes)
+      const { segments, sampled } = await planReading(volume, content, earlier, signal)
+      const before = bytes - segments.bytes
+      await this.#crew.read(volume, content, segments, bytesRead =>
+        onProgress({ bytesDone: before + bytesRead, bytesStored: this.#uploads.bytesStored }),
+      )
+      signal.throwIfAborted()
+      if (earlier !== null) requireUnchanged(content, earlier.content, sampled)
+      return { name, bytes, chunkBytes, digest: content.digest(), content }
     })
   }
 
@@ -127,31 +140,30 @@ export class BackupWriter {
    * Stores everything but the snapshot, which is returned sealed: putting it is what makes the backup visible, and
    * is left to whoever records that moment.
    */
-  async prepare(
-    backup: { readonly vms: readonly VmResult[]; readonly time: Date; readonly tags: readonly string[] },
-    signal: AbortSignal,
-  ): Promise<BackupResult> {
+  async prepare(backup: BackupContents, signal: AbortSignal): Promise<BackupResult> {
     return this.#during(signal, async () => {
-      const { tree, manifest } = await this.#addTrees(backup.vms)
-      await this.#blobs.flush()
+      const { tree, manifest } = this.#addTrees(backup.vms)
+      await this.#crew.end()
+      this.#flushTrees()
+      await this.#uploads.idle()
       const index: StoredObject[] = []
-      for (const group of groupForIndexes(this.#blobs.indexed()))
+      for (const group of groupForIndexes(this.#uploads.indexed()))
         index.push(await this.#putIndex(encodeIndex(group), signal))
       const { time, tags } = backup
       const { key } = this.#repository
       const snapshot = await sealUnpacked(key, encodeSnapshot({ time, tree, tags }), this.#options.entropy)
       this.#ended = true
-      const packs = this.#blobs.written.map(({ id, bytes }) => ({ id, bytes }))
-      const bytesStored = [...packs, ...index, snapshot].reduce((sum, { bytes }) => sum + bytes, 0)
+      const packs = this.#uploads.stored.map(({ id, bytes }) => ({ id, bytes }))
+      const bytesStored = [...index, snapshot].reduce(
+        (sum, { bytes }) => sum + bytes,
+        this.#uploads.bytesStored,
+      )
       return { snapshot, index, packs, packsSummary: summarisePacks(packs), tree, manifest, bytesStored }
     })
   }
 
   /** `prepare`, and puts the snapshot. */
-  async finish(
-    backup: { readonly vms: readonly VmResult[]; readonly time: Date; readonly tags: readonly string[] },
-    signal: AbortSignal,
-  ): Promise<BackupResult> {
+  async finish(backup: BackupContents, signal: AbortSignal): Promise<BackupResult> {
     const result = await this.prepare(backup, signal)
     const { id, body } = result.snapshot
     await this.#store.put(objectName('snapshots', id), body, signal)
@@ -159,60 +171,77 @@ export class BackupWriter {
   }
 
   /** Leaves at most packs that no index names. Resolves when nothing is under way; may be called at any time. */
-  async abort(): Promise<void> {
+  async abort(reason: unknown = new BaseError('CANCELLED', 'the backup was stopped')): Promise<void> {
     this.#ended = true
-    await this.#blobs.abort(new BaseError('CANCELLED', 'the backup was stopped'))
-  }
-
-  async #addSegment(
-    segment: LoadedSegment,
-    chunkBytes: number,
-    content: ContentBuilder,
-    digest: Sha256,
-  ): Promise<void> {
-    if (segment.bytes === null) {
-      for (let at = 0; at < segment.length; at += zeros.byteLength)
-        digest.update(zeros.subarray(0, Math.min(zeros.byteLength, segment.length - at)))
-      content.addZeros(segment.length)
-      return
-    }
-    digest.update(segment.bytes)
-    for (let at = 0; at < segment.length; at += chunkBytes) {
-      await this.#blobs.room()
-      content.addChunk(segment.bytes.subarray(at, at + chunkBytes), segment)
-    }
+    this.#crew.stop()
+    await this.#uploads.abort(reason)
+    await this.#crew.end()
   }
 
   /** `volumes/<vm>/<volume>.img` and `volumes/manifest.json`. */
-  async #addTrees(vms: readonly VmResult[]): Promise<{ tree: string; manifest: Digest }> {
+  #addTrees(vms: readonly VmResult[]): { tree: string; manifest: Digest } {
+    const zeroBlob = (bytes: number) => this.#add('data', new Uint8Array(bytes))
     const nodes: (DirectoryNode | FileNode)[] = []
     for (const { name, volumes } of vms) {
       const files = volumes.map(({ name, bytes, content }) => ({
         type: 'file' as const,
         name: name + imageSuffix,
         bytes,
-        content,
+        content: contentIds(content, remembered(zeroBlob)),
       }))
-      nodes.push({ type: 'dir', name, subtree: await this.#addTree(files) })
+      nodes.push({ type: 'dir', name, subtree: this.#addTree(files) })
     }
     const manifest = encodeManifest(
       vms.map(({ name, volumes }) => ({
         name,
-        volumes: volumes.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })),
+        volumes: volumes.map(({ name, bytes, chunkBytes, digest }) => ({ name, bytes, chunkBytes, digest })),
       })),
       this.#options.entropy,
     )
     const content = new BlobIds()
-    content.push(this.#blobs.add('data', manifest))
+    content.push(this.#add('data', manifest))
     nodes.push({ type: 'file', name: manifestName, bytes: manifest.byteLength, content })
-    const subtree = await this.#addTree(nodes)
-    const tree = await this.#addTree([{ type: 'dir', name: volumesDirectory, subtree }])
+    const subtree = this.#addTree(nodes)
+    const tree = this.#addTree([{ type: 'dir', name: volumesDirectory, subtree }])
     return { tree, manifest: sha256Hex(manifest) }
   }
 
-  async #addTree(nodes: readonly (DirectoryNode | FileNode)[]): Promise<string> {
-    await this.#blobs.room()
-    return toHex(this.#blobs.add('tree', encodeTree(nodes)))
+  #addTree(nodes: readonly (DirectoryNode | FileNode)[]): string {
+    return toHex(this.#add('tree', encodeTree(nodes)))
+  }
+
+  /** The id of a blob, which is stored unless it is known. */
+  #add(type: BlobType, plaintext: Uint8Array): Uint8Array {
+    if (plaintext.byteLength > blobBytesMax[type])
+      throw new RepositoryError(
+        'REPOSITORY_LIMIT',
+        `a ${type} blob of ${plaintext.byteLength} bytes; at most ${blobBytesMax[type]} are allowed`,
+      )
+    const id = sha256(plaintext)
+    if (type === 'data') this.#crew.store(id, plaintext)
+    else if (this.#known.find(type, id) < 0) this.#storeTree(id, plaintext)
+    return id
+  }
+
+  #storeTree(id: Uint8Array, plaintext: Uint8Array): void {
+    const hex = toHex(id)
+    if (this.#trees.has(hex)) return
+    this.#trees.add(hex)
+    const { entropy } = this.#options
+    this.#treePacker ??= new BlobPacker({
+      type: 'tree',
+      key: this.#repository.key,
+      entropy,
+      level: compressionLevel,
+    })
+    if (this.#treePacker.add(id, plaintext)) this.#flushTrees()
+  }
+
+  #flushTrees(): void {
+    if (this.#treePacker === null) return
+    const { type, id, bytes, body, blobs } = this.#treePacker.finish()
+    this.#treePacker = null
+    this.#uploads.put({ type, id, bytes, records: blobs.bytes }, body)
   }
 
   async #putIndex(plaintext: Uint8Array, signal: AbortSignal): Promise<StoredObject> {
@@ -221,16 +250,16 @@ export class BackupWriter {
     return object
   }
 
-  /** Any failure ends the writer: its table already names blobs that may never be stored. */
+  /** Any failure ends the writer: blobs that were claimed may never be stored. */
   async #during<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     if (this.#ended) throw new RepositoryError('WRITER_ENDED', 'the backup has ended or failed before')
     signal.throwIfAborted()
-    const stop = () => void this.#blobs.abort(signal.reason)
+    const stop = () => void this.abort(signal.reason)
     signal.addEventListener('abort', stop, { once: true })
     try {
       return await work()
     } catch (error) {
-      await this.abort()
+      await this.abort(error)
       throw error
     } finally {
       signal.removeEventListener('abort', stop)
@@ -238,43 +267,25 @@ export class BackupWriter {
   }
 }
 
-/** Chunks in order; every run of zeros as restic's zero blob, repeated, and a shorter one for the remainder. */
-class ContentBuilder {
-  readonly ids = new BlobIds()
-  readonly #blobs: BlobWriter
-  #zeroBlob: Uint8Array | null = null
-  #zeroBytes = 0
-
-  constructor(blobs: BlobWriter) {
-    this.#blobs = blobs
-  }
-
-  addChunk(chunk: Uint8Array, hold: LoadedSegment): void {
-    if (isZero(chunk)) {
-      this.addZeros(chunk.byteLength)
-      return
+/** Asks once for each number. */
+function remembered<T>(make: (bytes: number) => T): (bytes: number) => T {
+  const made = new Map<number, T>()
+  return bytes => {
+    let found = made.get(bytes)
+    if (found === undefined) {
+      found = make(bytes)
+      made.set(bytes, found)
     }
-    this.endZeros()
-    this.ids.push(this.#blobs.add('data', chunk, hold))
-  }
-
-  addZeros(bytes: number): void {
-    this.#zeroBytes += bytes
-    if (this.#zeroBytes < zeroBlobBytes) return
-    this.#zeroBlob ??= this.#blobs.add('data', zeros)
-    for (; this.#zeroBytes >= zeroBlobBytes; this.#zeroBytes -= zeroBlobBytes) this.ids.push(this.#zeroBlob)
-  }
-
-  endZeros(): void {
-    if (this.#zeroBytes > 0) this.ids.push(this.#blobs.add('data', zeros.subarray(0, this.#zeroBytes)))
-    this.#zeroBytes = 0
+    return found
   }
 }
 
-function checkVolume({ name, bytes }: BackupVolume): void {
+function checkVolume(volume: BackupVolume): BackupVolume {
+  const { name, bytes } = volume
   if (!volumeName.test(name) || !Number.isSafeInteger(bytes) || bytes < 0 || bytes > volumeBytesMax)
     throw new RepositoryError(
       'VOLUME_UNSUITABLE',
       `volume '${printable(name)}' of ${bytes} bytes: at most ${volumeBytesMax}, and a plain name, are supported`,
     )
+  return volume
 }

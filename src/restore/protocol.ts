@@ -16,7 +16,7 @@ import { RestoreError } from './errors.ts'
  * The channel between dom0 and a sandbox: the sandbox's standard input and output. Frames in both directions:
  *   u32 length of the payload, big-endian | u8 kind | payload
  * dom0 sends `task` and `passphrase`, then nothing. The sandbox sends any number of `progress`, for a restore the
- * volumes one after another (`volume`, `data` with ascending offsets, `volume-end`), and last one `verdict`.
+ * volumes one after another (`volume`, `data` in whole chunks and any order, `volume-end`), and last one `verdict`.
  * dom0 parses nothing else, and every kind has a limit that is checked before the payload is read.
  */
 

@@ -1,21 +1,18 @@
-import { createHash, type Hash } from 'node:crypto'
-import { setImmediate } from 'node:timers/promises'
-import { sha256Hex } from '../crypto/digest.ts'
+import { sha256, sha256Hex } from '../crypto/digest.ts'
 import type { NewVolume, VolumeSink } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
-import { type ManifestVm, parseManifest } from '../repository/manifest.ts'
+import { ContentMap } from '../repository/content-map.ts'
+import { type ManifestVm, type ManifestVolume, parseManifest } from '../repository/manifest.ts'
 import { release } from '../repository/release.ts'
 import { RestoreError } from './errors.ts'
 import { type Frame, parseFrame, parseVolumeHeader, type VolumeHeader } from './protocol.ts'
 
-const zeros = new Uint8Array(1024 * 1024)
-
 interface Open {
   readonly header: VolumeHeader
   readonly target: NewVolume
-  readonly hash: Hash
-  /** Everything before is written or a hole, and hashed. */
-  at: number
+  readonly expected: ManifestVolume
+  /** Chunks that have arrived, by their hashes; the others are zeros. */
+  readonly content: ContentMap
 }
 
 /**
@@ -49,7 +46,7 @@ export class VolumeReceiver implements AsyncDisposable {
       case 'data':
         return await this.#write(frame)
       case 'volume-end':
-        return await this.#end()
+        return this.#end()
       default:
         throw new RestoreError('VERDICT_INVALID', `a ${frame.kind} frame from the sandbox`)
     }
@@ -87,7 +84,7 @@ export class VolumeReceiver implements AsyncDisposable {
       )
     const target = await this.#sink.create(header.vm, header.volume, header.bytes, this.#signal)
     this.#received.push(target)
-    this.#open = { header, target, hash: createHash('sha256'), at: 0 }
+    this.#open = { header, target, expected, content: ContentMap.of(expected.bytes, expected.chunkBytes) }
   }
 
   async #write(frame: Frame): Promise<void> {
@@ -97,29 +94,35 @@ export class VolumeReceiver implements AsyncDisposable {
       const view = new DataView(payload.buffer, payload.byteOffset)
       return { offset: Number(view.getBigUint64(0)), bytes: payload.subarray(8) }
     })
-    if (offset < open.at || offset + bytes.byteLength > open.header.bytes)
-      throw new RestoreError(
-        'VERDICT_INVALID',
-        'data before what was already sent, or past the end of the volume',
-      )
-    await hashZeros(open.hash, offset - open.at, this.#signal)
-    open.hash.update(bytes)
+    this.#hash(open.content, bytes, offset)
     await open.target.write(bytes, offset)
-    open.at = offset + bytes.byteLength
     release(bytes)
   }
 
-  async #end(): Promise<void> {
-    const { header, hash, at } = this.#mustBeOpen()
-    await hashZeros(hash, header.bytes - at, this.#signal)
-    if (hash.digest('hex') !== this.#expected(header).sha256)
-      throw new RestoreError('RESTORE_DIGEST', 'a restored volume does not hash to what the manifest says')
+  /** Data comes in whole chunks, in any order, each at most once. */
+  #hash(content: ContentMap, bytes: Uint8Array, offset: number): void {
+    const { chunkBytes, volumeBytes } = content
+    const end = offset + bytes.byteLength
+    if (offset % chunkBytes !== 0 || end > volumeBytes || (end % chunkBytes !== 0 && end !== volumeBytes))
+      throw new RestoreError('VERDICT_INVALID', 'data that are no whole chunks of the volume')
+    for (let at = 0; at < bytes.byteLength; at += chunkBytes) {
+      const chunk = (offset + at) / chunkBytes
+      if (content.get(chunk) !== null)
+        throw new RestoreError('VERDICT_INVALID', 'a chunk that was sent before')
+      content.set(chunk, sha256(bytes.subarray(at, at + chunkBytes)))
+    }
+  }
+
+  #end(): void {
+    const { header, expected, content } = this.#mustBeOpen()
+    if (content.digest() !== expected.digest)
+      throw new RestoreError('RESTORE_DIGEST', 'a restored volume has not the digest that the manifest gives')
     this.#done.add(keyOf(header))
     this.#bytes += header.bytes
     this.#open = null
   }
 
-  #expected({ vm, volume }: VolumeHeader): { bytes: number; sha256: string } {
+  #expected({ vm, volume }: VolumeHeader): ManifestVolume {
     if (this.#manifest === null) throw new RestoreError('VERDICT_INVALID', 'a volume before the manifest')
     const found = this.#manifest.find(one => one.name === vm)?.volumes.find(one => one.name === volume)
     if (found === undefined) throw new RestoreError('VERDICT_INVALID', 'a volume that is not in the manifest')
@@ -134,13 +137,4 @@ export class VolumeReceiver implements AsyncDisposable {
 
 function keyOf({ vm, volume }: VolumeHeader): string {
   return `${vm}/${volume}`
-}
-
-/** A hole may be as large as the volume: other work goes on, and an abort is heard, meanwhile. */
-async function hashZeros(hash: Hash, length: number, signal: AbortSignal): Promise<void> {
-  for (let left = length; left > 0; left -= zeros.byteLength) {
-    hash.update(zeros.subarray(0, Math.min(left, zeros.byteLength)))
-    if (left > zeros.byteLength) await setImmediate()
-    signal.throwIfAborted()
-  }
 }

@@ -1,18 +1,18 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Extent } from '../../src/host/volumes.ts'
-import { isZero, type Segment, segmentsOf } from '../../src/repository/chunker.ts'
+import { isZero, type Run, runsOf } from '../../src/repository/chunker.ts'
 import { codeOf } from './fixtures.ts'
 
-const cuts = { chunkBytes: 8, segmentBytes: 16 }
+const chunkBytes = 8
 
 async function* asExtents(extents: readonly Extent[]): AsyncGenerator<Extent> {
   yield* extents
 }
 
-async function segments(extents: readonly Extent[], bytes: number): Promise<readonly Segment[]> {
-  const all: Segment[] = []
-  for await (const segment of segmentsOf(asExtents(extents), bytes, cuts)) all.push(segment)
+async function runs(extents: readonly Extent[], bytes: number): Promise<readonly Run[]> {
+  const all: Run[] = []
+  for await (const run of runsOf(asExtents(extents), bytes, chunkBytes)) all.push(run)
   return all
 }
 
@@ -29,27 +29,24 @@ function extentsOf(parts: readonly (readonly [Extent['kind'], number])[]): {
   return { extents, bytes }
 }
 
-describe('segments of a volume', () => {
-  test('cover it in order, begin at chunks, and are holes only where all of a chunk is one', async () => {
+describe('runs of a volume', () => {
+  test('cover it in order, begin at chunks, and are no data only where all of a chunk is not', async () => {
     const part = fc.tuple(fc.constantFrom('data', 'hole', 'unchanged'), fc.nat(40))
     await fc.assert(
       fc.asyncProperty(fc.array(part, { maxLength: 20 }), async parts => {
         const { extents, bytes } = extentsOf(parts)
-        const isHole = (at: number) =>
-          extents.some(({ kind, offset, length }) => kind === 'hole' && at >= offset && at < offset + length)
+        const kindAt = (at: number) =>
+          extents.find(({ offset, length }) => at >= offset && at < offset + length)?.kind
         let end = 0
-        for (const { kind, offset, length } of await segments(extents, bytes)) {
+        for (const { kind, offset, length } of await runs(extents, bytes)) {
           expect(offset).toBe(end)
-          expect(offset % cuts.chunkBytes).toBe(0)
+          expect(offset % chunkBytes).toBe(0)
           expect(length).toBeGreaterThan(0)
-          expect(length).toBeLessThanOrEqual(cuts.segmentBytes)
           end = offset + length
-          for (let chunk = offset; chunk < end; chunk += cuts.chunkBytes) {
-            const inChunk = Array.from(
-              { length: Math.min(cuts.chunkBytes, end - chunk) },
-              (_, at) => chunk + at,
-            )
-            expect(inChunk.every(isHole)).toBe(kind === 'hole')
+          for (let chunk = offset; chunk < end; chunk += chunkBytes) {
+            const chunkEnd = Math.min(chunk + chunkBytes, end)
+            const kinds = new Set(Array.from({ length: chunkEnd - chunk }, (_, at) => kindAt(chunk + at)))
+            expect(kind).toBe(kinds.size === 1 ? [...kinds][0] : 'data')
           }
         }
         expect(end).toBe(bytes)
@@ -81,7 +78,7 @@ describe('segments of a volume', () => {
     ['nothing at all', [], 24],
   ] as const)('%s is refused', async (_, given, bytes) => {
     const extents = given.map(([kind, offset, length]) => ({ kind, offset, length }))
-    expect(await codeOf(() => segments(extents, bytes))).toBe('VOLUME_EXTENTS')
+    expect(await codeOf(() => runs(extents, bytes))).toBe('VOLUME_EXTENTS')
   })
 })
 

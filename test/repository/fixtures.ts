@@ -1,4 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
 import { systemEnvironment } from '../../src/base/environment.ts'
 import { CodedError } from '../../src/base/errors.ts'
 import type { VmName } from '../../src/base/names.ts'
@@ -7,9 +10,9 @@ import type { Extent } from '../../src/host/volumes.ts'
 import { BlobTable } from '../../src/repository/blob-table.ts'
 import type { Expected } from '../../src/repository/check.ts'
 import { isZero } from '../../src/repository/chunker.ts'
-import type { BackupVolume } from '../../src/repository/read-ahead.ts'
+import type { BackupVolume } from '../../src/repository/reading-plan.ts'
 import { type CreatedRepository, createRepository } from '../../src/repository/repository.ts'
-import type { RestoreSink } from '../../src/repository/restore.ts'
+import type { WriterSink } from '../../src/repository/restore.ts'
 import { type BackupResult, BackupWriter, type WriteProgress } from '../../src/repository/writer.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
 
@@ -29,11 +32,18 @@ export function newRepository(store: ObjectStore): Promise<CreatedRepository> {
 
 export const digestOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 
-/** A volume in memory. Ranges of zeros longer than `holeBytes` are told as holes. */
-export function memoryVolume(name: string, bytes: Uint8Array, holeBytes = 64 * KiB): BackupVolume {
+const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'strongroom-volumes-'))
+process.once('exit', () => fs.rmSync(scratch, { recursive: true, force: true }))
+let files = 0
+
+/** A volume in a file, removed with the process. Ranges of zeros longer than `holeBytes` are told as holes. */
+export function fileVolume(name: string, bytes: Uint8Array, holeBytes = 64 * KiB): BackupVolume {
+  const file = path.join(scratch, String(files++))
+  fs.writeFileSync(file, bytes)
   return {
     name,
     bytes: bytes.byteLength,
+    path: file,
     async *extents(): AsyncGenerator<Extent> {
       for (let offset = 0; offset < bytes.byteLength; offset += holeBytes) {
         const part = bytes.subarray(offset, offset + holeBytes)
@@ -41,10 +51,19 @@ export function memoryVolume(name: string, bytes: Uint8Array, holeBytes = 64 * K
         yield { kind, offset, length: part.byteLength }
       }
     },
-    async read(into, offset) {
-      into.set(bytes.subarray(offset, offset + into.byteLength))
-    },
   }
+}
+
+/** The digest of a volume, computed from its bytes alone. */
+export function volumeDigestOf(bytes: Uint8Array, chunkBytes: number): string {
+  const hash = createHash('sha256')
+  for (let at = 0; at < bytes.byteLength; at += chunkBytes)
+    hash.update(
+      createHash('sha256')
+        .update(bytes.subarray(at, at + chunkBytes))
+        .digest(),
+    )
+  return hash.digest('hex')
 }
 
 /** A bit of everything: text, noise, holes, an odd end. */
@@ -61,7 +80,7 @@ export function sampleImage(bytes: number, seed = 1): Uint8Array {
   return image
 }
 
-export class MemorySink implements RestoreSink {
+export class MemorySink implements WriterSink {
   readonly bytes: Uint8Array
   bytesWritten = 0
 
@@ -92,7 +111,7 @@ export async function backup(
   for (const { name, volumes } of vms) {
     const done = []
     for (const [volume, bytes] of Object.entries(volumes))
-      done.push(await writer.addVolume(memoryVolume(volume, bytes), onProgress, never))
+      done.push(await writer.addVolume(fileVolume(volume, bytes), onProgress, never))
     results.push({ name: name as VmName, volumes: done })
   }
   return writer.finish({ vms: results, time: new Date(), tags: ['job:test'] }, never)

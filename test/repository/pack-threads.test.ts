@@ -26,7 +26,7 @@ afterEach(() => {
   key[Symbol.dispose]()
 })
 
-function work(kind: PackWork['kind'], change: (bytes: Uint8Array) => void = () => {}): PackWork {
+function work(kind: 'open' | 'check', change: (bytes: Uint8Array) => void = () => {}): PackWork {
   const untrustedBytes = Uint8Array.from(body)
   const inPack = readPackHeader(key, body)
   change(untrustedBytes)

@@ -15,6 +15,7 @@ import {
   never,
   newRepository,
   sampleImage,
+  volumeDigestOf,
 } from './fixtures.ts'
 
 const images = {
@@ -78,7 +79,7 @@ describe('reading a snapshot', () => {
         vm: 'work',
         name,
         bytes: image.byteLength,
-        sha256: digestOf(image),
+        digest: volumeDigestOf(image, 256 * KiB),
       })),
     )
   })
@@ -148,8 +149,9 @@ describe('restoring a volume', () => {
   })
 
   test('a volume that is not what the manifest says is an error', async () => {
-    const sha256 = '0'.repeat(64) as SnapshotVolume['sha256']
-    expect(await codeOf(() => restore('private', { sha256 }))).toBe('VOLUME_DIGEST')
+    const digest = '0'.repeat(64) as SnapshotVolume['digest']
+    expect(await codeOf(() => restore('private', { digest }))).toBe('VOLUME_DIGEST')
+    expect(await codeOf(() => restore('private', { chunkBytes: 512 * KiB }))).toBe('VOLUME_DIGEST')
     expect(await codeOf(() => restore('private', { bytes: 3 * MiB - 1 }))).toBe('VOLUME_DIGEST')
     expect(await codeOf(() => restore('private', { name: 'nothing' }))).toBe('REPOSITORY_FORMAT')
   })

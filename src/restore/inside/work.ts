@@ -8,7 +8,7 @@ import { Secret } from '../../base/secret.ts'
 import { checkRepository } from '../../repository/check.ts'
 import { fetchKnown, fetchObject, listVolumes, readSnapshot } from '../../repository/reader.ts'
 import { openRepository, type Repository } from '../../repository/repository.ts'
-import { sendVolume } from '../../repository/restore.ts'
+import { restoreVolume } from '../../repository/restore.ts'
 import type { Snapshot } from '../../repository/snapshot.ts'
 import { type ObjectStore, objectBytesMax, parseObjectName } from '../../storage/object-store.ts'
 import { RestoreError } from '../errors.ts'
@@ -138,8 +138,7 @@ async function restore(
   for (const volume of volumes) {
     await out.json('volume', { vm: volume.vm, volume: volume.name, bytes: volume.bytes })
     const sink = { write: (bytes: Uint8Array, offset: number) => out.data(bytes, offset), holdsBytes: true }
-    // dom0 hashes what it receives and compares it with the manifest; here that would be a second time.
-    await sendVolume(
+    await restoreVolume(
       source,
       volume,
       sink,

@@ -1,0 +1,124 @@
+import type { Environment } from '../base/environment.ts'
+import type { RepositoryKey } from '../crypto/aead.ts'
+import { BackupThreads, stopWork } from './backup-threads.ts'
+import { BackupHand, type VolumeWork } from './backup-work.ts'
+import type { BlobTable } from './blob-table.ts'
+import { Claims } from './claims.ts'
+import type { ContentMap } from './content-map.ts'
+import { compressionLevel } from './format.ts'
+import { eventLoopTurn } from './lanes.ts'
+import { pooled } from './nonces.ts'
+import type { PackUploads } from './pack-uploads.ts'
+import type { BackupVolume } from './reading-plan.ts'
+import { type Segments, segmentBytes } from './segments.ts'
+
+/** Less is done sooner than threads have started. */
+const bytesAlone = 16 * segmentBytes
+/** Beside the chunks: zero blobs and manifests. */
+const claimsBeside = 4096
+
+export interface CrewOptions extends Environment {
+  readonly concurrency: number
+}
+
+/** Who reads the volumes of one backup: this thread as long as there is little, then all cores. */
+export class BackupCrew {
+  readonly #key: RepositoryKey
+  readonly #uploads: PackUploads
+  readonly #options: CrewOptions
+  readonly #hand: BackupHand
+  #claims: Claims
+  #threads: BackupThreads | null = null
+  #work: VolumeWork | null = null
+  #report: () => void = () => {}
+  #bytesAlone = 0
+  #stopped = false
+
+  constructor(key: RepositoryKey, known: BlobTable, uploads: PackUploads, options: CrewOptions) {
+    this.#key = key
+    this.#uploads = uploads
+    this.#options = options
+    this.#claims = Claims.of(known.size + claimsBeside)
+    for (let entry = 0; entry < known.size; entry++)
+      if (known.type(entry) === 'data') this.#claims.claim(known.id(entry))
+    const packing = { entropy: pooled(options.entropy), level: compressionLevel }
+    this.#hand = new BackupHand(key, packing, segmentBytes, {
+      // Others have their turn, and are heard, after every segment.
+      progress: async () => {
+        await eventLoopTurn()
+        this.#report()
+      },
+      body: async () => undefined,
+      put: ({ type, id, bytes, body, blobs }) => uploads.put({ type, id, bytes, records: blobs.bytes }, body),
+    })
+  }
+
+  /** Stores a blob that is no chunk, unless it is known. */
+  store(id: Uint8Array, plaintext: Uint8Array): void {
+    if (this.#claims.claim(id)) this.#hand.store(id, plaintext)
+  }
+
+  /** Reads segments of a volume into `content`, and stores the chunks that are new. */
+  async read(
+    { name, path }: BackupVolume,
+    content: ContentMap,
+    segments: Segments,
+    onProgress: (bytesRead: number) => void,
+  ): Promise<void> {
+    const claimsNeeded = this.#claims.count + content.length + claimsBeside
+    if (claimsNeeded > this.#claims.blobsMax) this.#claims = this.#claims.grown(claimsNeeded)
+    const shared = segments.share()
+    const work = { name, path, content: content.share, segments: shared, claims: this.#claims.share }
+    this.#work = work
+    if (this.#stopped) stopWork(work)
+    const done = new BigInt64Array(shared.done)
+    this.#report = () => onProgress(Number(Atomics.load(done, 0)))
+    try {
+      await this.#reader(segments.bytes)(work)
+    } finally {
+      this.#work = null
+    }
+    this.#uploads.throwIfFailed()
+    this.#report()
+  }
+
+  /** No further segment is read. */
+  stop(): void {
+    this.#stopped = true
+    if (this.#work !== null) stopWork(this.#work)
+    this.#threads?.release()
+  }
+
+  /** Hands over the packs that are open, unless it was stopped, and ends the threads. */
+  async end(): Promise<void> {
+    const threads = this.#threads
+    this.#threads = null
+    if (!this.#stopped) {
+      this.#hand.flush()
+      await threads?.flush()
+    }
+    threads?.end()
+  }
+
+  #reader(bytes: number): (work: VolumeWork) => Promise<void> {
+    this.#bytesAlone += bytes
+    if (this.#threads === null && this.#bytesAlone <= bytesAlone) return work => this.#hand.work(work)
+    const threads = this.#threads ?? this.#startThreads()
+    this.#threads = threads
+    return work => threads.volume(work)
+  }
+
+  #startThreads(): BackupThreads {
+    const threads = new BackupThreads(this.#key, {
+      segmentBytes,
+      level: compressionLevel,
+      packsAhead: this.#options.concurrency,
+      onPack: ({ id, bytes, body, records }) =>
+        this.#uploads.put({ type: 'data', id, bytes, records }, body.subarray(0, bytes), () =>
+          threads.giveBack(body),
+        ),
+      onProgress: () => this.#report(),
+    })
+    return threads
+  }
+}

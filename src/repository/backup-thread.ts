@@ -1,0 +1,105 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import { systemEntropy } from '../base/environment.ts'
+import { RepositoryKey } from '../crypto/aead.ts'
+import { HostError } from '../host/errors.ts'
+import { BackupHand, type VolumeWork } from './backup-work.ts'
+import type { FinishedPack } from './blob-packer.ts'
+import type { ThreadData } from './key-thread.ts'
+import { pooled } from './nonces.ts'
+
+/* A thread of `BackupThreads`. */
+
+export type ToThread =
+  | { readonly kind: 'begin'; readonly segmentBytes: number; readonly level: number }
+  | { readonly kind: 'volume'; readonly work: VolumeWork }
+  /** `null`: the thread makes a buffer for a pack by itself. */
+  | { readonly kind: 'body'; readonly body: Uint8Array<ArrayBuffer> | null }
+  | { readonly kind: 'flush' }
+  | { readonly kind: 'end' }
+
+export type FromThread =
+  | { readonly kind: 'want-body' }
+  /** Some segments more are done. */
+  | { readonly kind: 'progress' }
+  | { readonly kind: 'pack'; readonly pack: MovedPack }
+  | { readonly kind: 'done' }
+  /** The volume could not be read. What is a defect of the product ends the thread. */
+  | { readonly kind: 'unreadable'; readonly message: string }
+
+/** A pack as it crosses between threads. */
+export interface MovedPack {
+  readonly id: FinishedPack['id']
+  readonly bytes: number
+  /** Of the whole buffer; the pack is its beginning. */
+  readonly body: Uint8Array<ArrayBuffer>
+  readonly records: Uint8Array<ArrayBuffer>
+}
+
+const port = parentPort
+if (port === null) throw new Error('not a thread')
+using key = new RepositoryKey((workerData as ThreadData).key)
+
+/** Segments from one word of progress to the next. */
+const segmentsPerProgress = 16
+
+let segments = 0
+let hand: BackupHand | null = null
+let wanting: ((body: Uint8Array | undefined) => void) | null = null
+
+await new Promise<void>(ended => {
+  port.on('message', (message: ToThread) => {
+    switch (message.kind) {
+      case 'begin':
+        hand = begin(message.segmentBytes, message.level)
+        return
+      case 'volume':
+        void work(message.work)
+        return
+      case 'body':
+        wanting?.(message.body ?? undefined)
+        wanting = null
+        return
+      case 'flush':
+        hand?.flush()
+        post({ kind: 'done' })
+        return
+      case 'end':
+        ended()
+    }
+  })
+})
+port.close()
+
+async function work(volume: VolumeWork): Promise<void> {
+  try {
+    await hand?.work(volume)
+    post({ kind: 'done' })
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error
+    post({ kind: 'unreadable', message: error.message })
+  }
+}
+
+function begin(segmentBytes: number, level: number): BackupHand {
+  return new BackupHand(key, { entropy: pooled(systemEntropy), level }, segmentBytes, {
+    progress() {
+      segments += 1
+      if (segments % segmentsPerProgress === 0) post({ kind: 'progress' })
+    },
+    body() {
+      post({ kind: 'want-body' })
+      return new Promise(resolve => {
+        wanting = resolve
+      })
+    },
+    put({ id, bytes, body, blobs }) {
+      const whole = new Uint8Array(body.buffer as ArrayBuffer)
+      const records = blobs.bytes
+      post({ kind: 'pack', pack: { id, bytes, body: whole, records } }, [whole.buffer, records.buffer])
+    },
+  })
+}
+
+function post(message: FromThread, transfer: readonly ArrayBuffer[] = []): void {
+  port?.postMessage(message, transfer)
+}

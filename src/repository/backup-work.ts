@@ -1,0 +1,145 @@
+import { closeSync, constants, openSync, readSync } from 'node:fs'
+import { errnoOf } from '../base/errors.ts'
+import type { RepositoryKey } from '../crypto/aead.ts'
+import { sha256 } from '../crypto/digest.ts'
+import { HostError } from '../host/errors.ts'
+import { BlobPacker, type FinishedPack, type PackerOptions } from './blob-packer.ts'
+import { isZero } from './chunker.ts'
+import { Claims, type SharedClaims } from './claims.ts'
+import { ContentMap, type SharedContent } from './content-map.ts'
+
+/*
+ * What costs a backup its time, on one thread: read → zero? → SHA-256 → known or claimed? → zstd → seal → pack → hash of
+ * the pack. Every thread reads the volume by itself and takes the next segment from a shared counter, so that no plaintext
+ * crosses between threads.
+ */
+
+/** Segments of a volume that are to be read, in shared memory. */
+export interface SharedSegments {
+  readonly count: number
+  /** Float64: where each begins, at a chunk. */
+  readonly offsets: SharedArrayBuffer
+  /** Uint32. */
+  readonly lengths: SharedArrayBuffer
+  /** Int32: the next segment that nobody has taken; 1: stop. */
+  readonly control: SharedArrayBuffer
+  /** BigInt64: bytes that are done. */
+  readonly done: SharedArrayBuffer
+}
+
+export const nextSegment = 0
+export const stopFlag = 1
+
+export interface VolumeWork {
+  readonly name: string
+  /** A file or device. */
+  readonly path: string
+  readonly content: SharedContent
+  readonly segments: SharedSegments
+  readonly claims: SharedClaims
+}
+
+/** Where packs go, and buffers for them come from. */
+export interface PackOutlet {
+  /** Called after every segment. */
+  progress(): void | Promise<void>
+  body(): Promise<Uint8Array | undefined>
+  put(pack: FinishedPack): void
+}
+
+/** One thread's share of a backup: it keeps its open pack from one volume to the next. */
+export class BackupHand {
+  readonly #options: PackerOptions
+  readonly #outlet: PackOutlet
+  readonly #buffer: Uint8Array
+  #packer: BlobPacker | null = null
+
+  constructor(
+    key: RepositoryKey,
+    options: Omit<PackerOptions, 'key' | 'type'>,
+    segmentBytes: number,
+    outlet: PackOutlet,
+  ) {
+    this.#options = { ...options, key, type: 'data' }
+    this.#outlet = outlet
+    this.#buffer = new Uint8Array(segmentBytes)
+  }
+
+  /** Takes segments until there are none left or the stop flag is up. Throws `VOLUME_READ`. */
+  async work({ name, path, content, segments, claims }: VolumeWork): Promise<void> {
+    const map = new ContentMap(content)
+    const claimed = new Claims(claims)
+    const offsets = new Float64Array(segments.offsets)
+    const lengths = new Uint32Array(segments.lengths)
+    const control = new Int32Array(segments.control)
+    const done = new BigInt64Array(segments.done)
+    const file = open(name, path)
+    try {
+      for (;;) {
+        const segment = Atomics.add(control, nextSegment, 1)
+        if (segment >= segments.count || Atomics.load(control, stopFlag) !== 0) return
+        const bytes = this.#buffer.subarray(0, lengths[segment])
+        const offset = offsets[segment] ?? 0
+        read(name, file, bytes, offset)
+        await this.#chunks(bytes, offset / map.chunkBytes, map, claimed)
+        Atomics.add(done, 0, BigInt(bytes.byteLength))
+        await this.#outlet.progress()
+      }
+    } finally {
+      closeSync(file)
+      this.#buffer.fill(0)
+    }
+  }
+
+  /** Stores a blob that is no chunk. */
+  store(id: Uint8Array, plaintext: Uint8Array): void {
+    this.#packer ??= new BlobPacker(this.#options)
+    if (this.#packer.add(id, plaintext)) this.flush()
+  }
+
+  /** Hands over the pack that is open. */
+  flush(): void {
+    if (this.#packer !== null && !this.#packer.isEmpty) this.#outlet.put(this.#packer.finish())
+    this.#packer = null
+  }
+
+  async #chunks(bytes: Uint8Array, first: number, map: ContentMap, claims: Claims): Promise<void> {
+    for (let at = 0, chunk = first; at < bytes.byteLength; at += map.chunkBytes, chunk++) {
+      const plaintext = bytes.subarray(at, at + map.chunkBytes)
+      if (isZero(plaintext)) continue
+      const id = sha256(plaintext)
+      map.set(chunk, id)
+      if (!claims.claim(id)) continue
+      this.#packer ??= new BlobPacker(this.#options, await this.#outlet.body())
+      this.store(id, plaintext)
+    }
+  }
+}
+
+function open(name: string, path: string): number {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+  } catch (cause) {
+    throw new HostError('VOLUME_READ', `volume ${name}: ${errnoOf(cause)}`, { cause })
+  }
+}
+
+function read(name: string, file: number, into: Uint8Array, offset: number): void {
+  for (let at = 0; at < into.byteLength; ) {
+    const bytesRead = readPart(name, file, into.subarray(at), offset + at)
+    if (bytesRead === 0)
+      throw new HostError(
+        'VOLUME_READ',
+        `volume ${name} ends at ${offset + at}; ${into.byteLength} bytes at ${offset} were expected`,
+      )
+    at += bytesRead
+  }
+}
+
+function readPart(name: string, file: number, into: Uint8Array, offset: number): number {
+  try {
+    return readSync(file, into, 0, into.byteLength, offset)
+  } catch (cause) {
+    throw new HostError('VOLUME_READ', `volume ${name} at ${offset}: ${errnoOf(cause)}`, { cause })
+  }
+}

@@ -1,0 +1,88 @@
+import type { Digest } from '../base/names.ts'
+import { blobIdLength } from './format.ts'
+import { VolumeDigest } from './volume-digest.ts'
+
+/*
+ * The content of one volume while it is backed up: a mark and an id for every chunk, in memory that all threads share. A
+ * thread writes the chunks of the segments that it has taken and no others; whoever reads waits until all are done. Pages
+ * of chunks that are zero are never touched, so a sparse volume costs a byte a chunk.
+ */
+
+const zeroMark = 0
+const dataMark = 1
+
+export interface SharedContent {
+  readonly volumeBytes: number
+  readonly chunkBytes: number
+  readonly marks: SharedArrayBuffer
+  readonly ids: SharedArrayBuffer
+}
+
+export class ContentMap {
+  readonly volumeBytes: number
+  readonly chunkBytes: number
+  readonly length: number
+  readonly #marks: Uint8Array
+  readonly #ids: Uint8Array
+  readonly #shared: SharedContent
+
+  /** Takes part in what another thread's `share` gave. */
+  constructor(shared: SharedContent) {
+    this.#shared = shared
+    this.volumeBytes = shared.volumeBytes
+    this.chunkBytes = shared.chunkBytes
+    this.#marks = new Uint8Array(shared.marks)
+    this.#ids = new Uint8Array(shared.ids)
+    this.length = this.#marks.byteLength
+  }
+
+  /** All zeros. */
+  static of(volumeBytes: number, chunkBytes: number): ContentMap {
+    const chunks = Math.ceil(volumeBytes / chunkBytes)
+    const marks = new SharedArrayBuffer(chunks)
+    const ids = new SharedArrayBuffer(chunks * blobIdLength)
+    return new ContentMap({ volumeBytes, chunkBytes, marks, ids })
+  }
+
+  get share(): SharedContent {
+    return this.#shared
+  }
+
+  /** Bytes of a chunk; only the last may have fewer than `chunkBytes`. */
+  bytesOf(chunk: number): number {
+    return Math.min(this.chunkBytes, this.volumeBytes - chunk * this.chunkBytes)
+  }
+
+  set(chunk: number, id: Uint8Array): void {
+    this.#ids.set(id, chunk * blobIdLength)
+    this.#marks[chunk] = dataMark
+  }
+
+  /** Makes a chunk zeros. */
+  clear(chunk: number): void {
+    this.#marks[chunk] = zeroMark
+  }
+
+  /** A view; `null`: zeros. */
+  get(chunk: number): Uint8Array | null {
+    if (this.#marks[chunk] === zeroMark) return null
+    return this.#ids.subarray(chunk * blobIdLength, (chunk + 1) * blobIdLength)
+  }
+
+  /** Takes the chunks from `from` to before `to` as another map has them. */
+  copy(other: ContentMap, from: number, to: number): void {
+    this.#marks.set(other.#marks.subarray(from, to), from)
+    this.#ids.set(other.#ids.subarray(from * blobIdLength, to * blobIdLength), from * blobIdLength)
+  }
+
+  equals(other: ContentMap, chunk: number): boolean {
+    const [one, two] = [this.get(chunk), other.get(chunk)]
+    return one === null || two === null ? one === two : Buffer.compare(one, two) === 0
+  }
+
+  digest(): Digest {
+    const digest = new VolumeDigest(this.volumeBytes, this.chunkBytes)
+    for (let chunk = 0; chunk < this.length; chunk++) digest.add(this.get(chunk))
+    return digest.finish()
+  }
+}

@@ -1,0 +1,128 @@
+import { KiB, MiB, toHex } from '../base/bytes.ts'
+import type { BlobIds } from './blob-ids.ts'
+import type { BlobLocation } from './blob-table.ts'
+import { RepositoryError } from './errors.ts'
+import { plainLengthOf } from './pack.ts'
+import { type BlobSource, locate } from './reader.ts'
+import type { ZeroBlobs } from './zero-blobs.ts'
+
+/*
+ * How a file is fetched: pack by pack, each in few long ranges, in the order of the packs and not of the file, so that
+ * nothing is fetched twice.
+ */
+
+/** Blobs of one pack with less than this between them are fetched at once. */
+const gapBytesMax = 64 * KiB
+const rangeBytesMax = 16 * MiB
+/** Of the plaintexts of a range, which are in memory together. */
+const plainBytesMax = 16 * MiB
+
+export interface WantedBlob {
+  /** 64 hex digits. */
+  readonly id: string
+  readonly location: BlobLocation
+  /** Where in the file it belongs, ascending. */
+  readonly targets: readonly number[]
+}
+
+/** A part of one pack, and the blobs that are wanted of it, in the order of the file. */
+export interface PackRange {
+  readonly pack: number
+  readonly offset: number
+  readonly length: number
+  readonly blobs: readonly WantedBlob[]
+}
+
+/** Whether a part of the file is to be written. */
+export type Wanted = (offset: number, length: number) => boolean
+
+export interface RestorePlan {
+  /** Of what will be written. */
+  readonly bytes: number
+  ranges(): Iterable<PackRange>
+}
+
+/**
+ * The blobs of a file of exactly `bytes`, zeros left out. Throws `BLOB_MISSING`, and `VOLUME_DIGEST` for a file of
+ * another length.
+ */
+export function planRestore(
+  { blobs }: BlobSource,
+  ids: BlobIds,
+  bytes: number,
+  zeros: ZeroBlobs,
+  wanted: Wanted = () => true,
+): RestorePlan {
+  const offsets = new Float64Array(ids.length)
+  const places = new Float64Array(ids.length)
+  const chosen = new Uint32Array(ids.length)
+  let count = 0
+  let at = 0
+  let bytesWanted = 0
+  for (let index = 0; index < ids.length; index++) {
+    const id = ids.at(index)
+    const location = zeros.lengthOf(id) === null ? locate(blobs, 'data', id) : null
+    const length = location === null ? (zeros.lengthOf(id) ?? 0) : plainLengthOf(location)
+    if (location !== null && wanted(at, length)) {
+      offsets[index] = at
+      places[index] = location.pack * 2 ** 32 + location.offset
+      chosen[count++] = index
+      bytesWanted += length
+    }
+    at += length
+  }
+  if (at !== bytes)
+    throw new RepositoryError('VOLUME_DIGEST', `the blobs of a volume have ${at} bytes; expected ${bytes}`)
+  const order = chosen.subarray(0, count).sort((a, b) => (places[a] ?? 0) - (places[b] ?? 0) || a - b)
+  return { bytes: bytesWanted, ranges: () => rangesOf(blobs, ids, offsets, order) }
+}
+
+interface OpenRange {
+  readonly pack: number
+  readonly offset: number
+  end: number
+  plainBytes: number
+  readonly blobs: WantedBlob[]
+}
+
+function* rangesOf(
+  blobs: BlobSource['blobs'],
+  ids: BlobIds,
+  offsets: Float64Array,
+  order: Uint32Array,
+): Generator<PackRange> {
+  let range: OpenRange | null = null
+  for (let at = 0; at < order.length; ) {
+    const id = ids.at(order[at] ?? 0)
+    const targets: number[] = []
+    for (; at < order.length && Buffer.compare(ids.at(order[at] ?? 0), id) === 0; at++)
+      targets.push(offsets[order[at] ?? 0] ?? 0)
+    const location = locate(blobs, 'data', id)
+    if (range !== null && !fits(range, location)) {
+      yield finished(range)
+      range = null
+    }
+    const { pack, offset, length } = location
+    range ??= { pack, offset, end: offset, plainBytes: 0, blobs: [] }
+    range.end = Math.max(range.end, offset + length)
+    range.plainBytes += plainLengthOf(location)
+    range.blobs.push({ id: toHex(id), location, targets })
+  }
+  if (range !== null) yield finished(range)
+}
+
+function fits(range: OpenRange, location: BlobLocation): boolean {
+  const { pack, offset, length } = location
+  return (
+    range.pack === pack &&
+    offset - range.end <= gapBytesMax &&
+    offset + length - range.offset <= rangeBytesMax &&
+    range.plainBytes + plainLengthOf(location) <= plainBytesMax
+  )
+}
+
+/** In the order of the file, so that neighbours there are written at once. */
+function finished({ pack, offset, end, blobs }: OpenRange): PackRange {
+  const inOrder = blobs.sort((a, b) => (a.targets[0] ?? 0) - (b.targets[0] ?? 0))
+  return { pack, offset, length: end - offset, blobs: inOrder }
+}
