@@ -17,6 +17,7 @@ import type { ObjectStore } from '../storage/object-store.ts'
 import { type Birth, giveBirth } from './birth.ts'
 import { CachingStore } from './caching-store.ts'
 import { CommitLog } from './commit.ts'
+import { PackJournal } from './pack-journal.ts'
 import { type Plan, planBackup } from './plan.ts'
 import type { EnginePorts, SealedConfiguration } from './ports.ts'
 import { releasePassphrase } from './release.ts'
@@ -61,9 +62,12 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   using opened = await openPinned(history, cache, storage, passphrase, signal)
   const known = await knownBlobs(opened, history, cache, storage, signal)
 
+  const journal = new PackJournal(directory, opened.key, ports.environment.entropy)
   const writer = new BackupWriter(opened, new CachingStore(storage, cache), known, {
     ...ports.environment,
     concurrency: packsAtOnce,
+    adopted: await journal.adopt(known.packIds(), storage, signal),
+    onStored: pack => journal.append(pack),
   })
   const { vms, result } = await written(ports, task, plan, writer)
   signal.throwIfAborted()
@@ -76,6 +80,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
       'storage did not take the snapshot in time; the next order completes it',
     )
   await completeCommit(ports, directory, storage, deadline(commitMillisecondsMax, late))
+  await journal.clear()
   return {
     snapshot: entry.snapshotId,
     bytes: entry.bytes,

@@ -2,6 +2,7 @@ import type { Environment } from '../base/environment.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { BackupThreads, stopWork } from './backup-threads.ts'
 import { BackupHand, type VolumeWork } from './backup-work.ts'
+import { BlobRecords } from './blob-packer.ts'
 import type { BlobTable } from './blob-table.ts'
 import { Claims } from './claims.ts'
 import type { ContentMap } from './content-map.ts'
@@ -41,6 +42,8 @@ export class BackupCrew {
     this.#claims = Claims.of(known.size + claimsBeside)
     for (let entry = 0; entry < known.size; entry++)
       if (known.type(entry) === 'data') this.#claims.claim(known.id(entry))
+    for (const { type, records } of uploads.stored)
+      if (type === 'data') for (const { id } of new BlobRecords(records)) this.#know(id)
     const packing = { entropy: pooled(options.entropy), level: compressionLevel }
     this.#hand = new BackupHand(key, packing, segmentBytes, {
       // Others have their turn, and are heard, after every segment.
@@ -51,6 +54,12 @@ export class BackupCrew {
       body: async () => undefined,
       put: ({ type, id, bytes, body, blobs }) => uploads.put({ type, id, bytes, records: blobs.bytes }, body),
     })
+  }
+
+  #know(id: Uint8Array): void {
+    if (this.#claims.count === this.#claims.blobsMax)
+      this.#claims = this.#claims.grown(2 * this.#claims.blobsMax)
+    this.#claims.claim(id)
   }
 
   /** Stores a blob that is no chunk, unless it is known. */

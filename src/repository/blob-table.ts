@@ -122,6 +122,11 @@ export class BlobTable {
     this.#packs[pack] = id
   }
 
+  /** Of all packs that have one. */
+  packIds(): ReadonlySet<string> {
+    return new Set(this.#packs.filter(id => id !== null))
+  }
+
   packId(pack: number): Digest {
     const id = this.#packs[pack]
     if (id === undefined || id === null) throw new RangeError('the pack has no id yet')

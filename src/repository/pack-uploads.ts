@@ -16,7 +16,7 @@ export interface PackUploadsOptions {
   readonly store: ObjectStore
   /** How many packs are on their way to the storage at once. */
   readonly concurrency: number
-  /** A pack is durable in the storage: the place to remember it, so that an interrupted backup finds it again. */
+  /** A pack is durable in the storage: the place to remember it, so that an interrupted backup finds it again. One at a time. */
   readonly onStored: (pack: StoredPack) => Promise<void>
   /** Called at the first failure, which `throwIfFailed` and `idle` throw. */
   readonly onFailure: () => void
@@ -29,6 +29,7 @@ export class PackUploads {
   readonly #stop = new AbortController()
   readonly #stored: StoredPack[]
   #turns: Promise<void> = Promise.resolve()
+  #remembered: Promise<void> = Promise.resolve()
   #bytesStored = 0
 
   /** `adopted`: packs that an interrupted backup left in the storage, of which no index tells yet. */
@@ -50,10 +51,10 @@ export class PackUploads {
 
   /** Puts a pack when its turn has come; `done` is called when `body` is no longer needed. */
   put(pack: StoredPack, body: Uint8Array, done: () => void = () => {}): void {
-    const { store, onStored, onFailure } = this.#options
+    const { store, onFailure } = this.#options
     const task = async () => {
       await store.put(objectName('data', pack.id), body, this.#stop.signal)
-      await onStored(pack)
+      await this.#remember(pack)
       this.#bytesStored += pack.bytes
       this.#stored.push(pack)
       done()
@@ -70,6 +71,11 @@ export class PackUploads {
       )
       // The lanes keep the failure for whoever waits for them.
       .catch(() => {})
+  }
+
+  async #remember(pack: StoredPack): Promise<void> {
+    this.#remembered = this.#remembered.then(() => this.#options.onStored(pack))
+    await this.#remembered
   }
 
   throwIfFailed(): void {

@@ -7,7 +7,7 @@ import { sha256, sha256Hex } from '../crypto/digest.ts'
 import { type ObjectStore, objectName } from '../storage/object-store.ts'
 import { BackupCrew } from './backup-crew.ts'
 import { BlobIds } from './blob-ids.ts'
-import { BlobPacker } from './blob-packer.ts'
+import { BlobPacker, BlobRecords } from './blob-packer.ts'
 import type { BlobTable } from './blob-table.ts'
 import { contentIds } from './content-ids.ts'
 import { ContentMap } from './content-map.ts'
@@ -112,6 +112,8 @@ export class BackupWriter {
     const onFailure = () => this.#crew.stop()
     this.#uploads = new PackUploads({ store, concurrency, onStored, onFailure }, adopted)
     this.#crew = new BackupCrew(repository.key, known, this.#uploads, options)
+    for (const { type, records } of adopted)
+      if (type === 'tree') for (const { id } of new BlobRecords(records)) this.#trees.add(toHex(id))
   }
 
   /** Reads what may have changed of a volume and stores the chunks that are not known. */

@@ -1,0 +1,117 @@
+import { appendFile, open, readFile, unlink } from 'node:fs/promises'
+import path from 'node:path'
+import { toHex, view } from '../base/bytes.ts'
+import type { Entropy } from '../base/environment.ts'
+import { errnoOf } from '../base/errors.ts'
+import { ignoreMissing, makePrivateDirectory } from '../base/files.ts'
+import { parseDigest } from '../base/names.ts'
+import type { RepositoryKey } from '../crypto/aead.ts'
+import { blobIdLength } from '../repository/format.ts'
+import type { StoredPack } from '../repository/pack-uploads.ts'
+import { type ObjectStore, objectName } from '../storage/object-store.ts'
+
+/*
+ * Packs that a backup has stored and that no index names yet, so that the next order goes on where this one was interrupted.
+ * One record a pack: u32le length, then sealed with the repository's key: type (1) | id (32) | bytes (u32le) | what an index
+ * will say of its blobs. A record that was cut off by a crash does not open, and is the end.
+ */
+
+const lengthBytes = 4
+const fixedBytes = 1 + blobIdLength + 4
+const types = ['data', 'tree'] as const
+const headsAtOnce = 8
+
+export class PackJournal {
+  readonly #file: string
+  readonly #key: RepositoryKey
+  readonly #entropy: Entropy
+
+  constructor(directory: string, key: RepositoryKey, entropy: Entropy) {
+    this.#file = path.join(directory, 'packs.journal')
+    this.#key = key
+    this.#entropy = entropy
+  }
+
+  /** Durable when it resolves. To be called in turn. */
+  async append({ type, id, bytes, records }: StoredPack): Promise<void> {
+    const plain = Buffer.alloc(fixedBytes)
+    plain.writeUInt8(types.indexOf(type))
+    plain.write(id, 1, 'hex')
+    plain.writeUInt32LE(bytes, 1 + blobIdLength)
+    const sealed = this.#key.seal(Buffer.concat([plain, records]), this.#entropy)
+    const length = Buffer.alloc(lengthBytes)
+    length.writeUInt32LE(sealed.byteLength)
+    await makePrivateDirectory(path.dirname(this.#file))
+    await appendFile(this.#file, Buffer.concat([length, sealed]), { mode: 0o600, flush: true })
+  }
+
+  /**
+   * The packs of an interrupted backup that the storage still has, each once. What follows a record that was cut off is
+   * cut away, so that the next append is found. A storage that lies here could as well have lost the pack afterwards.
+   */
+  async adopt(
+    known: ReadonlySet<string>,
+    store: ObjectStore,
+    signal: AbortSignal,
+  ): Promise<readonly StoredPack[]> {
+    const packs = new Map<string, StoredPack>()
+    for (const pack of await this.#read()) if (!known.has(pack.id)) packs.set(pack.id, pack)
+    const all = [...packs.values()]
+    const present: StoredPack[] = []
+    for (let at = 0; at < all.length; at += headsAtOnce) {
+      const some = all.slice(at, at + headsAtOnce)
+      const heads = await Promise.all(some.map(({ id }) => store.head(objectName('data', id), signal)))
+      present.push(...some.filter((pack, index) => heads[index]?.bytes === pack.bytes))
+    }
+    return present
+  }
+
+  /** Nothing is left to be adopted: an index names the packs, and the ledger the index. */
+  async clear(): Promise<void> {
+    await unlink(this.#file).catch(ignoreMissing)
+  }
+
+  async #read(): Promise<readonly StoredPack[]> {
+    const bytes = await readFile(this.#file).catch(error => {
+      if (errnoOf(error) === 'ENOENT') return Buffer.alloc(0)
+      throw error
+    })
+    const packs: StoredPack[] = []
+    let at = 0
+    for (;;) {
+      const found = this.#recordAt(bytes, at)
+      if (found === null) break
+      packs.push(found.pack)
+      at = found.end
+    }
+    if (at < bytes.byteLength) await this.#cut(at)
+    return packs
+  }
+
+  #recordAt(bytes: Buffer, at: number): { readonly pack: StoredPack; readonly end: number } | null {
+    if (at + lengthBytes > bytes.byteLength) return null
+    const end = at + lengthBytes + bytes.readUInt32LE(at)
+    if (end > bytes.byteLength) return null
+    let plain: Buffer
+    try {
+      plain = view(this.#key.open(bytes.subarray(at + lengthBytes, end)))
+    } catch {
+      return null
+    }
+    const type = types[plain[0] ?? types.length]
+    if (type === undefined || plain.byteLength < fixedBytes) return null
+    const pack = {
+      type,
+      id: parseDigest(toHex(plain.subarray(1, 1 + blobIdLength))),
+      bytes: plain.readUInt32LE(1 + blobIdLength),
+      records: Uint8Array.from(plain.subarray(fixedBytes)),
+    }
+    return { pack, end }
+  }
+
+  async #cut(length: number): Promise<void> {
+    await using file = await open(this.#file, 'r+')
+    await file.truncate(length)
+    await file.datasync()
+  }
+}
