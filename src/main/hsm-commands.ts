@@ -8,9 +8,9 @@ import { makePrivateDirectory, syncDirectory, writeDurably } from '../base/files
 import { parseProfileName } from '../base/names.ts'
 import { Secret } from '../base/secret.ts'
 import * as commands from '../hsm/commands.ts'
+import { EnvelopeStore } from '../hsm/envelope-store.ts'
 import { HsmError } from '../hsm/errors.ts'
 import type { PinSource } from '../hsm/pin.ts'
-import type { HsmStore } from '../hsm/store.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
 import type { Answer } from './command-line.ts'
 
@@ -83,7 +83,6 @@ export async function doctor({ token }: HsmCommandPorts, signal: AbortSignal): P
 /** The recovery key is durable before the envelope exists: no epoch is ever without one. */
 export async function newEpoch(
   { token, entropy, home }: HsmCommandPorts,
-  store: HsmStore,
   untrustedProfile: string,
   recoveryKeyFile: string,
   signal: AbortSignal,
@@ -92,13 +91,14 @@ export async function newEpoch(
   const recovery = commands.makeRecoveryKey(entropy)
   using identity = recovery.identity
   await writeNew(recoveryKeyFile, identity)
+  const store = new EnvelopeStore(home)
   const { epoch, digest } = await commands.newEpoch(
-    { store, token, entropy },
+    { envelopes: store, token, entropy },
     profile,
     [recovery.recipient],
     signal,
   )
-  const envelope = path.join(home, 'envelopes', `${profile}.e${epoch}.age`)
+  const envelope = store.pathOf({ profile, epoch })
   return {
     result: { profile, epoch, digest, envelope, recoveryKey: recoveryKeyFile },
     text: [
@@ -129,8 +129,8 @@ async function writeNew(file: string, line: Secret): Promise<void> {
   await syncDirectory(directory)
 }
 
-export async function envelopes(store: HsmStore): Promise<Answer> {
-  const found = await commands.listEnvelopes(store)
+export async function envelopes({ home }: HsmCommandPorts): Promise<Answer> {
+  const found = await commands.listEnvelopes(new EnvelopeStore(home))
   return {
     result: found,
     text: found.map(({ profile, epoch, digest }) => `${profile}  epoch ${epoch}  ${digest}`),

@@ -113,13 +113,10 @@ async function run(signal: AbortSignal): Promise<Answer> {
     case 'new-epoch': {
       const profile = required('PROFILE', operand)
       const recoveryKey = required('--recovery-key', values['recovery-key'])
-      await using store = await HsmStore.open(settings.home)
-      return await commands.newEpoch(ports, store, profile, recoveryKey, signal)
+      return commands.newEpoch(ports, profile, recoveryKey, signal)
     }
-    case 'envelopes': {
-      await using store = await HsmStore.open(settings.home)
-      return await commands.envelopes(store)
-    }
+    case 'envelopes':
+      return commands.envelopes(ports)
     default:
       throw new BaseError('FIELD_INVALID', `there is no command '${command}'`, {
         hint: 'strongroom hsm --help',
