@@ -41,7 +41,7 @@ export async function init(ports: HsmCommandPorts, signal: AbortSignal): Promise
 }
 
 async function initialise({ token, pin, entropy }: HsmCommandPorts, signal: AbortSignal) {
-  using user = await pin()
+  using user = await pin.fetch(signal)
   // The security officer's PIN only resets the user's. Nobody keeps it: what a lost PIN needs is the recovery key.
   using officer = Secret.take(Uint8Array.from(entropy.bytes(officerPinDigits), byte => 0x30 + (byte % 10)))
   return await commands.initToken(token, { officer, user }, signal)
@@ -142,8 +142,4 @@ export async function recover(envelopeFile: string, recoveryKeyFile: string): Pr
   using passphrase = await commands.recoverPassphrase(recoveryKeyFile, envelopeFile)
   const text = passphrase.expose(bytes => Buffer.from(bytes).toString('latin1'))
   return { result: { passphrase: text }, text: [text] }
-}
-
-export function copyOf(secret: Secret): Secret {
-  return Secret.take(secret.expose(bytes => bytes.slice()))
 }
