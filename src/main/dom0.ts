@@ -27,7 +27,7 @@ import { reconnecting } from '../storage/reconnect.ts'
 import { connectStorage, grantReading } from '../storage/remote.ts'
 import { withRetry } from '../storage/retry.ts'
 import { runCommand } from './command-line.ts'
-import { makeLedgerKey, openDom0Ledger } from './dom0-ledger.ts'
+import { initialiseLedger, openDom0Ledger } from './dom0-ledger.ts'
 import { judgeBy, systemOf } from './judge.ts'
 import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
@@ -62,7 +62,7 @@ const { clock, entropy } = environment
 const log = createLog('dom0')
 
 if (positionals[0] === 'init') {
-  await runCommand(values.json, () => makeLedgerKey(settings.home, entropy))
+  await runCommand(values.json, () => initialiseLedger(settings.home, environment))
   process.exit()
 }
 
