@@ -17,7 +17,7 @@ import { localInventory } from '../host/local/inventory.ts'
 import { sandboxesThrough } from '../host/local/sandbox-door.ts'
 import { listenSocket } from '../host/local/socket.ts'
 import { dom0Transport } from '../host/local/transport.ts'
-import { localVolumeSink } from '../host/local/volume-sink.ts'
+import { localVolumeSink, sweepUnfinished } from '../host/local/volume-sink.ts'
 import { localVolumes } from '../host/local/volumes.ts'
 import { storageGrant, storageObjects } from '../qrexec/calls/storage.ts'
 import { createServer } from '../qrexec/server.ts'
@@ -93,21 +93,18 @@ const judge = judgeBy(
 
 const restored = path.join(settings.home, 'restored')
 await makePrivateDirectory(restored)
+const unfinished = await sweepUnfinished(restored)
+if (unfinished.length > 0) log.warn('restores that were interrupted have been removed', { unfinished })
 const examiner = sandboxedExaminer({
   sandboxes: sandboxesThrough(settings.sandboxes),
   grant: async (storageVm, repository, signal) =>
     grantReading(await transport.open(storageGrant.service, repository, storageVm, signal)),
-  sink: job => localVolumeSink(path.join(restored, job), entropy),
+  sink: job => localVolumeSink(path.join(restored, job)),
   async requireRoom() {
-    // A restore that failed leaves directories and no file.
-    const files = (await readdir(restored, { recursive: true, withFileTypes: true })).filter(one =>
-      one.isFile(),
-    )
-    const jobs = new Set(
-      files.map(({ parentPath }) => path.relative(restored, parentPath).split(path.sep)[0]),
-    )
-    if (jobs.size >= restoresKeptMax)
-      throw new RestoreError('RESTORES_KEPT', `${jobs.size} restores are kept in ${restored}`)
+    // Also those that are being made.
+    const { length } = await readdir(restored)
+    if (length >= restoresKeptMax)
+      throw new RestoreError('RESTORES_KEPT', `${length} restores are kept in ${restored}`)
   },
   limits: sandboxLimits,
   log,
