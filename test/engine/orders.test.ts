@@ -67,6 +67,13 @@ describe('a backup', () => {
     expect(one.released[0]).toMatchObject({ purpose: 'backup', job: job.id, epoch: 1, initiator: 'mgmt' })
   })
 
+  it('of dom0 beside others warns that there is nothing of dom0 to read', async () => {
+    const one = await bench({ profileText: testProfile.replace('[ work, personal ]', '[ dom0, work ]') })
+    const job = await run(one)
+    expect(job).toMatchObject({ state: 'done', outcome: { volumes: 1 } })
+    expect(job.outcome?.warnings).toEqual([expect.stringContaining('dom0 is selected but has no volumes')])
+  })
+
   it('records order, request, release, repository, snapshot and end, in that order', async () => {
     const one = await bench()
     await run(one)
