@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
 import { parseIdempotencyKey, parseVmName } from '../../src/base/names.ts'
 import { Secret } from '../../src/base/secret.ts'
-import type { Order } from '../../src/engine/orders.ts'
+import { type Order, Orders } from '../../src/engine/orders.ts'
 import { type Entry, parseEntry } from '../../src/ledger/entry.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
@@ -72,6 +72,20 @@ describe('a backup', () => {
     const job = await run(one)
     expect(job).toMatchObject({ state: 'done', outcome: { volumes: 1 } })
     expect(job.outcome?.warnings).toEqual([expect.stringContaining('dom0 is selected but has no volumes')])
+  })
+
+  it('fails when a volume that was planned is gone by the time it is read', async () => {
+    const one = await bench()
+    const inventory = {
+      list: async (signal: AbortSignal) =>
+        (await one.ports.inventory.list(signal)).map(vm =>
+          vm.name === 'work' ? { ...vm, volumes: [...vm.volumes, { name: 'root', bytes: 1, usage: 1 }] } : vm,
+        ),
+    }
+    one.orders = new Orders({ ...one.ports, inventory }, one.orders.board)
+    const job = await run(one)
+    expect(job).toMatchObject({ state: 'failed', error: { code: 'VOLUME_MISSING' } })
+    expect(one.ledger.repository(one.profile, 1)?.snapshots).toEqual([])
   })
 
   it('records order, request, release, repository, snapshot and end, in that order', async () => {
@@ -209,7 +223,6 @@ describe('orders', () => {
     const one = await bench()
     const changed = Object.assign(new Error('changed'), {})
     const ports = { ...one.ports, configuration: { current: () => Promise.reject(changed) } }
-    const { Orders } = await import('../../src/engine/orders.ts')
     await expect(new Orders(ports, one.orders.board).order(backup(one))).rejects.toBe(changed)
   })
 })
