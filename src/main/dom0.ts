@@ -19,15 +19,14 @@ import { listenSocket } from '../host/local/socket.ts'
 import { dom0Transport } from '../host/local/transport.ts'
 import { localVolumeSink, sweepUnfinished } from '../host/local/volume-sink.ts'
 import { localVolumes } from '../host/local/volumes.ts'
-import { storageGrant, storageObjects } from '../qrexec/calls/storage.ts'
+import { storageGrant } from '../qrexec/calls/storage.ts'
 import { createServer } from '../qrexec/server.ts'
 import { RestoreError } from '../restore/errors.ts'
 import { sandboxedExaminer } from '../restore/examine.ts'
-import { reconnecting } from '../storage/reconnect.ts'
-import { connectStorage, grantReading } from '../storage/remote.ts'
-import { withRetry } from '../storage/retry.ts'
+import { grantReading } from '../storage/remote.ts'
 import { runCommand } from './command-line.ts'
 import { initialiseLedger, openDom0Ledger } from './dom0-ledger.ts'
+import { dom0Storage } from './dom0-storage.ts'
 import { judgeBy, systemOf } from './judge.ts'
 import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
@@ -47,8 +46,6 @@ const parseSettings = fields('dom0 settings', {
   /** Where disposables are started. */
   sandboxes: is.string(4000),
 })
-/** A storage VM may be restarting: a minute of patience. */
-const storageAttempts = 9
 const restoresKeptMax = 16
 const sandboxLimits = { memoryBytesMax: 2 * GiB, millisecondsMax: 12 * 3_600_000 }
 
@@ -129,15 +126,7 @@ const ports: EnginePorts = {
     },
   },
   volumes: localVolumes(settings.machine, entropy),
-  storage: async (vm, repository) => {
-    const never = new AbortController().signal
-    const store = reconnecting(async () =>
-      connectStorage(await transport.open(storageObjects.service, repository, vm, never)),
-    )
-    return Object.assign(withRetry(store, clock, storageAttempts), {
-      [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
-    })
-  },
+  storage: dom0Storage(transport, clock),
   examiner,
   directory: settings.home,
 }
