@@ -1,6 +1,7 @@
 import swagger from '@fastify/swagger'
 import type { FastifyInstance } from 'fastify'
 import type { ApiPorts, RouteContext } from './context.ts'
+import { JobFeeds } from './job-feeds.ts'
 import { JobHistory } from './job-history.ts'
 import { healthRoutes } from './routes/health.ts'
 import { jobRoutes } from './routes/jobs.ts'
@@ -25,9 +26,11 @@ import {
  */
 export async function buildApi(ports: ApiPorts): Promise<FastifyInstance> {
   const closing = new AbortController()
+  const history = new JobHistory(ports.dom0, ports.catalogue)
   const context: RouteContext = {
     ...ports,
-    history: new JobHistory(ports.dom0, ports.catalogue),
+    history,
+    feeds: new JobFeeds(ports.dom0, history),
     closing: closing.signal,
   }
   const app = createServer(ports.log)

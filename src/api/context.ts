@@ -3,6 +3,7 @@ import type { Log } from '../base/log.ts'
 import type { TokenCheck } from './auth.ts'
 import type { Catalogue } from './catalogue/catalogue.ts'
 import type { Dom0Port } from './dom0.ts'
+import type { JobFeeds } from './job-feeds.ts'
 import type { JobHistory } from './job-history.ts'
 
 /** What the API is made of; nothing else is reached. */
@@ -19,6 +20,7 @@ export interface ApiPorts {
 /** What every route is given. */
 export interface RouteContext extends ApiPorts {
   readonly history: JobHistory
+  readonly feeds: JobFeeds
   /** Aborted when the API closes: ends event streams, and calls to dom0 that no one waits for any more. */
   readonly closing: AbortSignal
 }

@@ -2,7 +2,6 @@ import { utf8 } from '../base/bytes.ts'
 import type { Clock } from '../base/environment.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { hasEnded, type Job } from '../qrexec/calls/orders.ts'
-import type { Dom0Port } from './dom0.ts'
 import type { JobHistory } from './job-history.ts'
 import { jobView } from './views.ts'
 
@@ -17,9 +16,10 @@ const firstSilenceMilliseconds = 1_000
 const reconnectMilliseconds = 2_000
 
 export interface JobEventsPorts {
-  readonly dom0: Dom0Port
   readonly history: JobHistory
   readonly clock: Clock
+  /** The changes of all jobs of the profile; `null` for a job that has ended. */
+  readonly changes: AsyncIterable<Job> | null
 }
 
 export function eventId(job: Job): string {
@@ -45,37 +45,30 @@ export async function* jobEventText(
 
 /** Every state of one job, now and then the same again. Ends with the final state. */
 async function* followJob(
-  { dom0, history, clock }: JobEventsPorts,
+  { changes, history, clock }: JobEventsPorts,
   present: Job,
   signal: AbortSignal,
 ): AsyncGenerator<Job> {
   yield present
-  if (hasEnded(present)) return
-  const stop = new AbortController()
-  const either = AbortSignal.any([signal, stop.signal])
-  const changes = dom0.events(present.profile, either)[Symbol.asyncIterator]()
-  try {
-    let change = changes.next()
-    let silence = firstSilenceMilliseconds
-    while (!either.aborted) {
-      const result = await within(change, silence, clock, either)
-      silence = heartbeatMilliseconds
-      if (result !== null && !result.done) {
-        change = changes.next()
-        if (result.value.id !== present.id) continue
-        yield await history.record(result.value)
-        if (hasEnded(result.value)) return
-        continue
-      }
-      // Silence, or the end of dom0's stream: ask, for the end may have come before the stream began.
-      const asked = (await history.refresh(either)).find(job => job.id === present.id)
-      if (asked === undefined) return
-      yield asked
-      if (result?.done || hasEnded(asked)) return
+  if (changes === null) return
+  const following = changes[Symbol.asyncIterator]()
+  let change = following.next()
+  let silence = firstSilenceMilliseconds
+  while (!signal.aborted) {
+    const result = await within(change, silence, clock, signal)
+    silence = heartbeatMilliseconds
+    if (result !== null && !result.done) {
+      change = following.next()
+      if (result.value.id !== present.id) continue
+      yield result.value
+      if (hasEnded(result.value)) return
+      continue
     }
-  } finally {
-    stop.abort()
-    await changes.return?.()
+    // Silence, or the end of dom0's stream: ask, for the end may have come before the stream began.
+    const asked = (await history.refresh(signal)).find(job => job.id === present.id)
+    if (asked === undefined) return
+    yield asked
+    if (result?.done || hasEnded(asked)) return
   }
 }
 

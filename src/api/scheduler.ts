@@ -23,7 +23,7 @@ export interface SchedulerPorts {
 
 /**
  * Orders what is due, with no one present. One order a due time: its idempotency key comes from profile and due time,
- * so a crash between order and note, or a second scheduler, gives the same job. After an outage one run is made up
+ * so a crash between order and note, or a second scheduler in this VM, gives the same job. After an outage one run is made up
  * for, not each that was missed. An order that dom0 refused is recorded, shown as an alarm, and left until the next
  * due time; one that did not reach dom0 is tried again with its key until then.
  */

@@ -14,19 +14,21 @@ const [newline, carriageReturn, backspace, erase, interrupt, endOfInput] = [
 
 /**
  * A line typed without echo; what is longer than `bytesMax` is cut off. `null`: there is no terminal, or it was closed.
- * Throws `CANCELLED` at ^C and ^D.
+ * Throws `CANCELLED` at ^C and ^D, and the signal's reason when nobody has answered by then.
  */
 export async function askUnseen(
   prompt: string,
   { input, output }: Terminal,
   bytesMax: number,
+  signal?: AbortSignal,
 ): Promise<Secret | null> {
   if (!input.isTTY || input.setRawMode === undefined) return null
+  signal?.throwIfAborted()
   // Before anyone is asked: what is typed at once must not be seen either.
   input.setRawMode(true)
   output.write(prompt)
   try {
-    return await readLine(input, bytesMax)
+    return await readLine(input, bytesMax, signal)
   } finally {
     input.setRawMode(false)
     input.pause()
@@ -34,11 +36,15 @@ export async function askUnseen(
   }
 }
 
-async function readLine(input: Readable, bytesMax: number): Promise<Secret | null> {
+async function readLine(
+  input: Readable,
+  bytesMax: number,
+  signal: AbortSignal | undefined,
+): Promise<Secret | null> {
   const line = new Uint8Array(bytesMax)
   let length = 0
   try {
-    for (let part = await nextBytes(input); part !== null; part = await nextBytes(input))
+    for (let part = await nextBytes(input, signal); part !== null; part = await nextBytes(input, signal))
       try {
         for (const byte of part) {
           if (byte === newline || byte === carriageReturn) return Secret.take(line.subarray(0, length))
@@ -57,15 +63,20 @@ async function readLine(input: Readable, bytesMax: number): Promise<Secret | nul
 }
 
 /** `null`: there will be no more. */
-function nextBytes(input: Readable): Promise<Uint8Array | null> {
-  return new Promise(resolve => {
-    const ended = () => resolve(null)
-    input.once('end', ended)
-    input.once('data', (part: Buffer) => {
-      input.off('end', ended)
+function nextBytes(input: Readable, signal: AbortSignal | undefined): Promise<Uint8Array | null> {
+  return new Promise((resolve, reject) => {
+    const settle = (act: () => void) => {
+      input.off('end', onEnd).off('data', onData)
+      signal?.removeEventListener('abort', onAbort)
       input.pause()
-      resolve(part)
-    })
-    input.resume()
+      act()
+    }
+    const onEnd = () => settle(() => resolve(null))
+    const onData = (part: Buffer) => settle(() => resolve(part))
+    const onAbort = () => settle(() => reject(signal?.reason))
+    input.once('end', onEnd).once('data', onData)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    if (signal?.aborted) onAbort()
+    else input.resume()
   })
 }

@@ -3,6 +3,8 @@ import type { Milliseconds } from '../base/brand.ts'
 import { deadline } from '../base/environment.ts'
 import { parseSnapshotId, type RepositoryName, repositoryOf } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
+import { HostError } from '../host/errors.ts'
+import type { FrozenVm, FrozenVolume } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/history.ts'
 import type { HsmBinding } from '../profiles/config.ts'
@@ -18,7 +20,7 @@ import { type Birth, giveBirth } from './birth.ts'
 import { CachingStore } from './caching-store.ts'
 import { CommitLog } from './commit.ts'
 import { PackJournal } from './pack-journal.ts'
-import { type Plan, planBackup } from './plan.ts'
+import { type Plan, type PlannedVm, planBackup } from './plan.ts'
 import type { EnginePorts, SealedConfiguration } from './ports.ts'
 import { releasePassphrase } from './release.ts'
 import { RepositoryCache } from './repository-cache.ts'
@@ -106,9 +108,8 @@ async function written(
     const vms: VmResult[] = []
     for (const planned of plan.vms) {
       await using frozen = await ports.volumes.freeze(planned.vm, signal)
-      const wanted = new Set(planned.volumes.map(({ name }) => name))
       const volumes = []
-      for (const volume of frozen.volumes.filter(({ name }) => wanted.has(name))) {
+      for (const volume of plannedVolumes(planned, frozen)) {
         const onProgress = (progress: { bytesDone: number; bytesStored: number }) => {
           bytesStored = progress.bytesStored
           report({ phase: 'reading', bytesDone: before + progress.bytesDone, bytesTotal, bytesStored })
@@ -125,6 +126,15 @@ async function written(
     await writer.abort()
     throw error
   }
+}
+
+/** Throws `VOLUME_MISSING`: a snapshot without a volume that was planned must not pass for a whole one. */
+function plannedVolumes({ vm, volumes }: PlannedVm, frozen: FrozenVm): readonly FrozenVolume[] {
+  return volumes.map(({ name }) => {
+    const found = frozen.volumes.find(one => one.name === name)
+    if (found === undefined) throw new HostError('VOLUME_MISSING', `volume ${name} of ${vm} is gone`)
+    return found
+  })
 }
 
 export function repositoryDirectory(directory: string, repository: RepositoryName): string {

@@ -4,6 +4,7 @@ import { fromBase64, toBase64, utf8 } from '../base/bytes.ts'
 import { ignoreMissing, readBounded, syncDirectory, writeDurably } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type EntryOf, encodeEntry, parseEntry } from '../ledger/entry.ts'
+import { RepositoryError } from '../repository/errors.ts'
 import { type ObjectStore, objectName } from '../storage/object-store.ts'
 import { EngineError } from './errors.ts'
 
@@ -18,7 +19,7 @@ import { EngineError } from './errors.ts'
  * An intention has its job's name: a check that completes an old one beside a backup never takes away the new one.
  */
 
-const intentionBytesMax = 4 * 1024 * 1024
+const intentionBytesMax = 8 * 1024 * 1024
 
 const parseIntention = fields('intention', {
   entry: is.string(100_000),
@@ -42,9 +43,10 @@ export class CommitLog {
     this.#directory = directory
   }
 
-  async begin({ entry, body }: Intention): Promise<void> {
-    const text = JSON.stringify({ entry: toBase64(encodeEntry(entry)), body: toBase64(body) })
-    await writeDurably(path.join(this.#directory, `commit-${entry.job}.json`), utf8(text))
+  /** Throws `SNAPSHOT_LIMIT`, and intends nothing, when the entry could not be read again. */
+  async begin(intention: Intention): Promise<void> {
+    const file = path.join(this.#directory, `commit-${intention.entry.job}.json`)
+    await writeDurably(file, encodeIntention(intention))
   }
 
   /** Completes what was intended, oldest first. Idempotent; throws what storage or ledger throw, and keeps it then. */
@@ -72,17 +74,34 @@ export class CommitLog {
 
 /** `null`: completed meanwhile by someone else. */
 async function readIntention(file: string): Promise<Intention | null> {
-  const untrustedBytes = await readBounded(file, 2 * intentionBytesMax)
+  const untrustedBytes = await readBounded(file, intentionBytesMax)
   if (untrustedBytes === null) return null
   try {
-    return untrustedBytes.parse(bytes => {
-      const { entry, body } = parseIntention(parseJson(bytes, { bytesMax: 2 * intentionBytesMax }))
-      const parsed = parseEntry(fromBase64(entry))
-      if (parsed.type !== 'snapshot')
-        throw new EngineError('STATE_DAMAGED', 'the intention is not of a snapshot')
-      return { entry: parsed, body: fromBase64(body) }
-    })
+    return untrustedBytes.parse(decodeIntention)
   } catch (cause) {
     throw new EngineError('STATE_DAMAGED', 'the record of an unfinished commit does not read', { cause })
   }
+}
+
+/** One that is durable and cannot be read would stop every later job of its profile. */
+function encodeIntention({ entry, body }: Intention): Uint8Array {
+  try {
+    const text = JSON.stringify({ entry: toBase64(encodeEntry(entry)), body: toBase64(body) })
+    const bytes = utf8(text)
+    decodeIntention(bytes)
+    return bytes
+  } catch (cause) {
+    throw new RepositoryError(
+      'SNAPSHOT_LIMIT',
+      `an entry of the ledger cannot hold a snapshot of ${entry.volumes} volumes with ${entry.index.length} index objects`,
+      { cause },
+    )
+  }
+}
+
+function decodeIntention(bytes: Uint8Array): Intention {
+  const { entry, body } = parseIntention(parseJson(bytes, { bytesMax: intentionBytesMax }))
+  const parsed = parseEntry(fromBase64(entry))
+  if (parsed.type !== 'snapshot') throw new EngineError('STATE_DAMAGED', 'the intention is not of a snapshot')
+  return { entry: parsed, body: fromBase64(body) }
 }

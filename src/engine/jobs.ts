@@ -2,22 +2,52 @@ import { readdir, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { utf8 } from '../base/bytes.ts'
 import { ignoreMissing, makePrivateDirectory, readBounded, writeDurably } from '../base/files.ts'
-import { parseJson } from '../base/json.ts'
-import type { IdempotencyKey, JobId, ProfileName } from '../base/names.ts'
+import { fields, is, parseJson } from '../base/json.ts'
+import {
+  type IdempotencyKey,
+  type JobId,
+  type ProfileName,
+  parseDigest,
+  parseIdempotencyKey,
+  parseVmName,
+  type VmName,
+} from '../base/names.ts'
 import { hasEnded, type Job, type JobKind, parseJob } from '../qrexec/calls/orders.ts'
 import { EngineError } from './errors.ts'
 
 const jobsKeptMax = 200
-const jobBytesMax = 64 * 1024
+const recordBytesMax = 128 * 1024
+/** Whoever joins a job over and over with new keys must not fill dom0's memory. */
+const ordersOfJobMax = 64
+
+const parsePlacedOrder = fields('order', {
+  initiator: is.name(parseVmName),
+  key: is.name(parseIdempotencyKey),
+  wanted: is.name(parseDigest),
+})
+/**
+ * An order that was answered with a job. `wanted` is a digest of all that was ordered, which the same order sent again
+ * has too. Keys are their initiator's own, so that no VM can spoil another's by using it first.
+ */
+export type PlacedOrder = ReturnType<typeof parsePlacedOrder>
+
+/** A job, and every order that was answered with it: the one that began it, and those that joined it. */
+const parseRecord = fields('job record', {
+  job: parseJob,
+  orders: is.array(parsePlacedOrder, ordersOfJobMax),
+})
+export type JobRecord = ReturnType<typeof parseRecord>
 
 /**
  * The jobs that dom0 knows: one file each, written at every change of state (not of progress), so that after a crash
- * dom0 knows what was running. Listeners hear every change.
+ * dom0 knows what was running and which keys were used. Listeners hear every change.
  */
 export class JobBoard {
   readonly #directory: string
-  readonly #jobs = new Map<JobId, Job>()
+  readonly #records = new Map<JobId, JobRecord>()
   readonly #listeners = new Set<(job: Job) => void>()
+  /** A file has one writer at a time. */
+  #writing: Promise<unknown> = Promise.resolve()
 
   private constructor(directory: string) {
     this.#directory = directory
@@ -28,11 +58,13 @@ export class JobBoard {
     const board = new JobBoard(directory)
     for (const file of (await readdir(directory)).sort()) {
       if (!file.endsWith('.json')) continue
-      const untrustedBytes = await readBounded(path.join(directory, file), jobBytesMax)
+      const untrustedBytes = await readBounded(path.join(directory, file), recordBytesMax)
       if (untrustedBytes === null) continue
       try {
-        const job = untrustedBytes.parse(bytes => parseJob(parseJson(bytes, { bytesMax: jobBytesMax })))
-        board.#jobs.set(job.id, job)
+        const record = untrustedBytes.parse(bytes =>
+          parseRecord(parseJson(bytes, { bytesMax: recordBytesMax })),
+        )
+        board.#records.set(record.job.id, record)
       } catch (cause) {
         throw new EngineError('STATE_DAMAGED', `the record of job ${file} does not read`, { cause })
       }
@@ -41,30 +73,50 @@ export class JobBoard {
   }
 
   get(id: JobId): Job {
-    const job = this.#jobs.get(id)
-    if (job === undefined) throw new EngineError('JOB_NOT_FOUND', `there is no job '${id}'`)
-    return job
+    return this.#record(id).job
   }
 
   /** Newest first. */
   list(): readonly Job[] {
-    return [...this.#jobs.values()].sort((a, b) => (a.id < b.id ? 1 : -1))
+    return [...this.#records.values()].map(({ job }) => job).sort((a, b) => (a.id < b.id ? 1 : -1))
   }
 
-  byKey(key: IdempotencyKey): Job | undefined {
-    return this.list().find(job => job.key === key)
+  /** The job that the order of this VM with this key was answered with, and that order. */
+  byKey(initiator: VmName, key: IdempotencyKey): { job: Job; order: PlacedOrder } | undefined {
+    for (const { job, orders } of this.#records.values()) {
+      const order = orders.find(one => one.key === key && one.initiator === initiator)
+      if (order !== undefined) return { job, order }
+    }
+    return undefined
   }
 
   running(profile: ProfileName, kind: JobKind): Job | undefined {
     return this.list().find(job => job.profile === profile && job.kind === kind && !hasEnded(job))
   }
 
+  /** A new job, with the order that began it: durable before anyone hears of it. */
+  create(job: Job, order: PlacedOrder): Promise<Job> {
+    return this.#alone(() => this.#save({ job, orders: [order] }))
+  }
+
   /** A change of state: durable before anyone hears of it. */
-  async save(job: Job): Promise<Job> {
-    await writeDurably(this.#file(job.id), utf8(JSON.stringify(job)))
-    this.#tell(job)
-    await this.#forgetOldest()
-    return job
+  save(job: Job): Promise<Job> {
+    return this.#alone(() => this.#save({ job, orders: this.#ordersOf(job.id) }))
+  }
+
+  /** Another order that is answered with this job: durable when it resolves. Throws `JOB_RUNNING` when it has too many. */
+  join(id: JobId, order: PlacedOrder): Promise<Job> {
+    return this.#alone(async () => {
+      const { job, orders } = this.#record(id)
+      if (orders.length >= ordersOfJobMax)
+        throw new EngineError('JOB_RUNNING', `job ${id} is running, and ${orders.length} orders share it`)
+      const joined = [...orders, order]
+      await this.#write({ job, orders: joined })
+      // It may have gone on meanwhile, in progress only.
+      const now = this.#record(id).job
+      this.#records.set(id, { job: now, orders: joined })
+      return now
+    })
   }
 
   /** A change of progress only: told, not written. */
@@ -77,8 +129,36 @@ export class JobBoard {
     return () => this.#listeners.delete(listener)
   }
 
+  #record(id: JobId): JobRecord {
+    const record = this.#records.get(id)
+    if (record === undefined) throw new EngineError('JOB_NOT_FOUND', `there is no job '${id}'`)
+    return record
+  }
+
+  #ordersOf(id: JobId): JobRecord['orders'] {
+    return this.#records.get(id)?.orders ?? []
+  }
+
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#writing.then(work)
+    this.#writing = result.catch(() => {})
+    return result
+  }
+
+  async #save(record: JobRecord): Promise<Job> {
+    await this.#write(record)
+    this.#records.set(record.job.id, record)
+    this.#tell(record.job)
+    await this.#forgetOldest()
+    return record.job
+  }
+
+  async #write(record: JobRecord): Promise<void> {
+    await writeDurably(this.#file(record.job.id), utf8(JSON.stringify(record)))
+  }
+
   #tell(job: Job): void {
-    this.#jobs.set(job.id, job)
+    this.#records.set(job.id, { job, orders: this.#ordersOf(job.id) })
     for (const listener of this.#listeners)
       try {
         listener(job)
@@ -91,7 +171,7 @@ export class JobBoard {
   async #forgetOldest(): Promise<void> {
     const ended = this.list().filter(hasEnded)
     for (const { id } of ended.slice(jobsKeptMax)) {
-      this.#jobs.delete(id)
+      this.#records.delete(id)
       await unlink(this.#file(id)).catch(ignoreMissing)
     }
   }

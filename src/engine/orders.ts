@@ -1,4 +1,4 @@
-import { toHex } from '../base/bytes.ts'
+import { toHex, utf8 } from '../base/bytes.ts'
 import { newJobId } from '../base/environment.ts'
 import { reportOf } from '../base/errors.ts'
 import {
@@ -10,6 +10,7 @@ import {
   type SnapshotId,
   type VmName,
 } from '../base/names.ts'
+import { sha256Hex } from '../crypto/digest.ts'
 import type { Entry, Purpose } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/history.ts'
 import type { HsmBinding } from '../profiles/config.ts'
@@ -20,7 +21,7 @@ import type { Examination } from '../repository/examination.ts'
 import { completeCommit, repositoryDirectory, runBackup } from './backup.ts'
 import { disclosable } from './disclose.ts'
 import { EngineError } from './errors.ts'
-import type { JobBoard } from './jobs.ts'
+import type { JobBoard, PlacedOrder } from './jobs.ts'
 import type { EnginePorts, SealedConfiguration } from './ports.ts'
 import { releasePassphrase } from './release.ts'
 
@@ -117,20 +118,17 @@ export class Orders {
   }
 
   async #accept(order: Order): Promise<Job> {
-    const known = this.#board.byKey(order.key)
-    if (known !== undefined) {
-      if (known.profile === order.profile && known.kind === order.kind) return known
-      throw new EngineError(
-        'KEY_REUSED',
-        'the idempotency key belongs to an order of another kind or profile',
-      )
-    }
     const id = newJobId(this.#ports.environment)
     try {
+      const known = this.#board.byKey(order.initiator, order.key)
+      if (known !== undefined) {
+        if (known.order.wanted === placed(order).wanted) return known.job
+        throw new EngineError('KEY_REUSED', 'the idempotency key belongs to another order')
+      }
       const accepted = await this.#find(order)
       const running = this.#board.running(order.profile, order.kind)
       if (running !== undefined) {
-        if (order.ifRunning === 'join') return running
+        if (order.ifRunning === 'join') return await this.#board.join(running.id, placed(order))
         throw new EngineError('JOB_RUNNING', `job ${running.id} of profile '${order.profile}' is running`)
       }
       if (this.#running.size >= jobsAtOnceMax)
@@ -181,7 +179,7 @@ export class Orders {
     // Whoever hears of the job, which is from the next line on, may cancel it.
     this.#running.set(id, running)
     try {
-      await this.#board.save(job)
+      await this.#board.create(job, placed(order))
       await this.#ports.ledger.append([
         {
           type: 'order',
@@ -342,6 +340,13 @@ export class Orders {
       .append([{ type: 'refusal', time: now, job: id, profile, code: report.code }])
       .catch(failure => this.#ports.log.error('a refusal could not be recorded', { job: id, error: failure }))
   }
+}
+
+/** Everything that an order says beside who sent it counts as what is wanted, whatever fields it has. */
+function placed({ initiator, key, ifRunning: _, ...wanted }: Order): PlacedOrder {
+  const said = Object.entries(wanted).filter(([, value]) => value !== undefined)
+  const text = JSON.stringify(said.sort(([one], [other]) => (one < other ? -1 : 1)))
+  return { initiator, key, wanted: sha256Hex(utf8(text)) }
 }
 
 function snapshotOf({ snapshots }: RepositoryHistory, wanted: SnapshotId | null): SnapshotId {

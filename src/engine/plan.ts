@@ -2,6 +2,8 @@ import type { VmName } from '../base/names.ts'
 import type { Vm, VolumeInfo } from '../host/inventory.ts'
 import type { Profile } from '../profiles/profile.ts'
 import { select } from '../profiles/selection.ts'
+import { RepositoryError } from '../repository/errors.ts'
+import { vmsMax, volumesMax } from '../repository/manifest.ts'
 import { EngineError } from './errors.ts'
 
 export interface PlannedVm {
@@ -22,7 +24,10 @@ export interface Plan {
 /** As many as an `Outcome` may carry. */
 const warningsMax = 100
 
-/** Profile and inventory to volumes. A selector that matches nothing is a warning; a plan of nothing is an error. */
+/**
+ * Profile and inventory to volumes. A selector that matches nothing is a warning; a plan of nothing, or of more than a
+ * snapshot can hold, is an error.
+ */
 export function planBackup(profile: Profile, inventory: readonly Vm[]): Plan {
   const { selected, warnings } = select(profile, inventory)
   const notes = [...warnings]
@@ -39,6 +44,11 @@ export function planBackup(profile: Profile, inventory: readonly Vm[]): Plan {
   }
   if (vms.length === 0)
     throw new EngineError('PLAN_EMPTY', `profile '${profile.name}' selects no volume of any VM`)
+  if (vms.length > vmsMax || vms.some(one => one.volumes.length > volumesMax))
+    throw new RepositoryError(
+      'SNAPSHOT_LIMIT',
+      `profile '${profile.name}' selects ${vms.length} VMs; a snapshot holds ${vmsMax} of ${volumesMax} volumes each`,
+    )
   const bytes = vms.flatMap(vm => vm.volumes).reduce((sum, volume) => sum + volume.bytes, 0)
   return { vms, bytes, warnings: bounded([...new Set(notes)]) }
 }

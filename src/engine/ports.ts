@@ -33,6 +33,7 @@ export interface LedgerPort {
   publish(hsmVm: VmName, signal: AbortSignal): Promise<void>
 }
 
+/** `signal` ends the store, and whatever is under way in it. */
 export type OpenStorage = (
   vm: VmName,
   repository: RepositoryName,

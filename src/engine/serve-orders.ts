@@ -10,12 +10,10 @@ import type { Orders } from './orders.ts'
 import type { EnginePorts } from './ports.ts'
 
 const progressIntervalMilliseconds = 1000
-/** Of one VM. */
-const listenersMax = 16
 
 /** dom0's side of the calls in `qrexec/calls/orders.ts`. Policy has let the caller in; what it may see is judged here. */
 export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): Record<string, Handler> {
-  const listeners = new Listeners(listenersMax)
+  const listeners = new Listeners(calls.jobEventsStreamsMax)
   const mayOrder = (source: VmName, profile: ProfileName) =>
     judge.allows({ service: calls.orderBackup.service, argument: profile, source, target: adminVm })
   const mineOnly = (source: VmName, id: JobId): calls.Job => {

@@ -35,15 +35,15 @@ export interface VolumeSource {
   freeze(vm: VmName, signal: AbortSignal): Promise<FrozenVm>
 }
 
-/** A new volume being filled by a restore. Nothing is visible under its final name before `commit`. */
-export interface NewVolume extends AsyncDisposable {
+/** A new volume being filled by a restore. */
+export interface NewVolume {
   /** Writes at `offset`; ranges never written read as zeros and take no room. */
   write(bytes: Uint8Array, offset: number): Promise<void>
-  /** Durable and visible. Disposing without it leaves nothing. */
-  commit(): Promise<void>
 }
 
-/** Where restored volumes go: always beside what exists. */
-export interface VolumeSink {
+/** The new volumes of one restore: always beside what exists. Disposing without `commit` leaves nothing. */
+export interface VolumeSink extends AsyncDisposable {
   create(vm: VmName, volume: string, bytes: number, signal: AbortSignal): Promise<NewVolume>
+  /** Once: all volumes durable and visible, or none. Throws `VOLUME_EXISTS` where something has their place. */
+  commit(): Promise<void>
 }

@@ -7,11 +7,11 @@ import { Secret } from '../base/secret.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { createEnvelope, envelopeBytesMax, openWithRecoveryKey, openWithToken } from './envelope.ts'
+import type { EnvelopeStore, StoredEnvelope } from './envelope-store.ts'
 import { HsmError } from './errors.ts'
 import { newPassphrase } from './passphrase.ts'
 import { parseRecipient, tokenRecipient } from './recipients.ts'
 import { newRecoveryKey } from './recovery.ts'
-import type { HsmStore, StoredEnvelope } from './store.ts'
 import type { TokenProcess } from './token-process.ts'
 import type { TokenPublicKeys } from './token-protocol.ts'
 
@@ -57,7 +57,7 @@ export interface NewEpoch extends StoredEnvelope {
  * key. It has been opened with the token before it is stored. Takes effect when its epoch and digest are sealed.
  */
 export async function newEpoch(
-  { store, token, entropy }: { store: HsmStore; token: TokenProcess; entropy: Entropy },
+  { envelopes, token, entropy }: { envelopes: EnvelopeStore; token: TokenProcess; entropy: Entropy },
   profile: ProfileName,
   recipients: readonly string[],
   signal: AbortSignal,
@@ -73,16 +73,15 @@ export async function newEpoch(
   })
   if (!opened.expose(a => passphrase.expose(b => equalConstantTime(a, b))))
     throw new HsmError('HSM_ENVELOPE_INVALID', 'the new envelope does not give back what was put in')
-  const epochs = (await store.envelopes()).filter(one => one.profile === profile).map(({ epoch }) => epoch)
+  const epochs = (await envelopes.list()).filter(one => one.profile === profile).map(({ epoch }) => epoch)
   const epoch = Math.max(0, ...epochs) + 1
-  return { profile, epoch, digest: await store.putEnvelope(profile, epoch, envelope) }
+  return { profile, epoch, digest: await envelopes.put(profile, epoch, envelope) }
 }
 
-export async function listEnvelopes(store: HsmStore): Promise<readonly NewEpoch[]> {
-  const envelopes = await store.envelopes()
+export async function listEnvelopes(envelopes: EnvelopeStore): Promise<readonly NewEpoch[]> {
   return Promise.all(
-    envelopes.map(async one => {
-      const bytes = await store.envelope(one.profile, one.epoch)
+    (await envelopes.list()).map(async one => {
+      const bytes = await envelopes.get(one.profile, one.epoch)
       return { ...one, digest: bytes.parse(sha256Hex) }
     }),
   )

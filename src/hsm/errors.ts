@@ -144,6 +144,11 @@ export const hsmErrors = {
     meaning: "A file of the HSM VM's own record is not what this product writes.",
     hint: 'keep it as evidence, and put the newest copy back before anything is released',
   },
+  HSM_STORE_BUSY: {
+    kind: 'conflict',
+    meaning: 'Another process serves from the directory of the HSM VM and writes its record.',
+    hint: 'let one service alone run; the commands that only make or list envelopes work beside it',
+  },
   HSM_STORE_WRITE: {
     kind: 'unavailable',
     meaning: 'The HSM VM could not write its own record, so nothing was released.',

@@ -10,8 +10,15 @@ import { HsmError } from './errors.ts'
  * environment variable, which other processes can see.
  */
 
-/** Fetched anew for each login, so that a replaced PIN needs no restart. The caller disposes of it. */
-export type PinSource = () => Promise<Secret>
+export interface PinSource {
+  /**
+   * Asked at each login. The caller disposes of what it is given. Throws the signal's reason when a person has not
+   * answered by then, else an `HsmError` or `CANCELLED`; the next call begins anew.
+   */
+  fetch(signal: AbortSignal): Promise<Secret>
+  /** The token did not accept the PIN that was fetched last. */
+  refused(): void
+}
 
 const pinBytesMin = 4
 const pinBytesMax = 255
@@ -19,24 +26,29 @@ const modeOfOthers = 0o077
 
 const [newline, carriageReturn] = [0x0a, 0x0d]
 
-/** The one line of a file with mode 0600 or stricter, owned by this process's user or root. */
+/**
+ * The one line of a file with mode 0600 or stricter, owned by this process's user or root. Read anew for each login, so
+ * that a replaced PIN needs no restart.
+ */
 export function pinFromFile(file: string): PinSource {
-  return async () => {
-    const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW).catch(cause => {
-      throw new HsmError(
-        'HSM_PIN_UNAVAILABLE',
-        `the PIN file ${printable(file)}: ${errnoOf(cause) ?? 'failed'}`,
-        { cause },
-      )
-    })
-    try {
-      await requirePrivate(handle, file)
-      const bytes = new Uint8Array(pinBytesMax + 2)
-      const { bytesRead } = await handle.read(bytes, 0, bytes.byteLength, 0)
-      return takePin(bytes, withoutNewline(bytes, bytesRead))
-    } finally {
-      await handle.close()
-    }
+  return { fetch: () => readPin(file), refused() {} }
+}
+
+async function readPin(file: string): Promise<Secret> {
+  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW).catch(cause => {
+    throw new HsmError(
+      'HSM_PIN_UNAVAILABLE',
+      `the PIN file ${printable(file)}: ${errnoOf(cause) ?? 'failed'}`,
+      { cause },
+    )
+  })
+  try {
+    await requirePrivate(handle, file)
+    const bytes = new Uint8Array(pinBytesMax + 2)
+    const { bytesRead } = await handle.read(bytes, 0, bytes.byteLength, 0)
+    return takePin(bytes, withoutNewline(bytes, bytesRead))
+  } finally {
+    await handle.close()
   }
 }
 
@@ -55,10 +67,28 @@ async function requirePrivate(handle: FileHandle, file: string): Promise<void> {
     )
 }
 
+/**
+ * A person at a terminal, asked when the PIN is first needed. What the token accepts is kept for as long as the process
+ * runs; after a refusal the person is asked again.
+ */
+export function pinFromTerminal(prompt: string, terminal: Terminal): PinSource {
+  let kept: Secret | null = null
+  return {
+    async fetch(signal) {
+      kept ??= await askPin(prompt, terminal, signal)
+      return Secret.take(kept.expose(bytes => bytes.slice()))
+    },
+    refused() {
+      kept?.dispose()
+      kept = null
+    },
+  }
+}
+
 /** Asks once, without echo. Throws `HSM_PIN_UNAVAILABLE` without a terminal, `CANCELLED` at ^C. */
-export async function askPin(prompt: string, terminal: Terminal): Promise<Secret> {
+async function askPin(prompt: string, terminal: Terminal, signal: AbortSignal): Promise<Secret> {
   // One byte more than the longest, so that a longer one is refused rather than cut off.
-  using line = await askUnseen(prompt, terminal, pinBytesMax + 1)
+  using line = await askUnseen(prompt, terminal, pinBytesMax + 1, signal)
   if (line === null) throw new HsmError('HSM_PIN_UNAVAILABLE', 'there is no terminal to ask on')
   return line.expose(bytes => takePin(bytes, bytes.byteLength))
 }

@@ -148,7 +148,7 @@ export class Releaser {
 
   #sealedEnvelope(profile: ProfileName, binding: HsmBinding | null) {
     if (binding === null) throw new HsmError('HSM_REFUSED_PROFILE', `there is no profile '${profile}'`)
-    return this.#ports.store.sealedEnvelope(profile, binding.epoch, binding.envelope)
+    return this.#ports.store.envelopes.sealed(profile, binding.epoch, binding.envelope)
   }
 
   /** Fetched before a release is allowed: a token that is missing or a wrong PIN must not use a request up. */

@@ -104,9 +104,12 @@ export class TokenProcess implements Disposable {
   }
 
   async #open(signal: AbortSignal): Promise<void> {
-    using pin = await this.#options.pin()
-    if (this.#refusedPins.some(refused => samePin(refused, pin)))
+    const source = this.#options.pin
+    using pin = await source.fetch(signal)
+    if (this.#refusedPins.some(refused => samePin(refused, pin))) {
+      source.refused()
       throw new HsmError('HSM_PIN_WRONG', 'the token has refused this PIN before; it is not tried again')
+    }
     if (this.#refusedPins.length >= refusedPinsMax)
       throw new HsmError(
         'HSM_PIN_WRONG',
@@ -117,8 +120,10 @@ export class TokenProcess implements Disposable {
     try {
       await this.#ask({ operation: 'open', modulePath, label, pin: copy }, signal)
     } catch (error) {
-      if (error instanceof HsmError && error.code === 'HSM_PIN_WRONG')
+      if (error instanceof HsmError && error.code === 'HSM_PIN_WRONG') {
         this.#refusedPins.push(Secret.take(copyOf(pin)))
+        source.refused()
+      }
       throw error
     } finally {
       copy.fill(0)

@@ -1,13 +1,12 @@
 import path from 'node:path'
 import { equalConstantTime, toBase64 } from '../base/bytes.ts'
-import type { Entropy, Environment } from '../base/environment.ts'
+import type { Environment } from '../base/environment.ts'
 import { makePrivateDirectory } from '../base/files.ts'
 import type { VmName } from '../base/names.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { CryptoError } from '../crypto/errors.ts'
 import type { PassphraseService } from '../hsm/passphrase-service.ts'
 import { type LedgerEvidence, RemoteHsm } from '../hsm/remote.ts'
-import { LedgerError } from '../ledger/errors.ts'
 import { hsmWitnessKey, ledgerOrigin, managementWitnessKey } from '../ledger/identities.ts'
 import { Ledger } from '../ledger/log.ts'
 import { readPage } from '../ledger/page.ts'
@@ -16,6 +15,7 @@ import type { Transport } from '../qrexec/call.ts'
 import { cosignLedger, readLedger } from '../qrexec/calls/ledger.ts'
 import { type Handler, respond } from '../qrexec/server.ts'
 import type { Answer } from './command-line.ts'
+import { readLedgerFloor, rememberLedgerHead } from './ledger-floor.ts'
 import { RecordedLedger } from './ledger-port.ts'
 import type { ConfigurationStore } from './sealed-configuration.ts'
 import { makeSigningKey, readSigningKey } from './signing-key.ts'
@@ -28,6 +28,10 @@ export interface Dom0Ledger {
 
 const ledgerKeyFile = 'ledger-key.der'
 
+function ledgerDirectory(home: string): string {
+  return path.join(home, 'ledger')
+}
+
 /** dom0's key of the ledger, made by `strongroom dom0 init`. */
 async function readLedgerSigner(home: string): Promise<Signer> {
   const signer = await readSigningKey(path.join(home, ledgerKeyFile))
@@ -37,19 +41,32 @@ async function readLedgerSigner(home: string): Promise<Signer> {
   })
 }
 
-/** `strongroom dom0 init`: makes the key and shows its public half, for the sealed roles. Never replaces one. */
-export async function makeLedgerKey(home: string, entropy: Entropy): Promise<Answer> {
+/**
+ * `strongroom dom0 init`: makes the key and the ledger, and shows the key's public half for the sealed roles. Nothing else
+ * ever starts a ledger, and this replaces none.
+ */
+export async function initialiseLedger(home: string, { clock, entropy }: Environment): Promise<Answer> {
   const file = path.join(home, ledgerKeyFile)
   if ((await readSigningKey(file)) !== null)
     throw new CryptoError('KEY_INVALID', 'dom0 has a key for its ledger already', {
       hint: 'a new key would orphan the ledger; see the sealed roles for its public half',
     })
   await makePrivateDirectory(home)
-  const publicKey = toBase64((await makeSigningKey(file, entropy)).publicKey)
+  const signer = await makeSigningKey(file, entropy)
+  const log = await Ledger.create(ledgerDirectory(home), {
+    origin: ledgerOrigin(signer.publicKey),
+    signer,
+    clock,
+  })
+  await rememberLedgerHead(home, log.head)
+  const publicKey = toBase64(signer.publicKey)
   return { result: { publicKey }, text: [`public key  ${publicKey}`, 'put it into roles.json as keys.dom0'] }
 }
 
-/** Opens the ledger that the sealed configuration knows, and what other VMs may do with it. */
+/**
+ * Opens the ledger that the sealed configuration knows, and what other VMs may do with it. Throws what `Ledger.open`
+ * throws: a ledger that is gone, or older than it was, is an alarm and never begun anew.
+ */
 export async function openDom0Ledger(
   home: string,
   configuration: ConfigurationStore,
@@ -62,17 +79,17 @@ export async function openDom0Ledger(
     throw new CryptoError('KEY_INVALID', 'the key of dom0’s ledger is not the one in the sealed roles')
   const management = managementWitnessKey(keys)
   const witnesses = [hsmWitnessKey(keys), ...(management === null ? [] : [management])]
-  const directory = path.join(home, 'ledger')
-  const options = { origin: ledgerOrigin(keys.dom0), signer, clock, witnesses }
-  const log = await Ledger.open(directory, options).catch(error => {
-    if (error instanceof LedgerError && error.code === 'LEDGER_MISSING')
-      return Ledger.create(directory, options)
-    throw error
-  })
+  const origin = ledgerOrigin(keys.dom0)
+  const floor = await readLedgerFloor(home)
+  const log = await Ledger.open(ledgerDirectory(home), { origin, signer, clock, witnesses, floor })
   const evidence = evidenceOf(log, hsmWitnessKey(keys).name)
   const hsm = (hsmVm: VmName) => new RemoteHsm({ transport, hsmVm, ledger: evidence })
   return {
-    ledger: await RecordedLedger.open(log, (hsmVm, signal) => hsm(hsmVm).publish(signal)),
+    ledger: await RecordedLedger.open(
+      log,
+      (hsmVm, signal) => hsm(hsmVm).publish(signal),
+      head => rememberLedgerHead(home, head),
+    ),
     passphrases: hsm,
     handlers: {
       [readLedger.service]: respond(readLedger, ({ from }) => readPage(log, from)),

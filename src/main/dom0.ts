@@ -17,17 +17,16 @@ import { localInventory } from '../host/local/inventory.ts'
 import { sandboxesThrough } from '../host/local/sandbox-door.ts'
 import { listenSocket } from '../host/local/socket.ts'
 import { dom0Transport } from '../host/local/transport.ts'
-import { localVolumeSink } from '../host/local/volume-sink.ts'
+import { localVolumeSink, sweepUnfinished } from '../host/local/volume-sink.ts'
 import { localVolumes } from '../host/local/volumes.ts'
-import { storageGrant, storageObjects } from '../qrexec/calls/storage.ts'
+import { storageGrant } from '../qrexec/calls/storage.ts'
 import { createServer } from '../qrexec/server.ts'
 import { RestoreError } from '../restore/errors.ts'
 import { sandboxedExaminer } from '../restore/examine.ts'
-import { reconnecting } from '../storage/reconnect.ts'
-import { connectStorage, grantReading } from '../storage/remote.ts'
-import { withRetry } from '../storage/retry.ts'
+import { grantReading } from '../storage/remote.ts'
 import { runCommand } from './command-line.ts'
-import { makeLedgerKey, openDom0Ledger } from './dom0-ledger.ts'
+import { initialiseLedger, openDom0Ledger } from './dom0-ledger.ts'
+import { dom0Storage } from './dom0-storage.ts'
 import { judgeBy, systemOf } from './judge.ts'
 import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
@@ -47,8 +46,6 @@ const parseSettings = fields('dom0 settings', {
   /** Where disposables are started. */
   sandboxes: is.string(4000),
 })
-/** A storage VM may be restarting: a minute of patience. */
-const storageAttempts = 9
 const restoresKeptMax = 16
 const sandboxLimits = { memoryBytesMax: 2 * GiB, millisecondsMax: 12 * 3_600_000 }
 
@@ -62,7 +59,7 @@ const { clock, entropy } = environment
 const log = createLog('dom0')
 
 if (positionals[0] === 'init') {
-  await runCommand(values.json, () => makeLedgerKey(settings.home, entropy))
+  await runCommand(values.json, () => initialiseLedger(settings.home, environment))
   process.exit()
 }
 
@@ -93,21 +90,18 @@ const judge = judgeBy(
 
 const restored = path.join(settings.home, 'restored')
 await makePrivateDirectory(restored)
+const unfinished = await sweepUnfinished(restored)
+if (unfinished.length > 0) log.warn('restores that were interrupted have been removed', { unfinished })
 const examiner = sandboxedExaminer({
   sandboxes: sandboxesThrough(settings.sandboxes),
   grant: async (storageVm, repository, signal) =>
     grantReading(await transport.open(storageGrant.service, repository, storageVm, signal)),
-  sink: job => localVolumeSink(path.join(restored, job), entropy),
+  sink: job => localVolumeSink(path.join(restored, job)),
   async requireRoom() {
-    // A restore that failed leaves directories and no file.
-    const files = (await readdir(restored, { recursive: true, withFileTypes: true })).filter(one =>
-      one.isFile(),
-    )
-    const jobs = new Set(
-      files.map(({ parentPath }) => path.relative(restored, parentPath).split(path.sep)[0]),
-    )
-    if (jobs.size >= restoresKeptMax)
-      throw new RestoreError('RESTORES_KEPT', `${jobs.size} restores are kept in ${restored}`)
+    // Also those that are being made.
+    const { length } = await readdir(restored)
+    if (length >= restoresKeptMax)
+      throw new RestoreError('RESTORES_KEPT', `${length} restores are kept in ${restored}`)
   },
   limits: sandboxLimits,
   log,
@@ -132,15 +126,7 @@ const ports: EnginePorts = {
     },
   },
   volumes: localVolumes(settings.machine, entropy),
-  storage: async (vm, repository) => {
-    const never = new AbortController().signal
-    const store = reconnecting(async () =>
-      connectStorage(await transport.open(storageObjects.service, repository, vm, never)),
-    )
-    return Object.assign(withRetry(store, clock, storageAttempts), {
-      [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
-    })
-  },
+  storage: dom0Storage(transport, clock),
   examiner,
   directory: settings.home,
 }

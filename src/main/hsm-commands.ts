@@ -8,9 +8,9 @@ import { makePrivateDirectory, syncDirectory, writeDurably } from '../base/files
 import { parseProfileName } from '../base/names.ts'
 import { Secret } from '../base/secret.ts'
 import * as commands from '../hsm/commands.ts'
+import { EnvelopeStore } from '../hsm/envelope-store.ts'
 import { HsmError } from '../hsm/errors.ts'
 import type { PinSource } from '../hsm/pin.ts'
-import type { HsmStore } from '../hsm/store.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
 import type { Answer } from './command-line.ts'
 
@@ -41,7 +41,7 @@ export async function init(ports: HsmCommandPorts, signal: AbortSignal): Promise
 }
 
 async function initialise({ token, pin, entropy }: HsmCommandPorts, signal: AbortSignal) {
-  using user = await pin()
+  using user = await pin.fetch(signal)
   // The security officer's PIN only resets the user's. Nobody keeps it: what a lost PIN needs is the recovery key.
   using officer = Secret.take(Uint8Array.from(entropy.bytes(officerPinDigits), byte => 0x30 + (byte % 10)))
   return await commands.initToken(token, { officer, user }, signal)
@@ -83,7 +83,6 @@ export async function doctor({ token }: HsmCommandPorts, signal: AbortSignal): P
 /** The recovery key is durable before the envelope exists: no epoch is ever without one. */
 export async function newEpoch(
   { token, entropy, home }: HsmCommandPorts,
-  store: HsmStore,
   untrustedProfile: string,
   recoveryKeyFile: string,
   signal: AbortSignal,
@@ -92,13 +91,14 @@ export async function newEpoch(
   const recovery = commands.makeRecoveryKey(entropy)
   using identity = recovery.identity
   await writeNew(recoveryKeyFile, identity)
+  const store = new EnvelopeStore(home)
   const { epoch, digest } = await commands.newEpoch(
-    { store, token, entropy },
+    { envelopes: store, token, entropy },
     profile,
     [recovery.recipient],
     signal,
   )
-  const envelope = path.join(home, 'envelopes', `${profile}.e${epoch}.age`)
+  const envelope = store.pathOf({ profile, epoch })
   return {
     result: { profile, epoch, digest, envelope, recoveryKey: recoveryKeyFile },
     text: [
@@ -129,8 +129,8 @@ async function writeNew(file: string, line: Secret): Promise<void> {
   await syncDirectory(directory)
 }
 
-export async function envelopes(store: HsmStore): Promise<Answer> {
-  const found = await commands.listEnvelopes(store)
+export async function envelopes({ home }: HsmCommandPorts): Promise<Answer> {
+  const found = await commands.listEnvelopes(new EnvelopeStore(home))
   return {
     result: found,
     text: found.map(({ profile, epoch, digest }) => `${profile}  epoch ${epoch}  ${digest}`),
@@ -142,8 +142,4 @@ export async function recover(envelopeFile: string, recoveryKeyFile: string): Pr
   using passphrase = await commands.recoverPassphrase(recoveryKeyFile, envelopeFile)
   const text = passphrase.expose(bytes => Buffer.from(bytes).toString('latin1'))
   return { result: { passphrase: text }, text: [text] }
-}
-
-export function copyOf(secret: Secret): Secret {
-  return Secret.take(secret.expose(bytes => bytes.slice()))
 }

@@ -6,9 +6,8 @@ import { BaseError } from '../base/base-errors.ts'
 import { systemClock, systemEntropy } from '../base/environment.ts'
 import { fields, is } from '../base/json.ts'
 import { createLog } from '../base/log.ts'
-import type { Secret } from '../base/secret.ts'
 import { listenSocket } from '../host/local/socket.ts'
-import { askPin, type PinSource, pinFromFile } from '../hsm/pin.ts'
+import { pinFromFile, pinFromTerminal } from '../hsm/pin.ts'
 import { serveHsm } from '../hsm/serve.ts'
 import { HsmStore } from '../hsm/store.ts'
 import { TokenProcess } from '../hsm/token-process.ts'
@@ -60,7 +59,7 @@ const parseSettings = fields('HSM settings', {
   module: is.optional(is.string(4000)),
   /** SoftHSM only: its configuration, made by `init`. */
   softhsmConfiguration: is.optional(is.string(4000)),
-  /** Mode 0600; absent: asked on the terminal at start. */
+  /** Mode 0600; absent: asked on the terminal when the token is first used. */
   pinFile: is.optional(is.string(4000)),
 })
 
@@ -87,7 +86,10 @@ if (command === 'recover') {
 }
 const settings = await readSettings(values.settings, parseSettings)
 const { softhsmConfiguration } = settings
-const pin = pinSource()
+const pin =
+  settings.pinFile === undefined
+    ? pinFromTerminal('PIN of the token: ', { input: process.stdin, output: process.stderr })
+    : pinFromFile(settings.pinFile)
 const token = new TokenProcess({
   modulePath: settings.module ?? modules.find(existsSync) ?? 'libsofthsm2.so',
   label: settings.tokenLabel,
@@ -113,13 +115,10 @@ async function run(signal: AbortSignal): Promise<Answer> {
     case 'new-epoch': {
       const profile = required('PROFILE', operand)
       const recoveryKey = required('--recovery-key', values['recovery-key'])
-      await using store = await HsmStore.open(settings.home)
-      return await commands.newEpoch(ports, store, profile, recoveryKey, signal)
+      return commands.newEpoch(ports, profile, recoveryKey, signal)
     }
-    case 'envelopes': {
-      await using store = await HsmStore.open(settings.home)
-      return await commands.envelopes(store)
-    }
+    case 'envelopes':
+      return commands.envelopes(ports)
     default:
       throw new BaseError('FIELD_INVALID', `there is no command '${command}'`, {
         hint: 'strongroom hsm --help',
@@ -154,16 +153,6 @@ async function serve(): Promise<void> {
     token[Symbol.dispose]()
     await store[Symbol.asyncDispose]()
   })
-}
-
-/** From the file; or asked when it is first needed, and kept for as long as this process runs. */
-function pinSource(): PinSource {
-  if (settings.pinFile !== undefined) return pinFromFile(settings.pinFile)
-  let asked: Promise<Secret> | null = null
-  return async () => {
-    asked ??= askPin('PIN of the token', { input: process.stdin, output: process.stderr })
-    return commands.copyOf(await asked)
-  }
 }
 
 function required(what: string, value: string | undefined): string {

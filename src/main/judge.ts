@@ -1,4 +1,3 @@
-import { dom0 } from '../base/names.ts'
 import type { Judge } from '../engine/judge.ts'
 import type { Vm } from '../host/inventory.ts'
 import { evaluate } from '../qrexec/policy.ts'
@@ -8,10 +7,8 @@ import type { DomainInfo, SystemInfo } from '../qrexec/policy-system.ts'
 /** The machine as policy is judged by. */
 export function systemOf(vms: readonly Vm[]): SystemInfo {
   const domains = new Map<string, DomainInfo>()
-  const common = { templateForDispvms: false, defaultDispvm: null }
-  domains.set(dom0, { type: 'AdminVM', tags: [], running: true, ...common })
   for (const { name, class: type, tags, running } of vms)
-    domains.set(name, { type, tags, running, ...common })
+    domains.set(name, { type, tags, running, templateForDispvms: false, defaultDispvm: null })
   return { domains }
 }
 

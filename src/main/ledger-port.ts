@@ -1,32 +1,36 @@
 import type { ProfileName, VmName } from '../base/names.ts'
 import type { LedgerPort } from '../engine/ports.ts'
+import type { Checkpoint } from '../ledger/checkpoint.ts'
 import type { Entry } from '../ledger/entry.ts'
 import { type LedgerHistory, type RepositoryHistory, readHistory } from '../ledger/history.ts'
 import type { Ledger } from '../ledger/log.ts'
+
+type Publish = (hsmVm: VmName, signal: AbortSignal) => Promise<void>
+/** Keeps the newest head where it outlives the ledger's own directory. */
+type Remember = (head: Checkpoint) => Promise<void>
 
 /** The ledger with what its entries add up to, kept in step with every append. */
 export class RecordedLedger implements LedgerPort {
   readonly #ledger: Ledger
   readonly #history: LedgerHistory
-  readonly #publish: (hsmVm: VmName, signal: AbortSignal) => Promise<void>
+  readonly #publish: Publish
+  readonly #remember: Remember
   #queue: Promise<unknown> = Promise.resolve()
 
-  private constructor(
-    ledger: Ledger,
-    history: LedgerHistory,
-    publish: (hsmVm: VmName, signal: AbortSignal) => Promise<void>,
-  ) {
+  private constructor(ledger: Ledger, history: LedgerHistory, publish: Publish, remember: Remember) {
     this.#ledger = ledger
     this.#history = history
     this.#publish = publish
+    this.#remember = remember
   }
 
   /** Reads the whole ledger once. */
   static async open(
     ledger: Ledger,
-    publish: (hsmVm: VmName, signal: AbortSignal) => Promise<void>,
+    publish: Publish,
+    remember: Remember = async () => {},
   ): Promise<RecordedLedger> {
-    return new RecordedLedger(ledger, await readHistory(ledger.entries()), publish)
+    return new RecordedLedger(ledger, await readHistory(ledger.entries()), publish, remember)
   }
 
   get size(): number {
@@ -41,7 +45,9 @@ export class RecordedLedger implements LedgerPort {
   append(entries: readonly Entry[]): Promise<number> {
     const appended = this.#queue.then(async () => {
       try {
-        return (await this.#ledger.append(entries)).index
+        const { index } = await this.#ledger.append(entries)
+        await this.#remember(this.#ledger.head)
+        return index
       } finally {
         await readHistory(this.#ledger.entries(this.#history.size), this.#history)
       }

@@ -71,6 +71,11 @@ export const repositoryErrors = {
     meaning: 'A volume is too large, or its name or that of its VM has no place in a snapshot.',
     hint: 'exclude the volume or rename it',
   },
+  SNAPSHOT_LIMIT: {
+    kind: 'refused',
+    meaning: 'The backup is larger than one snapshot can describe.',
+    hint: 'divide the VMs between several profiles',
+  },
   WRITER_ENDED: {
     kind: 'failed',
     meaning: 'A backup was continued after it had ended or failed. This is a defect of the product.',

@@ -2,6 +2,7 @@ import { toHex, utf8 } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type Digest, parseDigest, parseVmName, type VmName } from '../base/names.ts'
+import { RepositoryError } from './errors.ts'
 import { blobBytesMax, chunkBytesMin, volumeBytesMax } from './format.ts'
 import { parseFormat } from './shape.ts'
 
@@ -13,8 +14,10 @@ import { parseFormat } from './shape.ts'
 export const manifestName = 'manifest.json'
 const manifestVersion = 2
 const saltLength = 32
-const vmsMax = 1000
-const volumesMax = 16
+/** Of a snapshot. */
+export const vmsMax = 1000
+/** Of a VM. */
+export const volumesMax = 16
 export const manifestBytesMax = 4 * 1024 * 1024
 
 export interface ManifestVolume {
@@ -31,9 +34,15 @@ export interface ManifestVm {
   readonly volumes: readonly ManifestVolume[]
 }
 
+/** Throws `SNAPSHOT_LIMIT` for what could not be read again. */
 export function encodeManifest(vms: readonly ManifestVm[], entropy: Entropy): Uint8Array {
-  return utf8(
-    `${JSON.stringify({ version: manifestVersion, salt: toHex(entropy.bytes(saltLength)), vms }, undefined, 1)}\n`,
+  const salt = toHex(entropy.bytes(saltLength))
+  const bytes = utf8(`${JSON.stringify({ version: manifestVersion, salt, vms }, undefined, 1)}\n`)
+  const volumes = Math.max(0, ...vms.map(vm => vm.volumes.length))
+  if (vms.length <= vmsMax && volumes <= volumesMax && bytes.byteLength <= manifestBytesMax) return bytes
+  throw new RepositoryError(
+    'SNAPSHOT_LIMIT',
+    `a manifest of ${vms.length} VMs, at most ${volumes} volumes each, ${bytes.byteLength} bytes`,
   )
 }
 

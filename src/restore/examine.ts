@@ -30,7 +30,7 @@ export interface ReadGrant extends AsyncDisposable {
 export interface ExaminerPorts {
   readonly sandboxes: Sandboxes
   readonly grant: (storageVm: VmName, repository: RepositoryName, signal: AbortSignal) => Promise<ReadGrant>
-  /** Where the volumes of one restore go. */
+  /** Where the volumes of one restore go; a new one for each. */
   readonly sink: (job: JobId) => VolumeSink
   /** Throws `RESTORES_KEPT` when no more may be kept: whoever may order restores could fill the disk. */
   readonly requireRoom: () => Promise<void>
@@ -56,7 +56,8 @@ export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
       const wanted = examination.history.snapshots.find(one => one.snapshotId === snapshot)
       if (wanted === undefined) throw new RestoreError('VERDICT_INVALID', 'the ledger has no such snapshot')
       await ports.requireRoom()
-      await using receiver = new VolumeReceiver(ports.sink(examination.job), wanted, signal)
+      await using sink = ports.sink(examination.job)
+      const receiver = new VolumeReceiver(sink, wanted, signal)
       const verdict = await inSandbox(ports, examination, task, receiver, progress, signal)
       requireGood(verdict, 1, ports.log)
       const { volumes, bytes } = await receiver.commit()

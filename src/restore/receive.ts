@@ -17,13 +17,13 @@ interface Open {
 
 /**
  * Writes the volumes that a sandbox sends, as opaque bytes. The manifest must have the digest that the ledger binds;
- * each volume must be in it, once, and hash to what it says. Nothing is visible before `commit`.
+ * each volume must be in it, once, and hash to what it says. Nothing is visible before `commit`. The sink is the caller's
+ * to dispose of.
  */
-export class VolumeReceiver implements AsyncDisposable {
+export class VolumeReceiver {
   readonly #sink: VolumeSink
   readonly #entry: EntryOf<'snapshot'>
   readonly #signal: AbortSignal
-  readonly #received: NewVolume[] = []
   readonly #done = new Set<string>()
   #manifest: readonly ManifestVm[] | null = null
   #open: Open | null = null
@@ -59,12 +59,8 @@ export class VolumeReceiver implements AsyncDisposable {
         'RESTORE_DIGEST',
         `${this.#done.size} volumes arrived whole; the ledger expects ${this.#entry.volumes}`,
       )
-    for (const volume of this.#received) await volume.commit()
-    return { volumes: this.#received.length, bytes: this.#bytes }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const volume of this.#received) await volume[Symbol.asyncDispose]()
+    await this.#sink.commit()
+    return { volumes: this.#done.size, bytes: this.#bytes }
   }
 
   #checkedManifest(frame: Frame): readonly ManifestVm[] {
@@ -83,7 +79,6 @@ export class VolumeReceiver implements AsyncDisposable {
         'a volume out of turn, twice, or of another size than the manifest says',
       )
     const target = await this.#sink.create(header.vm, header.volume, header.bytes, this.#signal)
-    this.#received.push(target)
     this.#open = { header, target, expected, content: ContentMap.of(expected.bytes, expected.chunkBytes) }
   }
 

@@ -1,25 +1,36 @@
+import type { Milliseconds } from '../base/brand.ts'
 import { CodedError } from '../base/errors.ts'
 import type { Untrusted } from '../base/untrusted.ts'
 import { StorageError } from './errors.ts'
 import type { ByteRange, ObjectHead, ObjectKind, ObjectName, RemovalGrant } from './object-store.ts'
+import { onAbort } from './on-abort.ts'
 import type { RemoteStore } from './remote.ts'
+
+/** A VM that takes the call and then says nothing must not hold a job for ever. */
+export const connectMillisecondsMax: Milliseconds = 30_000
+
+/** Aborted when connecting takes too long, and later with the store's own signal. */
+export type Connect = (signal: AbortSignal) => Promise<RemoteStore>
 
 /**
  * A remote store that connects when first used, and anew after its connection broke. What was under way at that moment
  * fails with `retry` set: `withRetry` around this gives a store that outlives a restart of the storage VM.
- * `connect` may reject with any `CodedError`, which counts as retryable: the VM may be on its way up.
+ * `connect` may reject with any `CodedError`, which counts as retryable: the VM may be on its way up. After `signal`
+ * everything fails with its reason, connecting too.
  */
-export function reconnecting(connect: () => Promise<RemoteStore>): RemoteStore {
-  return new ReconnectingStore(connect)
+export function reconnecting(connect: Connect, signal: AbortSignal): RemoteStore {
+  return new ReconnectingStore(connect, signal)
 }
 
 class ReconnectingStore implements RemoteStore {
-  readonly #connect: () => Promise<RemoteStore>
+  readonly #connect: Connect
+  readonly #signal: AbortSignal
   #current: Promise<RemoteStore> | null = null
   #closed = false
 
-  constructor(connect: () => Promise<RemoteStore>) {
+  constructor(connect: Connect, signal: AbortSignal) {
     this.#connect = connect
+    this.#signal = signal
   }
 
   put(name: ObjectName, body: Uint8Array, signal: AbortSignal): Promise<void> {
@@ -67,7 +78,8 @@ class ReconnectingStore implements RemoteStore {
 
   #connected(): Promise<RemoteStore> {
     if (this.#closed) return Promise.reject(new StorageError('STORAGE_UNAVAILABLE', 'the storage was closed'))
-    this.#current ??= this.#connect().catch(cause => {
+    this.#current ??= this.#open().catch(cause => {
+      this.#signal.throwIfAborted()
       if (!(cause instanceof CodedError)) throw cause
       throw new StorageError('STORAGE_UNAVAILABLE', `no connection to the storage: ${cause.message}`, {
         cause,
@@ -75,6 +87,36 @@ class ReconnectingStore implements RemoteStore {
       })
     })
     return this.#current
+  }
+
+  /** Whoever connects and does not look at its signal is not waited for. */
+  async #open(): Promise<RemoteStore> {
+    this.#signal.throwIfAborted()
+    const late = new AbortController()
+    const giveUp = () =>
+      late.abort(
+        new StorageError('STORAGE_UNAVAILABLE', `no connection within ${connectMillisecondsMax} ms`, {
+          retry: true,
+        }),
+      )
+    const timer = setTimeout(giveUp, connectMillisecondsMax)
+    timer.unref()
+    const either = AbortSignal.any([late.signal, this.#signal])
+    const aborted = Promise.withResolvers<never>()
+    const stopListening = onAbort(either, () => aborted.reject(either.reason))
+    try {
+      const connecting = this.#connect(either)
+      connecting.then(
+        async store => {
+          if (either.aborted) await store[Symbol.asyncDispose]()
+        },
+        () => {},
+      )
+      return await Promise.race([connecting, aborted.promise])
+    } finally {
+      stopListening()
+      clearTimeout(timer)
+    }
   }
 
   #dropIfBroken(broken: Promise<RemoteStore>, error: unknown): void {

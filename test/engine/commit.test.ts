@@ -84,6 +84,16 @@ const once = ({ entry }: Intention) => ({
 const state = () => ({ stored: [...store.objects.keys()], recorded: ledger.entries })
 
 describe('a commit', () => {
+  it('whose entry could not be read again is not begun, and stops no later one', async () => {
+    const index = Array.from({ length: 501 }, () => first.entry.snapshot)
+    const large = { ...first, entry: { ...first.entry, index } }
+    await expect(new CommitLog(directory).begin(large)).rejects.toMatchObject({ code: 'SNAPSHOT_LIMIT' })
+    expect(await readdir(directory)).toEqual([])
+    await new CommitLog(directory).begin(second)
+    await complete()
+    expect(state()).toEqual(once(second))
+  })
+
   it('stores the snapshot, then records it, then forgets the intention', async () => {
     await new CommitLog(directory).begin(first)
     const hasSnapshot = vi.spyOn(ledger, 'append').mockImplementationOnce(async ([entry]) => {

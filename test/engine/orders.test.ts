@@ -1,13 +1,21 @@
 import { appendFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
-import { parseIdempotencyKey } from '../../src/base/names.ts'
-import type { Secret } from '../../src/base/secret.ts'
-import type { Order } from '../../src/engine/orders.ts'
+import { utf8 } from '../../src/base/bytes.ts'
+import { parseIdempotencyKey, parseVmName } from '../../src/base/names.ts'
+import { Secret } from '../../src/base/secret.ts'
+import { type Order, Orders } from '../../src/engine/orders.ts'
 import { type Entry, parseEntry } from '../../src/ledger/entry.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
-import { type BenchOptions, type EngineBench, makeBench, mgmt, testProfile } from '../support/engine.ts'
+import {
+  type BenchOptions,
+  type EngineBench,
+  makeBench,
+  mgmt,
+  passphraseText,
+  testProfile,
+} from '../support/engine.ts'
 
 const benches: EngineBench[] = []
 afterEach(async () => {
@@ -59,6 +67,27 @@ describe('a backup', () => {
     expect(one.released[0]).toMatchObject({ purpose: 'backup', job: job.id, epoch: 1, initiator: 'mgmt' })
   })
 
+  it('of dom0 beside others warns that there is nothing of dom0 to read', async () => {
+    const one = await bench({ profileText: testProfile.replace('[ work, personal ]', '[ dom0, work ]') })
+    const job = await run(one)
+    expect(job).toMatchObject({ state: 'done', outcome: { volumes: 1 } })
+    expect(job.outcome?.warnings).toEqual([expect.stringContaining('dom0 is selected but has no volumes')])
+  })
+
+  it('fails when a volume that was planned is gone by the time it is read', async () => {
+    const one = await bench()
+    const inventory = {
+      list: async (signal: AbortSignal) =>
+        (await one.ports.inventory.list(signal)).map(vm =>
+          vm.name === 'work' ? { ...vm, volumes: [...vm.volumes, { name: 'root', bytes: 1, usage: 1 }] } : vm,
+        ),
+    }
+    one.orders = new Orders({ ...one.ports, inventory }, one.orders.board)
+    const job = await run(one)
+    expect(job).toMatchObject({ state: 'failed', error: { code: 'VOLUME_MISSING' } })
+    expect(one.ledger.repository(one.profile, 1)?.snapshots).toEqual([])
+  })
+
   it('records order, request, release, repository, snapshot and end, in that order', async () => {
     const one = await bench()
     await run(one)
@@ -95,11 +124,62 @@ describe('orders', () => {
     expect((await one.orders.order(order)).id).toBe(a.id)
   })
 
-  it('with a key of another order are refused', async () => {
+  it('with a key of another order are refused and recorded', async () => {
     const one = await bench()
     const order = backup(one)
     await run(one, order)
     await expect(one.orders.order({ ...order, kind: 'check' })).rejects.toMatchObject({ code: 'KEY_REUSED' })
+    await readEntries(one)
+    expect(entriesOf(one).at(-1)).toMatchObject({ type: 'refusal', code: 'KEY_REUSED' })
+  })
+
+  it('with the key of a restore of another snapshot, or of a lesser check, are refused', async () => {
+    const one = await bench()
+    const snapshot = (await run(one)).outcome?.snapshot
+    const restore = backup(one, { kind: 'restore', snapshot: null })
+    const check = backup(one, { kind: 'check', readData: false })
+    for (const order of [restore, check]) expect((await run(one, order)).state).toBe('failed')
+    for (const other of [
+      { ...restore, snapshot },
+      { ...check, readData: true },
+    ])
+      await expect(one.orders.order(other as Order)).rejects.toMatchObject({ code: 'KEY_REUSED' })
+    expect((await one.orders.order(restore)).kind).toBe('restore')
+  })
+
+  it('of two VMs that chose the same key are two', async () => {
+    const one = await bench()
+    const order = backup(one)
+    const mine = await run(one, order)
+    const other = await run(one, { ...order, initiator: parseVmName('other-mgmt') })
+    expect(other.id).not.toBe(mine.id)
+    expect((await one.orders.order(order)).id).toBe(mine.id)
+  })
+
+  it('that joined a job are that job also when it has ended and dom0 was started anew', async () => {
+    const gate = Promise.withResolvers<Secret>()
+    const one = await bench({ release: () => gate.promise })
+    const first = await one.orders.order(backup(one))
+    const joining = backup(one, { ifRunning: 'join' })
+    expect((await one.orders.order(joining)).id).toBe(first.id)
+    await asked(one)
+    gate.reject(new Error('enough'))
+    await one.orders.ended(first.id)
+    expect((await one.orders.order(joining)).id).toBe(first.id)
+    expect(await (await one.restart()).order(joining)).toMatchObject({ id: first.id, state: 'failed' })
+  })
+
+  it('that join one job are bounded', async () => {
+    const gate = Promise.withResolvers<Secret>()
+    const one = await bench({ release: () => gate.promise })
+    const first = await one.orders.order(backup(one))
+    for (let joined = 1; joined < 64; joined++) await one.orders.order(backup(one, { ifRunning: 'join' }))
+    await expect(one.orders.order(backup(one, { ifRunning: 'join' }))).rejects.toMatchObject({
+      code: 'JOB_RUNNING',
+    })
+    await asked(one)
+    gate.reject(new Error('enough'))
+    await one.orders.ended(first.id)
   })
 
   it('of a running profile are refused, or joined', async () => {
@@ -143,7 +223,6 @@ describe('orders', () => {
     const one = await bench()
     const changed = Object.assign(new Error('changed'), {})
     const ports = { ...one.ports, configuration: { current: () => Promise.reject(changed) } }
-    const { Orders } = await import('../../src/engine/orders.ts')
     await expect(new Orders(ports, one.orders.board).order(backup(one))).rejects.toBe(changed)
   })
 })
@@ -165,11 +244,12 @@ describe('cancelling', () => {
   })
 
   it('works while volumes are read; nothing is visible afterwards, and the next order succeeds', async () => {
+    let cancel = true
     const one: EngineBench = await bench({
       wrapStorage: store => ({
         ...bound(store),
         async put(name, body, signal) {
-          if (name.startsWith('data/')) one.orders.cancel(one.orders.board.list()[0]?.id as never)
+          if (cancel && name.startsWith('data/')) one.orders.cancel(one.orders.board.list()[0]?.id as never)
           await store.put(name, body, signal)
         },
       }),
@@ -177,6 +257,8 @@ describe('cancelling', () => {
     const job = await run(one)
     expect(job.state).toBe('cancelled')
     expect((await names(one)).filter(name => /^(snapshots|index)\//.test(name))).toEqual([])
+    cancel = false
+    expect((await run(one)).state).toBe('done')
   })
 
   it('is refused when the job has ended', async () => {
@@ -213,11 +295,16 @@ describe('a commit that was interrupted', () => {
 
 describe('after a crash', () => {
   it('a job that was running has failed, and a new order succeeds', async () => {
-    const one = await bench({ release: () => new Promise(() => {}) })
+    let silent = true
+    const one = await bench({
+      release: async () => (silent ? new Promise(() => {}) : Secret.take(utf8(passphraseText))),
+    })
     const job = await one.orders.order(backup(one))
     await asked(one)
     const orders = await one.restart()
     expect(orders.board.get(job.id)).toMatchObject({ state: 'failed', error: { code: 'JOB_INTERRUPTED' } })
+    silent = false
+    expect((await run(one)).state).toBe('done')
   })
 })
 

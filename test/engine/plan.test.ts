@@ -46,6 +46,21 @@ describe('a plan', () => {
     expect(() => plan([])).toThrow(expect.objectContaining({ code: 'PROFILE_SELECTION_EMPTY' }))
   })
 
+  it('of more than a snapshot can hold is refused', () => {
+    const many = Array.from({ length: 1001 }, (_, index) => vm(`vm${index}`))
+    const limit = expect.objectContaining({ code: 'SNAPSHOT_LIMIT', kind: 'refused' })
+    expect(() => plan(many)).toThrow(limit)
+    expect(plan(many.slice(1)).vms).toHaveLength(1000)
+    expect(() =>
+      plan([
+        vm(
+          'a',
+          Array.from({ length: 17 }, (_, index) => `v${index}`),
+        ),
+      ]),
+    ).toThrow(limit)
+  })
+
   it('has no more warnings than an outcome can carry', () => {
     const selectors = ['"@tag:backup"', ...Array.from({ length: 150 }, (_, index) => `"@tag:t${index}"`)]
     const { warnings } = plan([vm('a')], '', `[ ${selectors.join(', ')} ]`)

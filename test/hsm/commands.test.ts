@@ -13,22 +13,19 @@ import {
   newEpoch,
   recoverPassphrase,
 } from '../../src/hsm/commands.ts'
-import { HsmStore } from '../../src/hsm/store.ts'
+import { EnvelopeStore } from '../../src/hsm/envelope-store.ts'
 import { codeOf, countingEntropy, never, officerPin, secret, TestHsm, textOf } from './support.ts'
 
 const profile = parseProfileName('nightly')
 const entropy = countingEntropy(5)
 
 let hsm: TestHsm
-let store: HsmStore
-beforeEach(async () => {
+let envelopes: EnvelopeStore
+beforeEach(() => {
   hsm = new TestHsm()
-  store = await HsmStore.open(path.join(hsm.directory, 'store'))
+  envelopes = new EnvelopeStore(path.join(hsm.directory, 'store'))
 })
-afterEach(async () => {
-  await store[Symbol.asyncDispose]()
-  hsm.remove()
-})
+afterEach(() => hsm.remove())
 
 describe('hsm init', () => {
   it('makes a token whose keys are the same ever after', async () => {
@@ -44,22 +41,22 @@ describe('hsm new-epoch', () => {
   it('makes one envelope an epoch, with another passphrase each', async () => {
     const token = await hsm.prepared()
     const { identity, recipient } = makeRecoveryKey(entropy)
-    const ports = { store, token, entropy }
+    const ports = { envelopes, token, entropy }
     const first = await newEpoch(ports, profile, [recipient], never)
     const second = await newEpoch(ports, profile, [recipient], never)
     expect([first.epoch, second.epoch]).toEqual([1, 2])
-    expect(await listEnvelopes(store)).toEqual([first, second])
+    expect(await listEnvelopes(envelopes)).toEqual([first, second])
     const keyFile = path.join(hsm.directory, 'recovery.key')
     writeFileSync(keyFile, textOf(identity))
-    const envelopes = [first, second].map(({ epoch }) =>
+    const files = [first, second].map(({ epoch }) =>
       path.join(hsm.directory, `store/envelopes/nightly.e${epoch}.age`),
     )
-    const passphrases = envelopes.map(file =>
+    const passphrases = files.map(file =>
       execFileSync('age', ['-d', '-i', keyFile, file], { encoding: 'latin1' }),
     )
     expect(passphrases[0]).toMatch(/^[A-Za-z0-9_-]{43}$/)
     expect(passphrases[1]).not.toBe(passphrases[0])
-    expect(sha256Hex(readFileSync(envelopes[0] ?? ''))).toBe(first.digest)
+    expect(sha256Hex(readFileSync(files[0] ?? ''))).toBe(first.digest)
   })
 
   it.each([
@@ -67,8 +64,8 @@ describe('hsm new-epoch', () => {
     ['for a recipient that is none', ['age1nonsense'], 'HSM_RECIPIENT_INVALID'],
   ])('%s is refused, and nothing is stored', async (_, recipients, code) => {
     const token = await hsm.prepared()
-    expect(await codeOf(() => newEpoch({ store, token, entropy }, profile, recipients, never))).toBe(code)
-    expect(await store.envelopes()).toEqual([])
+    expect(await codeOf(() => newEpoch({ envelopes, token, entropy }, profile, recipients, never))).toBe(code)
+    expect(await envelopes.list()).toEqual([])
   })
 })
 
@@ -76,7 +73,7 @@ describe('hsm recover', () => {
   it('needs the recovery key and a copy of the envelope, and neither token nor store', async () => {
     const token = await hsm.prepared()
     const { identity, recipient } = makeRecoveryKey(entropy)
-    await newEpoch({ store, token, entropy }, profile, [recipient], never)
+    await newEpoch({ envelopes, token, entropy }, profile, [recipient], never)
     const [keyFile, copy] = [path.join(hsm.directory, 'key'), path.join(hsm.directory, 'copy.age')]
     writeFileSync(keyFile, `${textOf(identity)}\n`)
     copyFileSync(path.join(hsm.directory, 'store/envelopes/nightly.e1.age'), copy)

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -6,6 +8,7 @@ import { utf8 } from '../../src/base/bytes.ts'
 import { dom0, parseDigest, parseProfileName } from '../../src/base/names.ts'
 import { sha256Hex } from '../../src/crypto/digest.ts'
 import { type Decision, refusalsPerDayMax } from '../../src/hsm/decisions.ts'
+import { EnvelopeStore } from '../../src/hsm/envelope-store.ts'
 import { HsmStore } from '../../src/hsm/store.ts'
 import { codeOf } from './support.ts'
 
@@ -46,30 +49,76 @@ const seen = (size: number) => ({ origin: 'example/dom0', size, root: new Uint8A
 
 describe('envelopes', () => {
   it('are kept by profile and epoch, each once', async () => {
-    await using store = await HsmStore.open(directory)
-    const digest = await store.putEnvelope(profile, 1, utf8('one'))
+    const store = new EnvelopeStore(directory)
+    const digest = await store.put(profile, 1, utf8('one'))
     expect(digest).toBe(sha256Hex(utf8('one')))
-    await store.putEnvelope(profile, 12, utf8('twelve'))
-    await store.putEnvelope(parseProfileName('a.e1'), 2, utf8('other'))
-    expect(await store.envelopes()).toEqual([
+    await store.put(profile, 12, utf8('twelve'))
+    await store.put(parseProfileName('a.e1'), 2, utf8('other'))
+    expect(await store.list()).toEqual([
       { profile: 'a.e1', epoch: 2 },
       { profile, epoch: 1 },
       { profile, epoch: 12 },
     ])
-    expect(await codeOf(() => store.putEnvelope(profile, 1, utf8('two')))).toBe('HSM_ENVELOPE_EXISTS')
-    const bytes = await store.sealedEnvelope(profile, 1, digest)
+    expect(await codeOf(() => store.put(profile, 1, utf8('two')))).toBe('HSM_ENVELOPE_EXISTS')
+    const bytes = await store.sealed(profile, 1, digest)
     expect(bytes.parse(String)).toBe(String(utf8('one')))
     expect(statSync(path.join(directory, 'envelopes/nightly.e1.age')).mode & 0o777).toBe(0o600)
   })
 
   it('that are missing, or not the sealed ones, have a code each', async () => {
-    await using store = await HsmStore.open(directory)
-    expect(await codeOf(() => store.envelope(profile, 1))).toBe('HSM_ENVELOPE_MISSING')
-    const digest = await store.putEnvelope(profile, 1, utf8('one'))
+    const store = new EnvelopeStore(directory)
+    expect(await codeOf(() => store.get(profile, 1))).toBe('HSM_ENVELOPE_MISSING')
+    const digest = await store.put(profile, 1, utf8('one'))
     writeFileSync(path.join(directory, 'envelopes/nightly.e1.age'), 'another')
-    expect(await codeOf(() => store.sealedEnvelope(profile, 1, digest))).toBe('HSM_ENVELOPE_MISMATCH')
+    expect(await codeOf(() => store.sealed(profile, 1, digest))).toBe('HSM_ENVELOPE_MISMATCH')
     writeFileSync(path.join(directory, 'envelopes/nightly.e1.age'), new Uint8Array(20_000))
-    expect(await codeOf(() => store.sealedEnvelope(profile, 1, digest))).toBe('HSM_ENVELOPE_INVALID')
+    expect(await codeOf(() => store.sealed(profile, 1, digest))).toBe('HSM_ENVELOPE_INVALID')
+  })
+
+  it('of one epoch that are made at once are one', async () => {
+    const store = new EnvelopeStore(directory)
+    const made = await Promise.allSettled(['one', 'two'].map(text => store.put(profile, 1, utf8(text))))
+    expect(made.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+    const kept = made.find(one => one.status === 'fulfilled')
+    expect((await store.get(profile, 1)).parse(sha256Hex)).toBe(kept?.value)
+  })
+
+  it('are listed and made beside the service, whose record they leave alone', async () => {
+    await using store = await HsmStore.open(directory)
+    await store.saveWitness(seen(99))
+    await store.decisions.append(allowed(3))
+    const before = statSync(records(), { bigint: true })
+    const beside = new EnvelopeStore(directory)
+    await beside.put(profile, 1, utf8('one'))
+    expect(await beside.list()).toEqual([{ profile, epoch: 1 }])
+    const after = statSync(records(), { bigint: true })
+    expect([after.size, after.mtimeNs, after.ctimeNs]).toEqual([before.size, before.mtimeNs, before.ctimeNs])
+  })
+})
+
+describe('the directory of the HSM VM', () => {
+  it('has one service, until that is closed', async () => {
+    const first = await HsmStore.open(directory)
+    expect(await codeOf(() => HsmStore.open(directory))).toBe('HSM_STORE_BUSY')
+    await first[Symbol.asyncDispose]()
+    await using again = await HsmStore.open(directory)
+    expect(again.witness).toBeNull()
+  })
+
+  it('is free again after a service was killed', async () => {
+    const program = `import { HsmStore } from ${JSON.stringify(path.resolve('src/hsm/store.ts'))}
+      await HsmStore.open(${JSON.stringify(directory)})
+      console.log('open')
+      setInterval(() => {}, 1000)`
+    const service = spawn(process.execPath, ['--input-type=module', '-e', program], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    await once(service.stdout, 'data')
+    expect(await codeOf(() => HsmStore.open(directory))).toBe('HSM_STORE_BUSY')
+    service.kill('SIGKILL')
+    await once(service, 'exit')
+    await using store = await HsmStore.open(directory)
+    expect(store.witness).toBeNull()
   })
 })
 

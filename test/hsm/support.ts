@@ -62,9 +62,12 @@ export class TestHsm {
     const token = new TokenProcess({
       modulePath: softHsm,
       label,
-      pin: async () => {
-        this.pinsAsked += 1
-        return secret(this.pin)
+      pin: {
+        fetch: async () => {
+          this.pinsAsked += 1
+          return secret(this.pin)
+        },
+        refused() {},
       },
       environment: { SOFTHSM2_CONF: this.configuration, ...environment },
       ...rest,

@@ -1,8 +1,10 @@
 import { diffieHellman, generateKeyPairSync } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { PassThrough } from 'node:stream'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { p256PublicKey, verifyEd25519 } from '../../src/crypto/signature.ts'
+import { pinFromTerminal } from '../../src/hsm/pin.ts'
 import type { TokenProcess } from '../../src/hsm/token-process.ts'
 import { buildFaultyModule, codeOf, never, officerPin, secret, TestHsm } from './support.ts'
 
@@ -102,6 +104,20 @@ describe('a wrong PIN', () => {
     await expect(token.publicKeys(never)).rejects.toThrow('refused this PIN before')
     hsm.pin = right
     await expectWorking(token)
+  })
+
+  it('typed by a person is asked for again; one that is not typed at all blocks no later call', async () => {
+    const input = Object.assign(new PassThrough(), { isTTY: true, setRawMode: () => {} })
+    const token = await hsm.prepared({ pin: pinFromTerminal('PIN: ', { input, output: new PassThrough() }) })
+    input.write('999999\r')
+    expect(await codeOf(() => token.publicKeys(never))).toBe('HSM_PIN_WRONG')
+    const gone = new AbortController()
+    const unanswered = token.publicKeys(gone.signal)
+    const behind = token.publicKeys(never)
+    setTimeout(() => gone.abort(new Error('the caller has gone')), 20)
+    await expect(unanswered).rejects.toThrow('the caller has gone')
+    input.write(`${hsm.pin}\r`)
+    expect((await behind).witness).not.toBeNull()
   })
 })
 

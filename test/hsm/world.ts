@@ -63,7 +63,7 @@ export class World {
     world.#witnessKey = new Uint8Array((await world.token.publicKeys(never)).witness ?? [])
     world.#ledger = await world.newLedger('ledger')
     await world.startHsm()
-    const ports = { store: world.store, token: world.token, entropy: countingEntropy(13) }
+    const ports = { envelopes: world.store.envelopes, token: world.token, entropy: countingEntropy(13) }
     const { epoch, digest } = await newEpoch(ports, profile, [world.recovery.recipient.text], never)
     world.#binding = {
       epoch,

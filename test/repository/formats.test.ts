@@ -269,6 +269,13 @@ describe('a manifest', () => {
     expect(digestOf(one)).not.toBe(digestOf(two))
     survives(parseManifest, one)
   })
+
+  test('that could not be read back is not written', async () => {
+    const [work] = vms
+    const many = Array.from({ length: 1001 }, () => work).filter(one => one !== undefined)
+    expect(await codeOf(() => encodeManifest(many, systemEntropy))).toBe('SNAPSHOT_LIMIT')
+    expect(parseManifest(encodeManifest(many.slice(1), systemEntropy))).toHaveLength(1000)
+  })
 })
 
 describe('zstd', () => {

@@ -76,13 +76,14 @@ export interface Room extends AsyncDisposable {
   readonly target: string
   /** In the order in which it happened. */
   readonly events: string[]
-  /** Everything below `target`, working files included. */
+  /** Every file, working files included; those that were restored by their path below `target`. */
   files(): Promise<readonly string[]>
 }
 
 /** The real examiner around a sandbox of the test's own. */
 export async function makeRoom(inside: Inside): Promise<Room> {
-  const target = await mkdtemp(path.join(tmpdir(), 'restore-'))
+  const parent = await mkdtemp(path.join(tmpdir(), 'restore-'))
+  const target = path.join(parent, 'restored')
   const events: string[] = []
   const sandboxes: Sandboxes = {
     async start() {
@@ -119,7 +120,7 @@ export async function makeRoom(inside: Inside): Promise<Room> {
         },
       }
     },
-    sink: () => localVolumeSink(target, systemEntropy),
+    sink: () => localVolumeSink(target),
     requireRoom: async () => {},
     limits: { memoryBytesMax: 1, millisecondsMax: 1 },
     log: silentLog,
@@ -129,11 +130,11 @@ export async function makeRoom(inside: Inside): Promise<Room> {
     target,
     events,
     files: async () =>
-      (await readdir(target, { recursive: true, withFileTypes: true }))
+      (await readdir(parent, { recursive: true, withFileTypes: true }))
         .filter(entry => entry.isFile())
         .map(entry => path.relative(target, path.join(entry.parentPath, entry.name)))
         .sort(),
-    [Symbol.asyncDispose]: () => rm(target, { recursive: true, force: true }),
+    [Symbol.asyncDispose]: () => rm(parent, { recursive: true, force: true }),
   }
 }
 

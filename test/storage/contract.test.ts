@@ -31,7 +31,7 @@ describeObjectStore(
   async () => {
     const directory = await temporaryDirectory()
     const local = withQuota(new LocalStore(directory.path, systemEnvironment), 64 * 1024 * 1024)
-    const remote = reconnecting(async () => (await serve(local)).remote)
+    const remote = reconnecting(async () => (await serve(local)).remote, new AbortController().signal)
     return {
       store: withRetry(remote, new FakeClock(), 3),
       async close() {

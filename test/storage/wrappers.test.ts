@@ -1,9 +1,9 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { StorageError } from '../../src/storage/errors.ts'
 import { Gate } from '../../src/storage/gate.ts'
 import { parseObjectName } from '../../src/storage/object-store.ts'
 import { withQuota } from '../../src/storage/quota.ts'
-import { reconnecting } from '../../src/storage/reconnect.ts'
+import { connectMillisecondsMax, reconnecting } from '../../src/storage/reconnect.ts'
 import { withRetry } from '../../src/storage/retry.ts'
 import { collect, never, someObject, whole } from '../contract/object-store.ts'
 import { MemoryStore } from '../support/memory-store.ts'
@@ -175,7 +175,7 @@ describe('reconnecting', () => {
       const served = await serve(memory)
       connections.push(served)
       return served.remote
-    })
+    }, never)
     const store = withRetry(remote, new FakeClock(), 3)
     const objects = Array.from({ length: 20 }, (_, index) => someObject(`outlives ${index}`))
     for (const [index, { name, body }] of objects.entries()) {
@@ -198,9 +198,36 @@ describe('reconnecting', () => {
     const remote = reconnecting(async () => {
       if (attempts++ < 2) throw new StorageError('STORAGE_UNAVAILABLE', 'not up yet')
       return (await serve(memory)).remote
-    })
+    }, never)
     expect(await withRetry(remote, new FakeClock(), 3).head(config, never)).toBeNull()
     await remote[Symbol.asyncDispose]()
+  })
+})
+
+describe('connecting', () => {
+  test('ends with the signal, also where the way there does not look at it', async () => {
+    const job = new AbortController()
+    const remote = reconnecting(() => new Promise(() => {}), job.signal)
+    const waiting = withRetry(remote, new FakeClock(), 9).head(config, never)
+    setImmediate(() => job.abort(new Error('cancelled')))
+    await expect(waiting).rejects.toThrow('cancelled')
+    await expect(remote.head(config, never)).rejects.toThrow('cancelled')
+  })
+
+  test('to a storage VM that is silent is given up, and tried again', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const reasons: unknown[] = []
+      const connect = (signal: AbortSignal) =>
+        new Promise<never>(() => signal.addEventListener('abort', () => reasons.push(signal.reason)))
+      const waiting = withRetry(reconnecting(connect, never), new FakeClock(), 2).head(config, never)
+      const ended = expect(waiting).rejects.toMatchObject({ code: 'STORAGE_UNAVAILABLE' })
+      for (let attempt = 0; attempt < 2; attempt++) await vi.advanceTimersByTimeAsync(connectMillisecondsMax)
+      await ended
+      expect(reasons).toHaveLength(2)
+    } finally {
+      vi.useRealTimers()
+    }
   })
 })
 

@@ -75,7 +75,7 @@ export function jobRoutes(app: Routes, context: RouteContext): void {
 }
 
 function eventRoute(app: Routes, context: RouteContext): void {
-  const { closing, log } = context
+  const { closing, feeds, log, history } = context
   let streams = 0
   app.get(
     '/v1/jobs/:id/events',
@@ -96,13 +96,15 @@ function eventRoute(app: Routes, context: RouteContext): void {
       if (hasEnded(job) && eventId(job) === lastEventId) return reply.code(204).send()
       if (streams >= eventStreamsMax)
         throw new ApiError('API_STREAMS_BUSY', `${eventStreamsMax} event streams are open`)
+      const changes = hasEnded(job) ? null : feeds.subscribe(job.profile)
       const gone = new AbortController()
       streams++
       reply.raw.once('close', () => {
         streams--
         gone.abort()
+        changes?.[Symbol.dispose]()
       })
-      const ports = { ...context, clock: context.environment.clock }
+      const ports = { history, changes, clock: context.environment.clock }
       const signal = AbortSignal.any([gone.signal, closing])
       const text = untilGone(jobEventText(ports, job, lastEventId, signal), signal, error =>
         log.warn('an event stream ended early', { job: job.id, error }),

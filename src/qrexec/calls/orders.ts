@@ -195,6 +195,9 @@ export const listProfiles = {
   ),
 } as const satisfies Call<undefined, unknown>
 
+/** Of one VM; its oldest gives way to the next. */
+export const jobEventsStreamsMax = 16
+
 /**
  * One JSON `Job` a line, the present state first, then at every change, at most one a second for progress.
  * The profile is the argument, so that policy can tell one profile's events from another's.

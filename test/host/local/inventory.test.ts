@@ -33,7 +33,8 @@ describe('the inventory of the local host', () => {
     await makeVm('big', { ...described, class: 'StandaloneVM', tags: [], running: true })
     await mkdir(join(root, 'unfinished'))
     await writeFile(join(root, 'README'), 'not a VM')
-    const [big, work, ...rest] = await localInventory(root).list(never)
+    const [admin, big, work, ...rest] = await localInventory(root).list(never)
+    expect(admin).toMatchObject({ name: 'dom0', class: 'AdminVM', volumes: [] })
     expect(rest).toEqual([])
     expect(big).toMatchObject({ name: 'big', class: 'StandaloneVM', running: true, tags: [] })
     expect(work).toMatchObject({ name: 'work', class: 'AppVM', tags: ['work'], includeInBackups: true })
@@ -60,6 +61,11 @@ describe('the inventory of the local host', () => {
     expect(error).toBeInstanceOf(CodedError)
     expect(error.code).toMatch(/^VM_INVALID|VOLUME_MISSING$/)
     expect(error.message).toContain('work')
+  })
+
+  test('refuses a directory that would be another dom0', async () => {
+    await makeVm('dom0', described)
+    await expect(localInventory(root).list(never)).rejects.toMatchObject({ code: 'VM_INVALID' })
   })
 
   test('refuses a volume that is a link', async () => {

@@ -1,10 +1,9 @@
-import { appendFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemEntropy } from '../../../src/base/environment.ts'
 import { parseVmName } from '../../../src/base/names.ts'
-import { localVolumeSink } from '../../../src/host/local/volume-sink.ts'
 import { localVolumes } from '../../../src/host/local/volumes.ts'
 import type { Extent, FrozenVm, FrozenVolume } from '../../../src/host/volumes.ts'
 
@@ -106,68 +105,5 @@ describe('a frozen volume', () => {
     await expect(source.freeze(parseVmName('nosuch'), never)).rejects.toMatchObject({ code: 'VM_MISSING' })
     await rm(image)
     await expect(freeze()).rejects.toMatchObject({ code: 'VOLUME_MISSING' })
-  })
-})
-
-describe('a new volume', () => {
-  const copy = parseVmName('work-restored')
-  const directory = () => join(root, copy)
-  const create = (bytes = content.byteLength) =>
-    localVolumeSink(root, systemEntropy).create(copy, 'private', bytes, never)
-
-  test('appears whole at the commit, and not before', async () => {
-    {
-      await using volume = await create()
-      await volume.write(content.subarray(200_000), 200_000)
-      await volume.write(content.subarray(0, 200_000), 0)
-      await expect(stat(join(directory(), 'private.img'))).rejects.toMatchObject({ code: 'ENOENT' })
-      await volume.commit()
-    }
-    expect((await readFile(join(directory(), 'private.img'))).equals(content)).toBe(true)
-    expect(await readdir(directory())).toEqual(['private.img'])
-    expect((await stat(join(directory(), 'private.img'))).mode & 0o777).toBe(0o600)
-  })
-
-  test('reads as zeros where nothing was written, and takes no room there', async () => {
-    await using volume = await create(64 * 1024 * 1024)
-    await volume.write(Buffer.from('end'), 64 * 1024 * 1024 - 3)
-    await volume.commit()
-    const { size, blocks } = await stat(join(directory(), 'private.img'))
-    expect(size).toBe(64 * 1024 * 1024)
-    expect(blocks * 512).toBeLessThan(1024 * 1024)
-  })
-
-  test('disposed of without a commit leaves nothing', async () => {
-    {
-      await using volume = await create()
-      await volume.write(content, 0)
-    }
-    expect(await readdir(directory())).toEqual([])
-  })
-
-  test('never takes the place of one that is there, not even at the commit', async () => {
-    await using first = await create()
-    await using second = await create()
-    await second.write(Buffer.from('second'), 0)
-    await first.commit()
-    await expect(second.commit()).rejects.toMatchObject({ code: 'VOLUME_EXISTS' })
-    await expect(create()).rejects.toMatchObject({ code: 'VOLUME_EXISTS' })
-    expect((await readFile(join(directory(), 'private.img'))).equals(Buffer.alloc(content.byteLength))).toBe(
-      true,
-    )
-  })
-
-  test.each([
-    [-1, 1],
-    [content.byteLength, 1],
-    [content.byteLength - 1, 2],
-  ])('refuses bytes outside itself: %i, %i', async (offset, length) => {
-    await using volume = await create()
-    await expect(volume.write(Buffer.alloc(length), offset)).rejects.toMatchObject({ code: 'VOLUME_WRITE' })
-  })
-
-  test.each(['../private', 'a/b', '', '.hidden'])('refuses the name %j', async name => {
-    const created = localVolumeSink(root, systemEntropy).create(copy, name, 1, never)
-    await expect(created).rejects.toMatchObject({ code: 'VM_INVALID' })
   })
 })

@@ -1,0 +1,107 @@
+import { open, readdir, unlink } from 'node:fs/promises'
+import path from 'node:path'
+import { errnoOf } from '../base/errors.ts'
+import { ignoreMissing, makePrivateDirectory, readBounded, syncDirectory } from '../base/files.ts'
+import { type Digest, type ProfileName, parseProfileName } from '../base/names.ts'
+import type { Untrusted } from '../base/untrusted.ts'
+import { sha256Hex } from '../crypto/digest.ts'
+import { envelopeBytesMax } from './envelope.ts'
+import { HsmError } from './errors.ts'
+
+export interface StoredEnvelope {
+  readonly profile: ProfileName
+  readonly epoch: number
+}
+
+/**
+ * `envelopes/<profile>.e<epoch>.age` in the HSM VM's directory. Files are only ever added, so commands may read and add
+ * them beside the service that runs.
+ */
+export class EnvelopeStore {
+  readonly #directory: string
+
+  constructor(home: string) {
+    this.#directory = path.join(home, 'envelopes')
+  }
+
+  /** Throws `HSM_ENVELOPE_MISSING` or `HSM_ENVELOPE_INVALID`. */
+  async get(profile: ProfileName, epoch: number): Promise<Untrusted<Uint8Array>> {
+    const file = this.pathOf({ profile, epoch })
+    const bytes = await readBounded(file, envelopeBytesMax).catch(cause => {
+      throw new HsmError('HSM_ENVELOPE_INVALID', `${path.basename(file)} could not be read`, { cause })
+    })
+    if (bytes !== null) return bytes
+    throw new HsmError('HSM_ENVELOPE_MISSING', `there is no envelope for ${profile} in epoch ${epoch}`)
+  }
+
+  /** The envelope whose bytes have the sealed digest. Throws what `get` throws, or `HSM_ENVELOPE_MISMATCH`. */
+  async sealed(profile: ProfileName, epoch: number, digest: Digest): Promise<Untrusted<Uint8Array>> {
+    const bytes = await this.get(profile, epoch)
+    const found = bytes.parse(sha256Hex)
+    if (found === digest) return bytes
+    throw new HsmError(
+      'HSM_ENVELOPE_MISMATCH',
+      `the envelope for ${profile} in epoch ${epoch} has digest ${found.slice(0, 12)}…; ${digest.slice(0, 12)}… is sealed`,
+    )
+  }
+
+  /**
+   * Its digest; durable when it resolves. An epoch has one envelope for ever: throws `HSM_ENVELOPE_EXISTS` rather than lose
+   * a passphrase, also when two commands make the same epoch at once. Throws `HSM_STORE_WRITE`.
+   */
+  async put(profile: ProfileName, epoch: number, bytes: Uint8Array): Promise<Digest> {
+    try {
+      await makePrivateDirectory(this.#directory)
+      await writeNew(this.pathOf({ profile, epoch }), bytes)
+      await syncDirectory(this.#directory)
+    } catch (cause) {
+      if (errnoOf(cause) === 'EEXIST')
+        throw new HsmError(
+          'HSM_ENVELOPE_EXISTS',
+          `there is an envelope for ${profile} in epoch ${epoch} already`,
+        )
+      throw new HsmError('HSM_STORE_WRITE', 'the envelope could not be written', { cause })
+    }
+    return sha256Hex(bytes)
+  }
+
+  /** By profile and epoch. */
+  async list(): Promise<readonly StoredEnvelope[]> {
+    const names = await readdir(this.#directory).catch(error => {
+      ignoreMissing(error)
+      return []
+    })
+    return names
+      .map(parseEnvelopeName)
+      .filter(one => one !== null)
+      .sort((a, b) => (a.profile === b.profile ? a.epoch - b.epoch : a.profile < b.profile ? -1 : 1))
+  }
+
+  pathOf({ profile, epoch }: StoredEnvelope): string {
+    return path.join(this.#directory, `${profile}.e${epoch}.age`)
+  }
+}
+
+/** Throws with `EEXIST` when there is one. */
+async function writeNew(file: string, bytes: Uint8Array): Promise<void> {
+  const handle = await open(file, 'wx', 0o600)
+  try {
+    await handle.writeFile(bytes)
+    await handle.sync()
+  } catch (error) {
+    await unlink(file).catch(() => {})
+    throw error
+  } finally {
+    await handle.close()
+  }
+}
+
+function parseEnvelopeName(untrustedName: string): StoredEnvelope | null {
+  const [, profile, epoch] = /^(.{1,64})\.e([1-9]\d{0,5})\.age$/.exec(untrustedName) ?? []
+  if (profile === undefined || epoch === undefined) return null
+  try {
+    return { profile: parseProfileName(profile), epoch: Number(epoch) }
+  } catch {
+    return null // a file of somebody else
+  }
+}
