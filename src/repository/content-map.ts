@@ -1,4 +1,5 @@
 import type { Digest } from '../base/names.ts'
+import { RepositoryError } from './errors.ts'
 import { blobIdLength } from './format.ts'
 import { VolumeDigest } from './volume-digest.ts'
 
@@ -80,9 +81,44 @@ export class ContentMap {
     return one === null || two === null ? one === two : Buffer.compare(one, two) === 0
   }
 
+  /** A mark for each chunk, then the ids of those that are not zeros. `unpackContent` reads it back. */
+  packed(): Uint8Array {
+    const ids = this.#marks.reduce((sum, mark) => sum + mark, 0)
+    const packed = new Uint8Array(this.length + ids * blobIdLength)
+    packed.set(this.#marks)
+    for (let chunk = 0, at = this.length; chunk < this.length; chunk++) {
+      const id = this.get(chunk)
+      if (id === null) continue
+      packed.set(id, at)
+      at += blobIdLength
+    }
+    return packed
+  }
+
   digest(): Digest {
     const digest = new VolumeDigest(this.volumeBytes, this.chunkBytes)
     for (let chunk = 0; chunk < this.length; chunk++) digest.add(this.get(chunk))
     return digest.finish()
   }
+}
+
+/** Throws `REPOSITORY_FORMAT` for what is not the content of a volume of this shape. */
+export function unpackContent(packed: Uint8Array, volumeBytes: number, chunkBytes: number): ContentMap {
+  const content = ContentMap.of(volumeBytes, chunkBytes)
+  let at = content.length
+  for (let chunk = 0; chunk < content.length; chunk++) {
+    if (packed[chunk] === zeroMark) continue
+    if (packed[chunk] !== dataMark || at + blobIdLength > packed.byteLength) throw malformed()
+    content.set(chunk, packed.subarray(at, at + blobIdLength))
+    at += blobIdLength
+  }
+  if (at !== packed.byteLength) throw malformed()
+  return content
+}
+
+function malformed(): RepositoryError {
+  return new RepositoryError(
+    'REPOSITORY_FORMAT',
+    'the record of what a volume holds has another length or other marks',
+  )
 }
