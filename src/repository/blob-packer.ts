@@ -1,9 +1,9 @@
 import type { Entropy } from '../base/environment.ts'
+import { release } from '../base/memory.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { compress } from './compression.ts'
 import { type BlobType, blobIdLength, type StoredObject } from './format.ts'
 import { PackBuilder } from './pack.ts'
-import { release } from './release.ts'
 
 /*
  * From a plaintext to its place in a pack: zstd, sealed, behind the blobs before it. Runs on any thread.

@@ -1,11 +1,11 @@
 import { equalConstantTime, toHex } from '../base/bytes.ts'
+import { release } from '../base/memory.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { sha256 } from '../crypto/digest.ts'
 import { decompressExactly } from './compression.ts'
 import { RepositoryError } from './errors.ts'
 import type { BlobType } from './format.ts'
 import { checkBlobLengths } from './pack.ts'
-import { release } from './release.ts'
 
 /**
  * The plaintext of a sealed blob, which is what its id says. `uncompressedLength` is 0 for a blob that is stored as it

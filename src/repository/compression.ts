@@ -1,8 +1,8 @@
 import { promisify } from 'node:util'
 import { constants, zstdCompressSync, zstdDecompress, zstdDecompressSync } from 'node:zlib'
+import { release } from '../base/memory.ts'
 import { RepositoryError } from './errors.ts'
 import { looksRandom } from './looks-random.ts'
-import { release } from './release.ts'
 
 /*
  * zstd (RFC 8878) in one shot a blob, on whatever thread calls. Streams are avoided: some releases of Node end a stream

@@ -1,8 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { release } from '../base/memory.ts'
 import { RepositoryKey } from '../crypto/aead.ts'
 import type { ThreadData } from './key-thread.ts'
 import { doPackWork, type PackWork } from './pack-work.ts'
-import { release } from './release.ts'
 
 /*
  * A thread of `PackThreads`. It is given a copy of the repository's key when it starts, and zeroes it when it is told to

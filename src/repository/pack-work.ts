@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync, writeSync, writevSync } from 'node:fs'
 import { fromHex } from '../base/bytes.ts'
+import { release } from '../base/memory.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { objectBytesMax } from '../storage/object-store.ts'
@@ -7,7 +8,6 @@ import { openBlob } from './blob.ts'
 import { RepositoryError } from './errors.ts'
 import { blobIdLength } from './format.ts'
 import { type PackedBlob, plainLengthOf, readPackHeader } from './pack.ts'
-import { release } from './release.ts'
 
 /** Of one `writev`. */
 const writePartsMax = 64

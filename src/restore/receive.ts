@@ -1,9 +1,9 @@
+import { release } from '../base/memory.ts'
 import { sha256, sha256Hex } from '../crypto/digest.ts'
 import type { NewVolume, VolumeSink } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
 import { ContentMap } from '../repository/content-map.ts'
 import { type ManifestVm, type ManifestVolume, parseManifest } from '../repository/manifest.ts'
-import { release } from '../repository/release.ts'
 import { RestoreError } from './errors.ts'
 import { type Frame, parseFrame, parseVolumeHeader, type VolumeHeader } from './protocol.ts'
 
