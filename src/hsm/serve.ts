@@ -1,9 +1,8 @@
-import type { Duplex } from 'node:stream'
 import { utf8 } from '../base/bytes.ts'
 import { CodedError } from '../base/errors.ts'
 import { releasePassphrase, stockBackupPassphrase, witnessLedger } from '../qrexec/calls/release.ts'
 import { QrexecError } from '../qrexec/errors.ts'
-import { type Handler, respond } from '../qrexec/server.ts'
+import { endWith, type Handler, respond } from '../qrexec/server.ts'
 import { Releaser, type ReleaserPorts } from './releaser.ts'
 
 /** The services of the HSM VM. A caller that goes away stops what is done for it. */
@@ -48,9 +47,4 @@ function serveStock(releaser: Releaser): Handler {
       throw error
     }
   }
-}
-
-/** Zeroes the bytes once the connection has taken them. */
-function endWith(stream: Duplex, bytes: Uint8Array): void {
-  stream.end(bytes, () => bytes.fill(0))
 }

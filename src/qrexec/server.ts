@@ -66,10 +66,12 @@ export function respond<Request, Response>(
       const request = call.request.decode(await readRequest(stream, call.request.bytesMax))
       const response = await answer(request, { ...caller, signal: gone.signal })
       const content = call.response.encode(response)
-      if (content.byteLength > call.response.bytesMax)
+      if (content.byteLength > call.response.bytesMax) {
+        content.fill(0)
         throw new Error(`the answer to ${call.service} has ${content.byteLength} bytes, over its own limit`)
+      }
       stream.write(okPrefix.slice())
-      stream.end(content)
+      endWith(stream, content)
     } catch (error) {
       const report = reportOf(error)
       if (!stream.writableEnded)
@@ -81,6 +83,11 @@ export function respond<Request, Response>(
       throw error
     }
   }
+}
+
+/** Ends with these bytes, and zeroes them once the connection has taken them or is gone: they may hold a secret. */
+export function endWith(stream: Duplex, bytes: Uint8Array): void {
+  stream.end(bytes, () => bytes.fill(0))
 }
 
 async function readRequest(stream: Duplex, bytesMax: number): Promise<Untrusted<Uint8Array>> {

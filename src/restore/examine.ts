@@ -146,8 +146,9 @@ function outcomeOf({ objects, snapshots, bytes, ignored }: Verdict): Outcome {
   }
 }
 
-/** The passphrase is copied into the stream's buffer and nowhere else in this process. */
+/** The one copy, which the stream holds, is zeroed as soon as it has left or the channel is gone. */
 function send(channel: Duplex, kind: FrameKind, payload: Uint8Array): void {
+  const copy = Uint8Array.from(payload)
   channel.write(frameHeader(kind, payload.byteLength))
-  channel.write(Uint8Array.from(payload))
+  channel.write(copy, () => copy.fill(0))
 }

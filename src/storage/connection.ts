@@ -38,7 +38,8 @@ export interface Answer {
 
 interface Pending {
   readonly answerBytesMax: number
-  settle(answer: Answer): void
+  /** Settles the request once it has been sent as well: only then are its bytes no longer held here. */
+  answered(answer: Answer): void
   fail(error: StorageError): void
 }
 
@@ -79,7 +80,8 @@ export class StorageConnection implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const idle = this.#pending.size === 0 && this.#failure === null
+    // Of what nobody waits for, nothing is waited for: a storage that takes no more would hold the caller for ever.
+    const idle = this.#pending.size === 0 && this.#failure === null && this.#stream.writableLength === 0
     this.#failure ??= new StorageError('STORAGE_UNAVAILABLE', 'the connection to the storage was closed')
     if (idle) this.#stream.end(() => this.#stream.destroy())
     else this.#fail(this.#failure)
@@ -88,7 +90,7 @@ export class StorageConnection implements AsyncDisposable {
 
   /**
    * An aborted request keeps its id and its place until its answer has come: its bytes may still be on their way, and the answer
-   * must not be taken for another's.
+   * must not be taken for another's. A storage that answers before it has taken all gains nothing by it.
    */
   #send(request: Request, leave: Leave, signal: AbortSignal): Promise<Answer> {
     const { operation, name, payload, answerBytesMax, id = this.#newId() } = request
@@ -101,21 +103,39 @@ export class StorageConnection implements AsyncDisposable {
         stopListening()
         leave()
       }
-      this.#pending.set(id, {
+      let isSent = false
+      let received: Answer | null = null
+      const settle = () => {
+        if (!isSent || received === null) return
+        this.#pending.delete(id)
+        settled()
+        resolve(received)
+      }
+      const pending: Pending = {
         answerBytesMax,
-        settle: answer => {
-          settled()
-          resolve(answer)
+        answered: answer => {
+          if (received !== null) throw broken(`a second answer to ${id}`)
+          received = answer
+          settle()
         },
         fail: error => {
           settled()
           reject(error)
         },
-      })
+      }
+      const sent = () => {
+        isSent = true
+        settle()
+      }
+      this.#pending.set(id, pending)
       this.#watch()
       this.#stream.cork()
-      this.#stream.write(encodeRequest(operation, id, name, payload.byteLength))
-      if (payload.byteLength > 0) this.#stream.write(payload)
+      const head = encodeRequest(operation, id, name, payload.byteLength)
+      if (payload.byteLength === 0) this.#stream.write(head, sent)
+      else {
+        this.#stream.write(head)
+        this.#stream.write(payload, sent)
+      }
       this.#stream.uncork()
     })
   }
@@ -130,9 +150,8 @@ export class StorageConnection implements AsyncDisposable {
       if (payloadLength > pending.answerBytesMax)
         throw broken(`an answer of ${payloadLength} bytes; at most ${pending.answerBytesMax} were asked for`)
       const payload = await reader.exactly(payloadLength)
-      this.#pending.delete(id)
       this.#answers += 1
-      pending.settle({ id, status, payload })
+      pending.answered({ id, status, payload })
     }
   }
 

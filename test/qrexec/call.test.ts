@@ -11,6 +11,7 @@ import { json } from '../../src/qrexec/calls/codecs.ts'
 import { callOver } from '../../src/qrexec/client.ts'
 import { encodeDescriptor } from '../../src/qrexec/framing.ts'
 import { createServer, type Handler, respond, type Server } from '../../src/qrexec/server.ts'
+import { copyingPair } from '../support/copying-pair.ts'
 
 const mgmt = parseVmName('mgmt')
 const other = parseVmName('other')
@@ -170,6 +171,42 @@ describe('a call', () => {
   })
 })
 
+describe('an answer', () => {
+  async function encodedOf(bytesMax: number, act: (near: Duplex) => Promise<unknown>) {
+    let encoded: Uint8Array = new Uint8Array(0)
+    const response = {
+      ...double.response,
+      bytesMax,
+      encode: (value: { number: number; who: string }) => {
+        encoded = double.response.encode(value)
+        return encoded
+      },
+    }
+    const [near, far] = copyingPair()
+    near.on('error', () => {})
+    serverOf(respond({ ...double, response }, async () => ({ number: 1, who: 'x' }))).accept(far)
+    near.write(encodeDescriptor({ service: 'test.Double', argument: 'a', source: mgmt }))
+    near.end('{"number":4}')
+    const result = await act(near)
+    while (encoded.byteLength === 0 || !far.destroyed) await new Promise(resolve => setImmediate(resolve))
+    return { encoded, result }
+  }
+
+  test('is zeroed in the server once it has left', async () => {
+    const { encoded, result } = await encodedOf(200, async near =>
+      (await readAll(near, 100)).parse(bytes => Buffer.from(bytes).toString()),
+    )
+    expect(result).toBe('0\0{"number":1,"who":"x"}')
+    expect(encoded.every(byte => byte === 0)).toBe(true)
+  })
+
+  test('is zeroed too when nobody takes it, or when it is too long to be sent', async () => {
+    const gone = await encodedOf(200, async near => near.destroy())
+    const tooLong = await encodedOf(3, async near => (await readAll(near, 1000)).parse(String))
+    for (const { encoded } of [gone, tooLong]) expect(encoded.every(byte => byte === 0)).toBe(true)
+  })
+})
+
 describe('the server', () => {
   test('survives headers that are none, and goes on serving', async () => {
     const server = serverOf(doubling)
@@ -178,7 +215,11 @@ describe('the server', () => {
       near.on('error', () => {})
       server.accept(far)
       near.end(header)
-      await expect(readAll(near, 10).catch(() => null)).resolves.toBeDefined()
+      const answered = await readAll(near, 10).then(
+        bytes => bytes.parse(({ byteLength }) => byteLength),
+        () => 0,
+      )
+      expect({ header, answered, closed: far.destroyed }).toEqual({ header, answered: 0, closed: true })
     }
     expect(await callDouble(wiredTo(server))).toMatchObject({ number: 42 })
   })

@@ -58,6 +58,25 @@ const first = (kind: string): ObjectName => {
   return found
 }
 
+describe('what dom0 sends to a sandbox', () => {
+  it.each([
+    ['that does its work', (room: Promise<void>) => room],
+    ['that is gone before it takes anything', null],
+  ])('%s is zeroed when it has left', async (_, honestly) => {
+    const inside = honest(bench.storage)
+    await using room = await makeRoom(
+      honestly === null ? async channel => void channel.destroy() : channel => honestly(inside(channel)),
+    )
+    await room.examiner.check(examination, false, silent, never).catch(() => {})
+    // Two headers with kind and length, and between them what was sent.
+    expect(room.handed).toHaveLength(4)
+    for (const payload of [room.handed[1], room.handed[3]]) {
+      expect(payload?.byteLength).toBeGreaterThan(0)
+      expect(payload?.every(byte => byte === 0)).toBe(true)
+    }
+  })
+})
+
 describe('a check', () => {
   it.each([false, true])('of a sound repository proves every snapshot (data read: %s)', async readData => {
     const outcome = await check(bench.storage, readData)

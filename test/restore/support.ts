@@ -1,7 +1,7 @@
 import { appendFile, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { type Duplex, duplexPair } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { utf8 } from '../../src/base/bytes.ts'
 import { systemClock, systemEntropy } from '../../src/base/environment.ts'
 import { silentLog } from '../../src/base/log.ts'
@@ -14,6 +14,7 @@ import type { Examination, Examiner } from '../../src/repository/examination.ts'
 import { sandboxedExaminer } from '../../src/restore/examine.ts'
 import { workInside } from '../../src/restore/inside/work.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
+import { copyingPair } from '../support/copying-pair.ts'
 import { type EngineBench, mgmt, passphraseText } from '../support/engine.ts'
 import { MemoryStore } from '../support/memory-store.ts'
 
@@ -76,6 +77,8 @@ export interface Room extends AsyncDisposable {
   readonly target: string
   /** In the order in which it happened. */
   readonly events: string[]
+  /** What was handed to the channel, as the memory that dom0 used for it. */
+  readonly handed: Uint8Array[]
   /** Every file, working files included; those that were restored by their path below `target`. */
   files(): Promise<readonly string[]>
 }
@@ -85,10 +88,16 @@ export async function makeRoom(inside: Inside): Promise<Room> {
   const parent = await mkdtemp(path.join(tmpdir(), 'restore-'))
   const target = path.join(parent, 'restored')
   const events: string[] = []
+  const handed: Uint8Array[] = []
   const sandboxes: Sandboxes = {
     async start() {
       events.push('sandbox')
-      const [channel, there] = duplexPair()
+      const [channel, there] = copyingPair()
+      const write = channel.write.bind(channel) as (...args: readonly unknown[]) => boolean
+      channel.write = (...args: readonly unknown[]) => {
+        handed.push(args[0] as Uint8Array)
+        return write(...args)
+      }
       there.on('error', () => {})
       const ended = inside(there).then(
         () => 0,
@@ -129,6 +138,7 @@ export async function makeRoom(inside: Inside): Promise<Room> {
     examiner,
     target,
     events,
+    handed,
     files: async () =>
       (await readdir(parent, { recursive: true, withFileTypes: true }))
         .filter(entry => entry.isFile())

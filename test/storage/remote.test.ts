@@ -109,6 +109,51 @@ describe('a storage connection', () => {
     expect(stored === undefined || stored.every(byte => byte === 1)).toBe(true)
   })
 
+  test('takes no answer for one before all has been sent, and can be left all the same', async () => {
+    await using pair = await socketPair()
+    const remote = connectStorage(pair.client)
+    const { name } = someObject('unread')
+    pair.server.once('data', (part: Buffer) => {
+      pair.server.pause()
+      const id = part.readUInt32BE(1)
+      pair.server.write(encodeResponseHeader({ id, status: 'done', payloadLength: 0 }))
+    })
+    const abort = new AbortController()
+    const put = remote.put(name, new Uint8Array(32 * 1024 * 1024), abort.signal).then(
+      () => 'done',
+      error => error,
+    )
+    // The answer has come and gone by now.
+    await new Promise(resolve => setTimeout(resolve, 50))
+    const reason = new Error('enough')
+    abort.abort(reason)
+    expect(await put).toBe(reason)
+    await remote[Symbol.asyncDispose]()
+    expect(pair.client.destroyed).toBe(true)
+  })
+
+  test('breaks when one request is answered twice', async () => {
+    await using pair = await socketPair()
+    const remote = connectStorage(pair.client)
+    pair.server.once('data', (part: Buffer) => {
+      pair.server.pause()
+      const id = part.readUInt32BE(1)
+      for (let twice = 0; twice < 2; twice++)
+        pair.server.write(encodeResponseHeader({ id, status: 'done', payloadLength: 0 }))
+    })
+    const put = remote.put(someObject('unread').name, new Uint8Array(32 * 1024 * 1024), never)
+    await expect(put).rejects.toMatchObject(protocolBroken)
+  })
+
+  test('closes at once with bytes that nobody takes', async () => {
+    await using pair = await socketPair()
+    const remote = connectStorage(pair.client)
+    // Nothing is asked; what is left over is of a request that was cancelled.
+    pair.client.write(new Uint8Array(32 * 1024 * 1024))
+    await remote[Symbol.asyncDispose]()
+    expect(pair.client.destroyed).toBe(true)
+  })
+
   test('fails everything pending when the stream breaks, and everything after', async () => {
     for (const end of ['client', 'server'] as const) {
       const store = new MemoryStore({ faults: { before: () => new Promise(() => {}) } })

@@ -11,23 +11,30 @@ const O_PATH = 0o10000000
  * trusted: what lies there is opened without following links and connected to through that handle, so that a VM cannot
  * put a link to another VM's socket in the place of its own.
  *
- * Rejects with Node's errors (`ENOENT`, `ECONNREFUSED`) or `VM_INVALID` when it is no socket.
+ * Rejects with Node's errors (`ENOENT`, `ECONNREFUSED`, `ECONNRESET`) or `VM_INVALID` when it is no socket. An error that
+ * comes later is seen by whoever reads or writes, and never ends the process.
  */
 export async function connectSocket(path: string): Promise<Socket> {
   const handle = await open(path, O_PATH | constants.O_NOFOLLOW)
+  let socket: Socket
   try {
     if (!(await handle.stat()).isSocket()) throw new HostError('VM_INVALID', `${path} is no socket`)
-    return await new Promise((resolve, reject) => {
-      const socket = connect({ path: `/proc/self/fd/${handle.fd}`, allowHalfOpen: true })
-      socket.once('error', reject)
-      socket.once('connect', () => {
-        socket.off('error', reject)
-        resolve(socket)
-      })
-    })
+    socket = await connected(`/proc/self/fd/${handle.fd}`)
   } finally {
     await handle.close()
   }
+  // It broke while the handle was being closed: the caller would wait for its 'close' in vain.
+  if (socket.destroyed) throw socket.errored ?? new HostError('VM_INVALID', `${path} closed at once`)
+  return socket
+}
+
+function connected(path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path, allowHalfOpen: true })
+    // Stays: a listener may close with this connection in its backlog, at any moment from here on.
+    socket.on('error', reject)
+    socket.once('connect', () => resolve(socket))
+  })
 }
 
 export interface Listener {
