@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { createReadStream, rmSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -9,6 +9,26 @@ import path from 'node:path'
 
 const MiB = 1024 * 1024
 const smallestBytes = 16 * 1024
+
+/** Directories of work under way: removed also when the process is told to end. */
+const temporary = new Set<string>()
+process.once('exit', () => {
+  for (const directory of temporary) rmSync(directory, { recursive: true, force: true })
+})
+
+async function inTemporaryDirectory(
+  prefix: string,
+  work: (directory: string) => Promise<void>,
+): Promise<void> {
+  const directory = await mkdtemp(path.join(tmpdir(), prefix))
+  temporary.add(directory)
+  try {
+    await work(directory)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+    temporary.delete(directory)
+  }
+}
 
 /** Runs a tool to its end; throws with its standard error if it fails. */
 export async function run(command: string, args: readonly string[], input?: string): Promise<string> {
@@ -43,8 +63,7 @@ export async function makeImage(
   fillBytes: number,
   sources: readonly string[],
 ): Promise<void> {
-  const staging = await mkdtemp(path.join(tmpdir(), 'strongroom-image-'))
-  try {
+  await inTemporaryDirectory('strongroom-image-', async staging => {
     await writeFile(path.join(staging, 'letter.txt'), `This is the day-one letter of ${label}.\n`)
     await mkdir(path.join(staging, 'documents'))
     await copySome(sources, path.join(staging, 'documents'), fillBytes)
@@ -62,9 +81,7 @@ export async function makeImage(
       staging,
       image,
     ])
-  } finally {
-    await rm(staging, { recursive: true, force: true })
-  }
+  })
 }
 
 async function copySome(sources: readonly string[], target: string, bytesMax: number): Promise<void> {
@@ -88,8 +105,7 @@ async function copySome(sources: readonly string[], target: string, bytesMax: nu
 
 /** A day of use: a letter rewritten, a folder and a photo added. `label` makes each day another. */
 export async function useForADay(image: string, label: string): Promise<void> {
-  const work = await mkdtemp(path.join(tmpdir(), 'strongroom-day-'))
-  try {
+  await inTemporaryDirectory('strongroom-day-', async work => {
     const letter = path.join(work, 'letter')
     const photo = path.join(work, 'photo')
     const day = createHash('sha256').update(label).digest('hex').slice(0, 8)
@@ -109,9 +125,7 @@ export async function useForADay(image: string, label: string): Promise<void> {
     const said = await run('debugfs', ['-w', '-f', '-', image], `${commands.join('\n')}\nq\n`)
     if (/rror|not found|No free/.test(said)) throw new Error(`debugfs: ${said.slice(-300)}`)
     await run('e2fsck', ['-fn', image])
-  } finally {
-    await rm(work, { recursive: true, force: true })
-  }
+  })
 }
 
 export async function sha256OfFile(file: string): Promise<string> {

@@ -7,8 +7,9 @@ import { dom0 } from '../../src/base/names.ts'
 import { LocalHome, serviceVms } from '../../src/main/local-home.ts'
 import type { Job } from '../../src/qrexec/calls/orders.ts'
 import type { ApiClient } from './client.ts'
+import { adoptedGuests, madeGuests } from './guests.ts'
 import { startHost, stopHost } from './host.ts'
-import { copySparse, makeImage, run, sameBytes, sha256OfFile, useForADay } from './images.ts'
+import { copySparse, run, sameBytes, sha256OfFile } from './images.ts'
 import { type GuestVm, type Provisioned, provision } from './provision.ts'
 
 const help = `Usage: npm run quickstart -- [options]
@@ -17,7 +18,8 @@ Starts all five roles on this machine, backs up two VMs on two days, restores bo
 
 Options:
   --home DIR    where everything is kept (default: .strongroom)
-  --images DIR  back up the image files (*.img, *.raw) of DIR instead of two that are made here
+  --images DIR  back up the image files (*.img, *.raw) of DIR instead of two that are made here; each is the disk of a
+                VM of its name. With day1/ and day2/ in DIR, those of two days. The originals are only read
   --exit        end after the proof; status 0 only if every comparison held
   --help
 
@@ -29,14 +31,7 @@ Examples:
 const MiB = 1024 * 1024
 const marker = '.strongroom-quickstart'
 
-const { values } = parseArgs({
-  options: {
-    home: { type: 'string', default: '.strongroom' },
-    images: { type: 'string' },
-    exit: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-})
+const values = readOptions()
 if (values.help) {
   console.log(help)
   process.exit(0)
@@ -51,6 +46,7 @@ interface DayImage {
 
 const home = new LocalHome(values.home)
 let host: ChildProcess | null = null
+let stopping = false
 let lastShown = ''
 
 process.on('SIGINT', () => void giveUp(130))
@@ -61,12 +57,15 @@ try {
   if (values.exit) await stopHost(home)
   if (!held) process.exitCode = 1
 } catch (error) {
+  // Whatever fails while everything is being ended is no news.
+  if (stopping) await new Promise(() => {})
   console.error(`\nquickstart failed: ${error instanceof Error ? error.message : error}`)
   await endHost()
   process.exit(1)
 }
 
 async function giveUp(status: number): Promise<never> {
+  stopping = true
   console.error('\nstopping …')
   await endHost()
   process.exit(status)
@@ -79,9 +78,10 @@ async function endHost(): Promise<void> {
 }
 
 async function main(): Promise<boolean> {
+  const vms = values.images === undefined ? madeGuests(home) : await adoptedGuests(home, values.images)
   await clearHome()
-  step('Two VMs with real ext4 images')
-  const guests = await makeGuests()
+  step(vms.title)
+  const guests = await vms.make(note)
   const day1 = await keepDay(guests, 'day1')
 
   step('A token, a ledger key, a sealed configuration')
@@ -93,13 +93,15 @@ async function main(): Promise<boolean> {
     host = child
   })
   note(`management API: ${api.address}`)
+  const warnings = await wallWarnings()
+  for (const warning of warnings) console.error(`\n!! ${warning}`)
 
   step('Day one: the management VM orders a backup, by name')
   const first = await api.done({ profile: provisioned.profile }, showProgress)
   describeBackup(first)
 
-  step('The VMs are used for a day: a letter rewritten, a photo added')
-  if (values.images === undefined) for (const guest of guests) await useForADay(imagePath(guest), guest.name)
+  step(vms.nextDay)
+  await vms.useForADay()
   const day2 = await keepDay(guests, 'day2')
 
   step('Day two: a second order stores only what is new')
@@ -115,6 +117,7 @@ async function main(): Promise<boolean> {
   await whatEachPartySaw(provisioned, second)
   await writeSummary(provisioned, { day1, day2 }, [first, second])
   const held = held1 && held2
+  for (const warning of warnings) console.error(`\n!! ${warning}`)
   console.log(held ? '\nEvery comparison held.' : '\nA COMPARISON FAILED.')
   if (!values.exit) leaveRunning(api)
   return held
@@ -138,44 +141,12 @@ function imagePath({ name, image }: GuestVm): string {
   return path.join(home.machine, name, image)
 }
 
-async function makeGuests(): Promise<readonly GuestVm[]> {
-  if (values.images !== undefined) return adoptImages(values.images)
-  const sources = [
-    '/usr/share/doc',
-    '/usr/share/perl',
-    '/usr/share/zoneinfo',
-    '/usr/lib/python3',
-    '/usr/include',
-    '/usr/share',
-  ]
-  const plans = [
-    { name: 'work', bytes: 768 * MiB, fill: 160 * MiB },
-    { name: 'personal', bytes: 512 * MiB, fill: 80 * MiB },
-  ]
-  for (const { name, bytes, fill } of plans) {
-    await run('mkdir', ['-p', path.join(home.machine, name)])
-    await makeImage(path.join(home.machine, name, 'private.img'), name, bytes, fill, sources)
-    note(
-      `${name}: ${bytes / MiB} MiB, ${await usedMiB(path.join(home.machine, name, 'private.img'))} MiB in use`,
-    )
-  }
-  return plans.map(({ name }) => ({ name, image: 'private.img' }))
-}
-
-/** Each image file becomes the private volume of a VM of its name. */
-async function adoptImages(directory: string): Promise<readonly GuestVm[]> {
-  const files = (await readdir(directory)).filter(file => /\.(img|raw)$/.test(file)).sort()
-  if (files.length === 0) throw new Error(`there is no *.img or *.raw in ${directory}`)
-  return Promise.all(
-    files.map(async file => {
-      const name = file
-        .replace(/\.(img|raw)$/, '')
-        .replace(/[^A-Za-z0-9_.-]/g, '-')
-        .slice(0, 30)
-      await copySparse(path.join(directory, file), path.join(home.machine, name, 'private.img'))
-      return { name, image: 'private.img' }
-    }),
-  )
+/** What the host says of walls that it cannot build. */
+async function wallWarnings(): Promise<readonly string[]> {
+  const lines = (await readFile(path.join(home.directory, 'host.log'), 'utf8')).split('\n')
+  return lines
+    .filter(line => line.includes('BUBBLEWRAP DOES NOT WORK'))
+    .map(line => String((JSON.parse(line) as { message?: unknown }).message))
 }
 
 /** A copy of every image as it is on that day, to compare with later. */
@@ -229,13 +200,18 @@ async function whatEachPartySaw({ repository }: Provisioned, job: Job): Promise<
   const releases = await readFile(path.join(home.home(serviceVms.hsm), 'releases.jsonl'), 'utf8').catch(
     () => '',
   )
-  say('HSM VM: every release and its reason', releases.trim().split('\n').slice(-3).join('\n'))
+  say('HSM VM: every release and its reason', releases.trim().split('\n').map(releaseInWords).join('\n'))
   const decisions = await readFile(path.join(home.directory, 'host.log'), 'utf8')
   const policy = decisions
     .split('\n')
     .filter(line => line.includes('"component":"qrexec"'))
     .slice(-3)
   say('qrexec: every call, judged by the sealed policy', policy.join('\n'))
+}
+
+function releaseInWords(line: string): string {
+  const { time, caller, profile, purpose, job, index } = JSON.parse(line) as Record<string, unknown>
+  return `${time} to ${caller}: ${profile}, for the ${purpose} of job ${job}, entry ${index} of the ledger`
 }
 
 async function firstBytes(file: string): Promise<string> {
@@ -317,6 +293,19 @@ function say(title: string, text: string): void {
 function mib(bytes: number | undefined): string {
   return ((bytes ?? 0) / MiB).toFixed(1)
 }
-async function usedMiB(file: string): Promise<number> {
-  return Math.round(((await stat(file)).blocks * 512) / MiB)
+
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        home: { type: 'string', default: '.strongroom' },
+        images: { type: 'string' },
+        exit: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    }).values
+  } catch (error) {
+    console.error(`quickstart: ${error instanceof Error ? error.message : error}\n\n${help}`)
+    process.exit(2)
+  }
 }
