@@ -1,6 +1,5 @@
 import './failure.ts'
 import { rm } from 'node:fs/promises'
-import { createServer as createTcpServer } from 'node:net'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { BaseError } from '../base/base-errors.ts'
@@ -14,9 +13,10 @@ import { createBroker } from '../host/local/broker.ts'
 import { serveControl } from '../host/local/broker-control.ts'
 import { findWalls, type Product } from '../host/local/bubblewrap.ts'
 import { localInventory } from '../host/local/inventory.ts'
+import { openLoopback } from '../host/local/loopback.ts'
 import { serveSandboxes } from '../host/local/sandbox-door.ts'
 import { localSandboxes } from '../host/local/sandboxes.ts'
-import { connectSocket, type Listener } from '../host/local/socket.ts'
+import type { Listener } from '../host/local/socket.ts'
 import { createSupervisor } from '../host/local/supervisor.ts'
 import { runCommand } from './command-line.ts'
 import { systemOf } from './judge.ts'
@@ -152,32 +152,6 @@ async function start(): Promise<void> {
     for (const listener of listeners) await listener.close()
     await broker.close()
   })
-}
-
-/**
- * The API's Unix socket on a loopback port of this machine. The socket lies in the management VM's directory: a link
- * there must not lead a client to another VM's services, who would believe whatever it says it is.
- */
-async function openLoopback(socketPath: string, port: number): Promise<{ port: number; close: () => void }> {
-  const server = createTcpServer(client => {
-    client.on('error', () => {})
-    connectSocket(socketPath).then(
-      inside => {
-        inside.on('error', () => client.destroy())
-        client.once('close', () => inside.destroy())
-        if (client.destroyed) inside.destroy()
-        else client.pipe(inside).pipe(client)
-      },
-      () => client.destroy(),
-    )
-  })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, '127.0.0.1', () => resolve())
-  })
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('the loopback port is not known')
-  return { port: address.port, close: () => server.close() }
 }
 
 async function running(): Promise<ReturnType<typeof parseHostFile> | null> {
