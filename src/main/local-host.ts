@@ -12,6 +12,7 @@ import { dom0 } from '../base/names.ts'
 import { createBroker } from '../host/local/broker.ts'
 import { serveControl } from '../host/local/broker-control.ts'
 import { findWalls, type Product } from '../host/local/bubblewrap.ts'
+import { closeInherited } from '../host/local/inherited.ts'
 import { localInventory } from '../host/local/inventory.ts'
 import { openLoopback } from '../host/local/loopback.ts'
 import { serveSandboxes } from '../host/local/sandbox-door.ts'
@@ -75,6 +76,7 @@ const parseHostFile = fields('host file', {
   tokenFile: is.string(4000),
 })
 
+await closeInherited()
 switch (values.help ? 'help' : positionals[0]) {
   case 'start':
     await start()
