@@ -47,10 +47,15 @@ function commandsOf(text: string): readonly (readonly string[])[] {
   const lines = blocks.flatMap(block => block.split('\n').map(line => line.trim()))
   const spans = [...withoutFences(text).matchAll(/`([^`\n]+)`/g)].map(([, span = '']) => span)
   const shown = [...lines.map(line => /^\$ ((?:bin\/)?strongroom .*)$/.exec(line)?.[1]), ...spans]
-  return shown
-    .map(line => /^(?:bin\/)?strongroom ([a-z].*)$/.exec(line ?? '')?.[1])
-    .filter(words => words !== undefined)
-    .map(words => (words.split(/ [;|>]|;/)[0] ?? '').trim().split(/\s+/))
+  return (
+    shown
+      .map(line => /^(?:bin\/)?strongroom ([a-z].*)$/.exec(line ?? '')?.[1])
+      .filter(words => words !== undefined)
+      .map(words => (words.split(/ [;|>]|;/)[0] ?? '').trim())
+      // What stands behind `--` is a command of its own.
+      .flatMap(words => words.split(/ --(?: |$)/).map(part => part.trim().split(/\s+/)))
+      .filter(([first]) => first !== '')
+  )
 }
 
 /** What `--help` says of the command that `words` begin with, or `null` when there is none. */

@@ -1,4 +1,5 @@
-import { type FileHandle, mkdir, open, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { BaseError } from './base-errors.ts'
 import { errnoOf } from './errors.ts'
@@ -48,24 +49,47 @@ export async function makePrivateDirectory(directory: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
 }
 
-/** The content of a file of at most `bytesMax`, or `null` when there is none. */
+/** O_NONBLOCK: a pipe in the place of a file must not hold whoever opens it. */
+const readFlags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY
+
+/**
+ * The content of a plain file of at most `bytesMax`, or `null` when there is none. Whoever can write the directory may put
+ * something else there: a pipe or device is refused, and what grows while it is read is not read on. Throws
+ * `FIELD_INVALID`, `STREAM_TOO_LONG`, or Node's errors.
+ */
 export async function readBounded(file: string, bytesMax: number): Promise<Untrusted<Uint8Array> | null> {
+  let handle: FileHandle
   try {
-    const { size } = await stat(file)
-    if (size > bytesMax)
-      throw new BaseError(
-        'STREAM_TOO_LONG',
-        `${path.basename(file)} has ${size} bytes; at most ${bytesMax} are read`,
-      )
-    const read = await readFile(file)
-    const bytes = new Uint8Array(read)
-    // It may be a secret, and nobody would dispose of this copy.
-    read.fill(0)
-    return new Untrusted(bytes)
+    handle = await open(file, readFlags)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null
     throw error
   }
+  try {
+    const found = await handle.stat()
+    const name = path.basename(file)
+    if (!found.isFile()) throw new BaseError('FIELD_INVALID', `${name} is no plain file`)
+    if (found.size > bytesMax)
+      throw new BaseError('STREAM_TOO_LONG', `${name} has ${found.size} bytes; at most ${bytesMax} are read`)
+    const bytes = new Uint8Array(found.size)
+    const length = await readInto(handle, bytes)
+    // It may be a secret, and nobody would dispose of a second copy: one of the right length is the whole content.
+    if (length === bytes.byteLength) return new Untrusted(bytes)
+    bytes.fill(0)
+    throw new BaseError('STREAM_ENDED', `${name} became shorter while it was read`)
+  } finally {
+    await handle.close()
+  }
+}
+
+async function readInto(handle: FileHandle, bytes: Uint8Array): Promise<number> {
+  let at = 0
+  while (at < bytes.byteLength) {
+    const { bytesRead } = await handle.read(bytes, at, bytes.byteLength - at, at)
+    if (bytesRead === 0) break
+    at += bytesRead
+  }
+  return at
 }
 
 export function ignoreMissing(error: unknown): void {

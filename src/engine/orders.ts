@@ -214,7 +214,8 @@ export class Orders {
     } catch (error) {
       const reason = running.controller.signal.aborted ? running.controller.signal.reason : error
       const report = disclosable(reason)
-      const cancelled = report.code === 'JOB_CANCELLED'
+      // Ours, not another VM's word of the same name.
+      const cancelled = reason instanceof EngineError && reason.code === 'JOB_CANCELLED'
       if (!cancelled)
         this.#ports.log.error('job failed', { job: job.id, profile: job.profile, error: reason })
       return await this.#end(this.#board.get(job.id), cancelled ? 'cancelled' : 'failed', null, report)

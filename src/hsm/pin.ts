@@ -35,7 +35,9 @@ export function pinFromFile(file: string): PinSource {
 }
 
 async function readPin(file: string): Promise<Secret> {
-  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW).catch(cause => {
+  // O_NONBLOCK: a pipe in its place must not hold the call that needs the PIN.
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+  const handle = await open(file, flags).catch(cause => {
     throw new HsmError(
       'HSM_PIN_UNAVAILABLE',
       `the PIN file ${printable(file)}: ${errnoOf(cause) ?? 'failed'}`,
@@ -54,7 +56,10 @@ async function readPin(file: string): Promise<Secret> {
 
 async function requirePrivate(handle: FileHandle, file: string): Promise<void> {
   // Of the open file: its name may mean another one by now.
-  const { mode, uid } = await handle.stat()
+  const found = await handle.stat()
+  const { mode, uid } = found
+  if (!found.isFile())
+    throw new HsmError('HSM_PIN_UNAVAILABLE', `the PIN file ${printable(file)} is no plain file`)
   if ((mode & modeOfOthers) !== 0)
     throw new HsmError(
       'HSM_PIN_FILE_OPEN_TO_OTHERS',

@@ -208,13 +208,19 @@ export class Releaser {
     const late = () =>
       new HsmError('HSM_TIMEOUT', `no decision within ${releaseMilliseconds} ms`, { retry: true })
     const signal = deadline(releaseMilliseconds, late, callerSignal)
+    const ended = Promise.withResolvers<never>()
+    ended.promise.catch(() => {}) // heard below, if at all
+    const end = () => ended.reject(signal.reason)
+    signal.addEventListener('abort', end, { once: true })
     const result = this.#last
       .then(() => {
         signal.throwIfAborted()
-        return work(signal)
+        // One that is stuck gives way at its deadline: past it nothing is allowed any more.
+        return Promise.race([work(signal), ended.promise])
       })
       .finally(() => {
         this.#waiting -= 1
+        signal.removeEventListener('abort', end)
       })
     this.#last = result.catch(() => {})
     return result

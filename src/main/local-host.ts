@@ -1,6 +1,5 @@
 import './failure.ts'
 import { rm } from 'node:fs/promises'
-import { createServer as createTcpServer } from 'node:net'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { BaseError } from '../base/base-errors.ts'
@@ -13,14 +12,18 @@ import { dom0 } from '../base/names.ts'
 import { createBroker } from '../host/local/broker.ts'
 import { serveControl } from '../host/local/broker-control.ts'
 import { findWalls, type Product } from '../host/local/bubblewrap.ts'
+import { closeInherited } from '../host/local/inherited.ts'
 import { localInventory } from '../host/local/inventory.ts'
+import { openLoopback } from '../host/local/loopback.ts'
 import { serveSandboxes } from '../host/local/sandbox-door.ts'
 import { localSandboxes } from '../host/local/sandboxes.ts'
-import { connectSocket, type Listener } from '../host/local/socket.ts'
-import { createSupervisor, type ServiceVm } from '../host/local/supervisor.ts'
+import type { Listener } from '../host/local/socket.ts'
+import { createSupervisor } from '../host/local/supervisor.ts'
 import { runCommand } from './command-line.ts'
 import { systemOf } from './judge.ts'
 import { LocalHome, serviceVms } from './local-home.ts'
+import { runInside } from './local-run.ts'
+import { serviceProcesses } from './local-vms.ts'
 import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
 import { onStop } from './stop.ts'
 
@@ -29,14 +32,24 @@ import { onStop } from './stop.ts'
  * management VM's API, which has no network of its own. Runs in the foreground until SIGTERM.
  */
 
-const help = `Usage: strongroom host start|stop|status [--home DIR] [--port N] [--json]
+const help = `Usage: strongroom host COMMAND [options]
 
-  start    run all service VMs of DIR in the foreground
-  stop     end them
-  status   what runs
+Commands:
+  start                    run all service VMs of --home in the foreground
+  stop                     end them
+  status                   what runs
+  run VM -- hsm|seal|dom0 …  one command inside a VM: its files, its walls, this terminal
+
+Options:
+  --home DIR    default: .strongroom
+  --port N      start: of the API, on 127.0.0.1; default: any
+  --read PATH   run: also seen inside, read-only; may be repeated
+  --write DIR   run: also seen inside; may be repeated
+  --json        one JSON object instead of text
 
 Examples:
   strongroom host start --home .strongroom
+  strongroom host run vault-hsm --write /media/usb -- hsm new-epoch nightly --recovery-key /media/usb/nightly.key
   strongroom host stop --home .strongroom
 `
 const stopMilliseconds = 30_000
@@ -47,12 +60,15 @@ const { values, positionals } = parseArgs({
   options: {
     home: { type: 'string', default: '.strongroom' },
     port: { type: 'string', default: '0' },
+    read: { type: 'string', multiple: true, default: [] },
+    write: { type: 'string', multiple: true, default: [] },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 })
 const home = new LocalHome(values.home)
 const log = createLog('host')
+const product: Product = { directory: path.join(import.meta.dirname, '../..'), node: process.execPath }
 
 const parseHostFile = fields('host file', {
   pid: is.integer(1),
@@ -60,9 +76,13 @@ const parseHostFile = fields('host file', {
   tokenFile: is.string(4000),
 })
 
+await closeInherited()
 switch (values.help ? 'help' : positionals[0]) {
   case 'start':
     await start()
+    break
+  case 'run':
+    process.exitCode = await run(positionals.slice(1))
     break
   case 'stop':
     await runCommand(values.json, stop)
@@ -78,7 +98,6 @@ switch (values.help ? 'help' : positionals[0]) {
 async function start(): Promise<void> {
   if ((await running()) !== null)
     throw new BaseError('FIELD_INVALID', `a host runs in ${home.directory} already`)
-  const product: Product = { directory: path.join(import.meta.dirname, '../..'), node: process.execPath }
   const walls = await findWalls(product, log)
   const sealed = await openConfiguration(path.join(home.home(dom0), 'sealed'), systemClock).catch(error => {
     log.error('the sealed policy does not verify: refusing to run', { error })
@@ -115,7 +134,7 @@ async function start(): Promise<void> {
     ),
   ]
   const supervisor = createSupervisor({
-    vms: serviceProcesses(product),
+    vms: serviceProcesses(home, product),
     walls,
     product,
     logDirectory: home.logs,
@@ -137,59 +156,6 @@ async function start(): Promise<void> {
   })
 }
 
-/** Each VM sees its own directory and sockets; dom0 sees the disks and everybody's sockets, as dom0 does. */
-function serviceProcesses({ directory }: Product): readonly ServiceVm[] {
-  const { hsm, storage, management } = serviceVms
-  const own = (name: typeof dom0) => [
-    { from: home.home(name), write: true },
-    { from: home.run(name), write: true },
-  ]
-  const service = (name: typeof dom0, file: string, more: ServiceVm['binds'] = []): ServiceVm => ({
-    name,
-    command: [path.join(directory, 'src/main', file), '--settings', home.settings(name)],
-    binds: [...own(name), ...more],
-    network: false,
-    readySocket: home.services(name),
-  })
-  return [
-    service(storage, 'storage-vm.ts'),
-    service(hsm, 'hsm-vm.ts'),
-    service(dom0, 'dom0.ts', [
-      { from: home.machine, write: false },
-      { from: home.runDirectory, write: false },
-      // Its own again, over the read-only view of all.
-      { from: home.run(dom0), write: true },
-    ]),
-    { ...service(management, 'mgmt-vm.ts'), readySocket: path.join(home.run(management), 'api.sock') },
-  ]
-}
-
-/**
- * The API's Unix socket on a loopback port of this machine. The socket lies in the management VM's directory: a link
- * there must not lead a client to another VM's services, who would believe whatever it says it is.
- */
-async function openLoopback(socketPath: string, port: number): Promise<{ port: number; close: () => void }> {
-  const server = createTcpServer(client => {
-    client.on('error', () => {})
-    connectSocket(socketPath).then(
-      inside => {
-        inside.on('error', () => client.destroy())
-        client.once('close', () => inside.destroy())
-        if (client.destroyed) inside.destroy()
-        else client.pipe(inside).pipe(client)
-      },
-      () => client.destroy(),
-    )
-  })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, '127.0.0.1', () => resolve())
-  })
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('the loopback port is not known')
-  return { port: address.port, close: () => server.close() }
-}
-
 async function running(): Promise<ReturnType<typeof parseHostFile> | null> {
   const untrustedBytes = await readBounded(home.hostFile, hostFileBytesMax)
   if (untrustedBytes === null) return null
@@ -200,6 +166,11 @@ async function running(): Promise<ReturnType<typeof parseHostFile> | null> {
   } catch {
     return null
   }
+}
+
+async function run(words: readonly string[]): Promise<number> {
+  const { read, write } = values
+  return runInside({ home, walls: await findWalls(product, log), product, read, write }, words)
 }
 
 async function stop() {

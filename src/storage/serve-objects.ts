@@ -4,7 +4,7 @@ import type { Log } from '../base/log.ts'
 import { StreamReader } from '../base/reader.ts'
 import { StorageError } from './errors.ts'
 import { Gate, type Leave } from './gate.ts'
-import type { ObjectHead, ObjectName, PrunableObjectStore } from './object-store.ts'
+import { type ObjectHead, type ObjectName, objectBytesMax, type PrunableObjectStore } from './object-store.ts'
 import { onAbort } from './on-abort.ts'
 import {
   broken,
@@ -115,7 +115,9 @@ class ObjectsServer {
         await this.#respond(header.id, refusal(header), leave)
         return
       }
-      const release = await this.#held.enter(header.payloadLength, this.#signal)
+      // Of a get the body that is sent counts, which must not wait for the few bytes of its own request.
+      const heldBytes = header.operation === 'put' ? header.payloadLength : 0
+      const release = await this.#held.enter(heldBytes, this.#signal)
       const payload = await reader.exactly(header.payloadLength)
       this.#start({ header, name, payload }, () => {
         release()
@@ -162,12 +164,14 @@ class ObjectsServer {
     }
   }
 
-  /** Room for the body that will be sent. Of a whole object, the storage says how much that is. */
+  /** Room for the body that will be sent. Of a whole object, the storage says how much that is. Throws `STORAGE_RANGE`. */
   async #reserveBody({ name, payload }: Request, signal: AbortSignal): Promise<Leave> {
     const range = parseRange(payload)
     const bytes =
-      range === 'whole' ? (await this.#store.head(asObjectName(name), signal))?.bytes : range.length
-    return this.#held.enter(bytes ?? 0, signal)
+      range === 'whole' ? ((await this.#store.head(asObjectName(name), signal))?.bytes ?? 0) : range.length
+    if (bytes > objectBytesMax)
+      throw new StorageError('STORAGE_RANGE', `${bytes} bytes; at most ${objectBytesMax} are sent at once`)
+    return this.#held.enter(bytes, signal)
   }
 
   async #answer({ header, name, payload }: Request, signal: AbortSignal): Promise<Response> {

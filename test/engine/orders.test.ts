@@ -6,6 +6,7 @@ import { parseIdempotencyKey, parseVmName } from '../../src/base/names.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { type Order, Orders } from '../../src/engine/orders.ts'
 import { type Entry, parseEntry } from '../../src/ledger/entry.ts'
+import { RemoteError } from '../../src/qrexec/admin-api.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
 import {
@@ -259,6 +260,19 @@ describe('cancelling', () => {
     expect((await names(one)).filter(name => /^(snapshots|index)\//.test(name))).toEqual([])
     cancel = false
     expect((await run(one)).state).toBe('done')
+  })
+
+  it('is nothing that the HSM VM can claim', async () => {
+    const one = await bench({
+      release: async () => {
+        const kind = 'cancelled'
+        throw new RemoteError({ code: 'JOB_CANCELLED', kind, message: 'it was cancelled', hint: '' })
+      },
+    })
+    const job = await run(one)
+    expect(job).toMatchObject({ state: 'failed', error: { code: 'JOB_CANCELLED', kind: 'failed' } })
+    await readEntries(one)
+    expect(entriesOf(one).at(-1)).toMatchObject({ type: 'job', result: 'failed' })
   })
 
   it('is refused when the job has ended', async () => {

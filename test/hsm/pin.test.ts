@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -53,6 +54,9 @@ describe('a PIN file', () => {
     expect(await codeOf(() => pinFromFile(path.join(directory, 'link')).fetch(never))).toBe(
       'HSM_PIN_UNAVAILABLE',
     )
+    const pipe = path.join(directory, 'pipe')
+    execFileSync('mkfifo', ['-m', '600', pipe])
+    expect(await codeOf(() => pinFromFile(pipe).fetch(never))).toBe('HSM_PIN_UNAVAILABLE')
   })
 })
 

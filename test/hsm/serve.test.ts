@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { duplexPair } from 'node:stream'
@@ -89,6 +90,12 @@ describe('a release', () => {
 })
 
 describe('an envelope', () => {
+  it('that is a pipe is refused, and holds up nothing', async () => {
+    rmSync(world.envelopeFile)
+    execFileSync('mkfifo', [world.envelopeFile])
+    expect(await codeOf(() => world.release())).toBe('HSM_ENVELOPE_INVALID')
+  })
+
   it('that is not the sealed one is refused, and the request is not used up', async () => {
     const sealed = readFileSync(world.envelopeFile)
     const { request, entry } = await world.request()
@@ -215,6 +222,33 @@ describe('a caller that goes away', () => {
       ['allowed', null],
     ])
     builds.remove()
+  })
+})
+
+describe('a release that is stuck', () => {
+  it('ends with its caller, holds up no later one, and is never allowed afterwards', async () => {
+    let goOn = () => {}
+    let isStuck = false
+    const goingOn = new Promise<void>(resolve => {
+      goOn = resolve
+    })
+    world.look = async () => {
+      isStuck = true
+      await goingOn
+    }
+    const [client, server] = duplexPair({ allowHalfOpen: true })
+    client.end(releasePassphrase.request.encode(await world.call()))
+    const incoming = { service: releasePassphrase.service, argument: profile, source: dom0, stream: server }
+    const served = codeOf(() => world.handlers[releasePassphrase.service]?.(incoming))
+    while (!isStuck) await systemClock.sleep(5)
+    world.look = async () => {}
+    const next = world.release()
+    server.destroy()
+    expect(await served).toBe('QREXEC_UNREACHABLE')
+    expect(await next).toBe(await sealedPassphrase())
+    goOn()
+    expect(await world.release()).toBe(await sealedPassphrase())
+    expect(records().map(({ outcome }) => outcome)).toEqual(['allowed', 'refused', 'allowed'])
   })
 })
 

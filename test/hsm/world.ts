@@ -47,6 +47,8 @@ export class World {
   /** As qrexec says. */
   source: VmName = dom0
   now = new Date('2026-11-24T03:15:00Z')
+  /** What happens when the HSM VM looks at its sealed copy: a disk may not answer. */
+  look: () => Promise<void> = async () => {}
   handlers: Readonly<Record<string, Handler>> = {}
   readonly clock = clockAt(() => this.now)
   #nonces = 0
@@ -123,7 +125,10 @@ export class World {
       log,
       store: this.store,
       token: this.token,
-      configuration: async () => ({ value: this.#configuration(), digest: this.configurationDigest }),
+      configuration: async () => {
+        await this.look()
+        return { value: this.#configuration(), digest: this.configurationDigest }
+      },
       ledger: names,
     })
     const calls = createServer(this.handlers, { log })

@@ -12,6 +12,7 @@ import { serveStorage } from '../../src/storage/sink.ts'
 import {
   encodeRequest,
   encodeResponseHeader,
+  heldBytesMax,
   requestHeaderLength,
   requestsMax,
   statuses,
@@ -152,6 +153,19 @@ describe('a storage connection', () => {
     pair.client.write(new Uint8Array(32 * 1024 * 1024))
     await remote[Symbol.asyncDispose]()
     expect(pair.client.destroyed).toBe(true)
+  })
+
+  test('sends an object as large as all that it may hold, and one that is larger', async () => {
+    const store = new MemoryStore()
+    const sizes = [heldBytesMax, heldBytesMax + 1]
+    const names = sizes.map(bytes => {
+      const { name } = someObject(`large ${bytes}`)
+      store.objects.set(name, new Uint8Array(bytes))
+      return name
+    })
+    await using served = await serve(store)
+    const got = await Promise.all(names.map(name => whole(served.remote, name)))
+    expect(got.map(({ byteLength }) => byteLength)).toEqual(sizes)
   })
 
   test('fails everything pending when the stream breaks, and everything after', async () => {

@@ -2,15 +2,20 @@ import { readFile, rename, rm, symlink } from 'node:fs/promises'
 import { connect } from 'node:net'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { root } from '../../scripts/quickstart/provision.ts'
 import { utf8 } from '../../src/base/bytes.ts'
+import { silentLog } from '../../src/base/log.ts'
 import { dom0, type VmName } from '../../src/base/names.ts'
 import { readAll } from '../../src/base/reader.ts'
+import { findWalls, walledCommand } from '../../src/host/local/bubblewrap.ts'
 import { connectSocket } from '../../src/host/local/socket.ts'
 import { exitCodes } from '../../src/host/local/status.ts'
 import { serviceVms } from '../../src/main/local-home.ts'
+import { bindsOf } from '../../src/main/local-vms.ts'
 import { parseAnswer } from '../../src/qrexec/admin-api.ts'
 import { releasePassphrase } from '../../src/qrexec/calls/release.ts'
 import { encodeConnectRequest, encodeDescriptor } from '../../src/qrexec/framing.ts'
+import { runToEnd, strongroom } from './strongroom.ts'
 import { LocalSystem } from './system.ts'
 
 /** Who may call whom, tried from where a VM stands: at its own socket, with nothing of ours in between. */
@@ -125,6 +130,49 @@ describe('the API on the loopback interface', () => {
     expect(response.status).toBe(401)
     const after = await system.api.request<{ jobs: unknown[] }>('GET', '/v1/jobs')
     expect(after.jobs).toHaveLength(before.jobs.length)
+  })
+})
+
+describe('a person’s commands', () => {
+  test('run inside the VM, with its files and not with the machine’s', async () => {
+    const inside = (...words: string[]) =>
+      strongroom(['host', 'run', hsm, '--home', system.home.directory, ...words])
+    const listed = await inside('--', 'hsm', 'envelopes', '--json')
+    expect(JSON.parse(listed.stdout)).toMatchObject({ result: [{ profile: 'nightly', epoch: 1 }] })
+    const key = path.join(system.home.directory, 'new.key')
+    const hidden = await inside('--', 'hsm', 'new-epoch', 'nightly', '--recovery-key', key)
+    expect(hidden.code).not.toBe(0)
+    const shown = path.join(system.home.directory, 'recovery')
+    const made = await inside(
+      ...['--write', shown, '--'],
+      ...['hsm', 'new-epoch', 'nightly', '--recovery-key', path.join(shown, 'nightly.e2.key')],
+    )
+    expect(made).toMatchObject({ code: 0, stdout: expect.stringContaining('epoch         2 of nightly') })
+    expect(await readFile(path.join(shown, 'nightly.e2.key'), 'utf8')).toContain('AGE-SECRET-KEY-1')
+    expect((await inside('--', 'order', 'nightly')).code).toBe(2)
+  })
+
+  test('go by settings that no VM can write', async () => {
+    const product = { directory: root, node: process.execPath }
+    const walls = await findWalls(product, silentLog)
+    for (const vm of [dom0, hsm, storage, management]) {
+      const file = system.home.settings(vm)
+      const program = `const fs = require('node:fs')
+        for (const write of [
+          () => fs.writeFileSync(${JSON.stringify(file)}, '{}'),
+          () => fs.unlinkSync(${JSON.stringify(file)}),
+          () => fs.renameSync(${JSON.stringify(file)}, ${JSON.stringify(`${file}.old`)}),
+        ])
+          try { write(); console.log('written') } catch (error) { console.log(error.code) }`
+      const view = { vm, binds: bindsOf(system.home, vm), network: false }
+      const [command = '', ...rest] = walledCommand(walls, product, view, [product.node, '-e', program])
+      const { stdout } = await runToEnd(command, rest)
+      expect(stdout.trim().split('\n'), vm).toEqual([
+        expect.stringMatching(/^E(ROFS|ACCES)$/),
+        'EBUSY',
+        'EBUSY',
+      ])
+    }
   })
 })
 

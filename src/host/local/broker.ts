@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -17,6 +17,7 @@ import { denyAll, type Policy } from '../../qrexec/policy-files.ts'
 import { renderPlace } from '../../qrexec/policy-rules.ts'
 import { type DomainInfo, isDom0, nameOf, type SystemInfo } from '../../qrexec/policy-system.ts'
 import { HostError } from '../errors.ts'
+import { clearAway } from './clear-away.ts'
 import { connectSocket, type Listener, listenSocket } from './socket.ts'
 import { exitCodes } from './status.ts'
 
@@ -83,7 +84,7 @@ export function createBroker({ runDirectory, system, log }: BrokerOptions): Brok
       if (vms.has(name)) throw new HostError('VM_INVALID', `the VM ${name} is there already`)
       const directory = join(runDirectory, name)
       // Whatever an earlier life of the VM has put there, a directory in the place of a socket among it.
-      await rm(directory, { recursive: true, force: true })
+      await clearAway(directory, log)
       await mkdir(directory, { recursive: true, mode: 0o700 })
       const accept = (stream: Duplex) => {
         if (vm.connections >= connectionsPerVmMax) {
@@ -111,7 +112,7 @@ export function createBroker({ runDirectory, system, log }: BrokerOptions): Brok
       if (vm === undefined) return
       vms.delete(name)
       await vm.listener.close()
-      await rm(join(runDirectory, name), { recursive: true, force: true })
+      await clearAway(join(runDirectory, name), log)
     },
     setPolicy(next) {
       policy = next

@@ -23,6 +23,8 @@ export interface View {
   readonly network: boolean
   /** Environment inside; nothing is inherited. */
   readonly environment?: Readonly<Record<string, string>>
+  /** Nothing can be written but what is bound for writing, so that nothing is lost with the process. */
+  readonly lasting?: boolean
   /** No user namespaces inside: nothing to regain privileges with. Needs `walls.disableUserns`. */
   readonly disableUserns?: boolean
   /** File descriptor to which bwrap writes `{"child-pid": …}`. */
@@ -83,6 +85,7 @@ function bubblewrapArguments(product: Product, view: View): readonly string[] {
     ...['--ro-bind-try', '/proc/sys', '/proc/sys'],
     ...productBinds(product),
     ...view.binds.flatMap(({ from, to, write }) => [write ? '--bind' : '--ro-bind', from, to ?? from]),
+    ...(view.lasting ? ['--remount-ro', '/tmp'] : []),
     ...['--remount-ro', '/', '--chdir', '/'],
     ...(view.infoFd === undefined ? [] : ['--info-fd', String(view.infoFd)]),
   ]

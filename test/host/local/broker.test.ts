@@ -1,5 +1,6 @@
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, rm, stat, symlink } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, stat, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
@@ -36,6 +37,12 @@ const system: SystemInfo = {
     ['vault', domain('AppVM')],
   ]),
 }
+
+const deepTree = `import os,sys
+os.chdir(sys.argv[1])
+for _ in range(60):
+    os.mkdir('d'*200); os.chdir('d'*200)
+os.chmod('.', 0)`
 
 let run: string
 let broker: Broker
@@ -231,6 +238,18 @@ describe('a call through the broker', () => {
     broker = createBroker({ runDirectory: run, system: () => system, log: silentLog })
     await broker.addVm(mgmt)
     expect((await stat(socketOf(mgmt))).isSocket()).toBe(true)
+  })
+
+  test('nor with a path that is too long to be removed by name', async () => {
+    const made = spawnSync('python3', ['-c', deepTree, join(run, mgmt)], { encoding: 'utf8' })
+    expect(made.stderr).toBe('')
+    await broker.close()
+    const again = createBroker({ runDirectory: run, system: () => system, log: silentLog })
+    await again.addVm(mgmt)
+    expect(await readdir(join(run, mgmt))).toEqual(['qrexec.sock'])
+    // And nothing of it is left, whoever runs this.
+    expect((await readdir(run)).filter(name => name.startsWith('.'))).toEqual([])
+    await again.close()
   })
 
   test('sockets and directories are private', async () => {
