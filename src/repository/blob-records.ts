@@ -15,13 +15,17 @@ const uncompressedAt = packAt + 12
 
 const recordsAtFirst = 1024
 
-/** A list of records. */
+/** A list of records, whose memory can be used again. */
 export class BlobRecords {
   #bytes = Buffer.alloc(recordsAtFirst * recordBytes)
   #count = 0
 
   get count(): number {
     return this.#count
+  }
+
+  clear(): void {
+    this.#count = 0
   }
 
   /** A view that is good until the next `push`. */
@@ -58,6 +62,11 @@ export class RecordView {
 
   get count(): number {
     return this.#bytes.byteLength / recordBytes
+  }
+
+  /** All of one, as a view. */
+  bytes(record: number): Uint8Array {
+    return this.#bytes.subarray(record * recordBytes, (record + 1) * recordBytes)
   }
 
   isOf(record: number, type: BlobType, id: Uint8Array): boolean {
@@ -110,22 +119,22 @@ export class RecordView {
   }
 }
 
-/** The same records, of a pack with another number, in the order in which they lie in it. */
-export function placedRecords(records: Uint8Array, pack: number): Uint8Array {
-  const placed = Buffer.from(inOrder(records))
-  for (let at = packAt; at < placed.byteLength; at += recordBytes)
-    placed.writeUInt32LE(pack * 2 + ((placed[at] ?? 0) & 1), at)
-  return placed
+/** Gives all `records` the number of their pack, and brings them in the order in which they lie in it. */
+export function placeRecords(records: Uint8Array, pack: number): void {
+  const bytes = view(records)
+  sortByOffset(bytes)
+  for (let at = packAt; at < bytes.byteLength; at += recordBytes)
+    bytes.writeUInt32LE(pack * 2 + ((bytes[at] ?? 0) & 1), at)
 }
 
-function inOrder(records: Uint8Array): Uint8Array {
-  const view = new RecordView(records)
+/** They mostly are in order. */
+function sortByOffset(bytes: Buffer): void {
+  const records = new RecordView(bytes)
   let record = 1
-  while (record < view.count && view.offset(record) >= view.offset(record - 1)) record += 1
-  if (record >= view.count) return records
-  const order = Array.from({ length: view.count }, (_, record) => record)
-  order.sort((a, b) => view.offset(a) - view.offset(b))
-  return Buffer.concat(
-    order.map(record => records.subarray(record * recordBytes, (record + 1) * recordBytes)),
-  )
+  while (record < records.count && records.offset(record) >= records.offset(record - 1)) record += 1
+  if (record >= records.count) return
+  const before = new RecordView(Uint8Array.from(bytes))
+  const order = Array.from({ length: before.count }, (_, record) => record)
+  order.sort((a, b) => before.offset(a) - before.offset(b))
+  for (const [to, from] of order.entries()) bytes.set(before.bytes(from), to * recordBytes)
 }

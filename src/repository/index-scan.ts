@@ -29,19 +29,24 @@ const blobNames = new FieldNames(['id', 'type', 'offset', 'length'], ['uncompres
 const uncompressedLengthBit = 1 << 4
 const types = new FieldNames(['data', 'tree'])
 
-/** Throws `REPOSITORY_FORMAT` and `REPOSITORY_LIMIT`. A snapshot put in the place of an index has no `packs`, and is refused. */
-export function scanIndex(untrustedPlaintext: Uint8Array): ScannedIndex {
-  return parseFormat('an index', () => new IndexScan(untrustedPlaintext).run())
+/**
+ * `records` are cleared first. Throws `REPOSITORY_FORMAT` and `REPOSITORY_LIMIT`. A snapshot put in the place of an index has no
+ * `packs`, and is refused.
+ */
+export function scanIndex(untrustedPlaintext: Uint8Array, records = new BlobRecords()): ScannedIndex {
+  records.clear()
+  return parseFormat('an index', () => new IndexScan(untrustedPlaintext, records).run())
 }
 
 class IndexScan {
   readonly #json: JsonScanner
   readonly #packs: ScannedPack[] = []
-  readonly #records = new BlobRecords()
+  readonly #records: BlobRecords
   #packId = new Uint8Array(blobIdLength)
   readonly #blob = { id: new Uint8Array(blobIdLength), type: 0, offset: 0, length: 0, uncompressedLength: 0 }
 
-  constructor(untrustedPlaintext: Uint8Array) {
+  constructor(untrustedPlaintext: Uint8Array, records: BlobRecords) {
+    this.#records = records
     this.#json = new JsonScanner(untrustedPlaintext, { bytesMax: indexBytesMax })
   }
 

@@ -2,11 +2,13 @@ import type { Entropy } from '../base/environment.ts'
 import { CodedError } from '../base/errors.ts'
 import type { Digest } from '../base/names.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
+import { BlobRecords } from './blob-records.ts'
 import { indexBytesMax } from './format.ts'
 import { scanIndex } from './index-scan.ts'
 import { IndexTable } from './index-table.ts'
 import { IndexTableWriter } from './index-table-writer.ts'
 import { eventLoopTurn } from './lanes.ts'
+import { release } from './release.ts'
 import { openUnpacked } from './unpacked.ts'
 
 export interface IndexTableSource {
@@ -40,10 +42,13 @@ export async function bringIndexTable(
   }
   for (const id of base?.indexes ?? []) wanted.delete(id)
   await using writer = await IndexTableWriter.begin(path, base, source.entropy)
+  const records = new BlobRecords()
   for (const id of wanted) {
     signal.throwIfAborted()
     const plaintext = await openUnpacked(source.key, await source.fetchIndex(id), indexBytesMax)
-    await writer.add(id, scanIndex(plaintext))
+    const scanned = scanIndex(plaintext, records)
+    release(plaintext)
+    await writer.add(id, scanned)
     await eventLoopTurn()
   }
   await writer.finish(source.key)

@@ -8,7 +8,7 @@ import type { RepositoryKey } from '../crypto/aead.ts'
 import { Sha256 } from '../crypto/digest.ts'
 import { OffsetCipher } from '../crypto/offset-cipher.ts'
 import { BlobFilter, filterBytesFor } from './blob-filter.ts'
-import { placedRecords, RecordView, recordBytes } from './blob-records.ts'
+import { placeRecords, RecordView, recordBytes } from './blob-records.ts'
 import { EncryptedWriter, fileStep, type StoredSection } from './encrypted-file.ts'
 import { RepositoryError } from './errors.ts'
 import type { ScannedIndex } from './index-scan.ts'
@@ -24,10 +24,11 @@ import {
 } from './index-table-format.ts'
 import { KeySorter } from './key-runs.ts'
 import { writeKeys } from './key-section.ts'
+import { release } from './release.ts'
 import { keyStartOf } from './sorted-keys.ts'
 
-/** Sorted in memory at once; 24 bytes each. */
-const blobKeysAtOnce = 1 << 19
+/** Sorted in memory at once; 16 bytes each. */
+const blobKeysAtOnce = 1 << 18
 const packKeysAtOnce = 1 << 16
 /** Whole entries of packs, and a multiple of 16. */
 const copyBytes = 8192 * packEntry.bytes
@@ -97,38 +98,30 @@ export class IndexTableWriter implements AsyncDisposable {
     })
   }
 
-  /** `id`: of the index object, which no table has twice. Throws `REPOSITORY_LIMIT` when the table would be too large. */
+  /**
+   * `id`: of the index object, which no table has twice. Changes `records`. Throws `REPOSITORY_LIMIT` when the table would be too large.
+   */
   add(id: Digest, { packs, records }: ScannedIndex): Promise<void> {
     return fileStep(async () => {
       if (this.#records + records.count > entriesMax || this.#packs + packs.length > entriesMax)
         throw new RepositoryError('REPOSITORY_LIMIT', `more than ${entriesMax} blobs in the indexes`)
-      for (const pack of packs) {
-        await this.#addRecords(placedRecords(records.bytes(pack.first, pack.count), this.#packs))
-        await this.#addPack(pack.id, pack.count)
+      const entries = Buffer.alloc(packs.length * packEntry.bytes)
+      for (const [at, { id, first, count }] of packs.entries()) {
+        const entry = entries.subarray(at * packEntry.bytes)
+        entry.set(id)
+        entry.writeUInt32LE(this.#records + first, packEntry.first)
+        entry.writeUInt32LE(count, packEntry.count)
+        entry.writeUInt32LE(this.#indexes.length, packEntry.index)
+        placeRecords(records.bytes(first, count), this.#packs + at)
       }
+      await addKeys(this.#packKeys, entries, packEntry.bytes)
+      await this.#files.packs.append(entries)
+      await addKeys(this.#blobKeys, records.bytes(), recordBytes)
+      await this.#files.table.append(records.bytes())
+      this.#packs += packs.length
+      this.#records += records.count
       this.#indexes.push(id)
     })
-  }
-
-  async #addRecords(records: Uint8Array): Promise<void> {
-    for (let at = 0; at < records.byteLength; at += recordBytes) {
-      const { high, low } = keyStartOf(records, at)
-      if (this.#blobKeys.add(high, low)) await this.#blobKeys.spill()
-    }
-    await this.#files.table.append(records)
-  }
-
-  async #addPack(id: Uint8Array, records: number): Promise<void> {
-    const entry = Buffer.alloc(packEntry.bytes)
-    entry.set(id)
-    entry.writeUInt32LE(this.#records, packEntry.first)
-    entry.writeUInt32LE(records, packEntry.count)
-    entry.writeUInt32LE(this.#indexes.length, packEntry.index)
-    await this.#files.packs.append(entry)
-    const { high, low } = keyStartOf(id)
-    if (this.#packKeys.add(high, low)) await this.#packKeys.spill()
-    this.#records += records
-    this.#packs += 1
   }
 
   /** Gives the table its name, durably. Afterwards there is nothing to do but to dispose of the writer. */
@@ -138,9 +131,10 @@ export class IndexTableWriter implements AsyncDisposable {
       const packs = await this.#writePacks()
       for (const id of this.#indexes) await table.append(fromHex(id, indexIdBytes))
       const blobs = await this.#writeBlobKeys()
-      for (const words of [packs.samples, blobs.samples, blobs.filter]) {
-        await table.append(new Uint8Array(words.buffer))
+      for (const { buffer } of [packs.samples, blobs.samples, blobs.filter]) {
+        await table.append(new Uint8Array(buffer))
         await table.align()
+        release(new Uint8Array(buffer))
       }
       await table.flush()
       const counts = {
@@ -183,6 +177,7 @@ export class IndexTableWriter implements AsyncDisposable {
       for (let pack = 0; pack < count; pack++)
         if (marks[first + pack] === 1) entries.writeUInt32LE(1, pack * packEntry.bytes + packEntry.repeats)
       await table.append(entries)
+      release(entries)
     }
     return { samples, repeated }
   }
@@ -210,7 +205,18 @@ function besideOf(file: string): string {
   return `${file}.new`
 }
 
+/** Of entries that begin with an id. */
+async function addKeys(sorter: KeySorter, entries: Uint8Array, entryBytes: number): Promise<void> {
+  for (let at = 0; at < entries.byteLength; at += entryBytes) {
+    const { high, low } = keyStartOf(entries, at)
+    if (sorter.add(high, low)) await sorter.spill()
+  }
+}
+
 async function copy({ bytes, read }: StoredSection, into: EncryptedWriter): Promise<void> {
-  for (let at = 0; at < bytes; at += copyBytes)
-    await into.append(await read(at, Math.min(copyBytes, bytes - at)))
+  for (let at = 0; at < bytes; at += copyBytes) {
+    const part = await read(at, Math.min(copyBytes, bytes - at))
+    await into.append(part)
+    release(part)
+  }
 }

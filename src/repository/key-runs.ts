@@ -1,9 +1,11 @@
 import type { EncryptedWriter, StoredSection } from './encrypted-file.ts'
+import { release } from './release.ts'
 import { keyBytes, keysPerPage, wordsOf, wordsPerKey } from './sorted-keys.ts'
 
 /* Sorting more keys than fit into memory: runs of them are sorted and put into a file, then merged. */
 
-const keysPerBlock = 16 * keysPerPage
+/** Large enough that the memory of a block can be given back at once: see `release`. */
+const keysPerBlock = 66 * keysPerPage
 const blockBytes = keysPerBlock * keyBytes
 
 /** Collects the keys of entries whose numbers follow one another. */
@@ -11,15 +13,20 @@ export class KeySorter {
   readonly #file: EncryptedWriter
   readonly #high: Uint32Array
   readonly #low: Uint32Array
+  /** For sorting: `high` and the ordinal of a key in one number, and the same memory in halves. */
+  readonly #pairs: BigUint64Array
+  readonly #halves: Uint32Array
   readonly #runs: StoredSection[]
   #first: number
   #count = 0
 
-  /** Uses 24 bytes a key of `keysAtOnce`. `runs` are of entries before the entry `first`. */
+  /** Uses 16 bytes a key of `keysAtOnce`. `runs` are of entries before the entry `first`. */
   constructor(file: EncryptedWriter, keysAtOnce: number, first: number, runs: readonly StoredSection[]) {
     this.#file = file
     this.#high = new Uint32Array(keysAtOnce)
     this.#low = new Uint32Array(keysAtOnce)
+    this.#pairs = new BigUint64Array(keysAtOnce)
+    this.#halves = new Uint32Array(this.#pairs.buffer)
     this.#first = first
     this.#runs = [...runs]
   }
@@ -35,17 +42,18 @@ export class KeySorter {
   /** Puts what was collected into the file, as one run. */
   async spill(): Promise<void> {
     const count = this.#count
-    const order = this.#sorted()
+    this.#sort()
     const offset = this.#file.position
+    const block = new Uint32Array(keysPerBlock * wordsPerKey)
     for (let at = 0; at < count; at += keysPerBlock) {
-      const block = new Uint32Array(Math.min(keysPerBlock, count - at) * wordsPerKey)
-      for (let to = 0; to < block.length; to += wordsPerKey) {
-        const ordinal = order[at + to / wordsPerKey] ?? 0
+      const words = Math.min(keysPerBlock, count - at) * wordsPerKey
+      for (let to = 0; to < words; to += wordsPerKey) {
+        const ordinal = this.#halves[2 * (at + to / wordsPerKey)] ?? 0
         block[to] = this.#high[ordinal] ?? 0
         block[to + 1] = this.#low[ordinal] ?? 0
         block[to + 2] = this.#first + ordinal
       }
-      await this.#file.append(new Uint8Array(block.buffer))
+      await this.#file.append(new Uint8Array(block.buffer, 0, words * Uint32Array.BYTES_PER_ELEMENT))
     }
     await this.#file.align()
     if (count > 0) this.#runs.push(this.#file.section({ offset, bytes: count * keyBytes }))
@@ -59,26 +67,29 @@ export class KeySorter {
     yield* mergeRuns(this.#runs)
   }
 
-  /** Ordinals by key. The native sort of 64-bit numbers, by `high` and ordinal, leaves little to do. */
-  #sorted(): Uint32Array {
+  /** Puts the ordinals in the order of their keys. The native sort of 64-bit numbers leaves little to do. */
+  #sort(): void {
     const count = this.#count
-    const pairs = new BigUint64Array(count)
-    const halves = new Uint32Array(pairs.buffer)
+    const halves = this.#halves
     for (let ordinal = 0; ordinal < count; ordinal++) {
       halves[2 * ordinal] = ordinal
       halves[2 * ordinal + 1] = this.#high[ordinal] ?? 0
     }
-    pairs.sort()
-    const order = new Uint32Array(count)
-    for (let at = 0; at < count; at++) order[at] = halves[2 * at] ?? 0
+    this.#pairs.subarray(0, count).sort()
     for (let from = 0; from < count; ) {
       let to = from + 1
       while (to < count && halves[2 * to + 1] === halves[2 * from + 1]) to += 1
-      if (to - from > 1)
-        order.subarray(from, to).sort((a, b) => (this.#low[a] ?? 0) - (this.#low[b] ?? 0) || a - b)
+      if (to - from > 1) this.#sortByLow(from, to)
       from = to
     }
-    return order
+  }
+
+  /** Of pairs that have the same `high`. */
+  #sortByLow(from: number, to: number): void {
+    const low = this.#low
+    const alike = Uint32Array.from({ length: to - from }, (_, at) => this.#halves[2 * (from + at)] ?? 0)
+    alike.sort((a, b) => (low[a] ?? 0) - (low[b] ?? 0) || a - b)
+    for (const [at, ordinal] of alike.entries()) this.#halves[2 * (from + at)] = ordinal
   }
 }
 
@@ -114,7 +125,8 @@ async function* mergeRuns(runs: readonly StoredSection[]): AsyncGenerator<Uint32
 /** One run, of which a block is in memory. */
 class Cursor {
   readonly #run: StoredSection
-  #block = new Uint32Array(0)
+  #bytes: Uint8Array = new Uint8Array(0)
+  #block: Uint32Array = new Uint32Array(0)
   #at = 0
   #read = 0
   high = 0
@@ -138,8 +150,10 @@ class Cursor {
   /** As `step`, of a block that is read first. */
   async next(): Promise<boolean> {
     const bytes = Math.min(blockBytes, this.#run.bytes - this.#read)
+    release(this.#bytes)
     if (bytes === 0) return false
-    this.#block = wordsOf(await this.#run.read(this.#read, bytes))
+    this.#bytes = await this.#run.read(this.#read, bytes)
+    this.#block = wordsOf(this.#bytes)
     this.#at = 0
     this.#read += bytes
     return this.step()

@@ -31,9 +31,12 @@ function word(bytes: Uint8Array, at: number): number {
   return (high | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0
 }
 
-/** A copy: views of words begin at multiples of 4. */
-export function wordsOf(bytes: Uint8Array): Uint32Array<ArrayBuffer> {
-  return new Uint32Array(Uint8Array.from(bytes).buffer)
+/** A view where that is possible, else a copy: words begin at multiples of 4. */
+export function wordsOf(bytes: Uint8Array): Uint32Array {
+  const { buffer, byteOffset, byteLength } = bytes
+  return byteOffset % 4 === 0
+    ? new Uint32Array(buffer, byteOffset, byteLength / 4)
+    : wordsOf(Uint8Array.from(bytes))
 }
 
 export class SortedKeys {

@@ -4,6 +4,7 @@ import { sha256Hex } from '../crypto/digest.ts'
 import { compress, decompress } from './compression.ts'
 import { RepositoryError } from './errors.ts'
 import { compressionLevel, type StoredObject } from './format.ts'
+import { release } from './release.ts'
 
 /*
  * "Unpacked Data Format": a snapshot or index file is sealed(0x02 || zstd(JSON)), or, as older versions wrote it,
@@ -42,6 +43,10 @@ export async function openUnpacked(
       `a sealed file of ${plaintext.byteLength} bytes; at most ${bytesMax} are allowed`,
     )
   }
-  if (mark === compressedMark) return decompress(plaintext.subarray(1), bytesMax)
+  if (mark === compressedMark) {
+    const unfolded = await decompress(plaintext.subarray(1), bytesMax)
+    release(plaintext)
+    return unfolded
+  }
   throw new RepositoryError('REPOSITORY_FORMAT', `a sealed file begins with byte ${mark}; expected 2 or JSON`)
 }
