@@ -12,6 +12,7 @@ import { borg, ours, restic, steps, type Tool } from './tools.ts'
  * warm, median of several runs, restored images compared byte by byte.
  *
  *   npm run bench [-- --json] [--size 512M] [--runs 3] [--images DIR]
+ *   npm run bench -- index [--blobs 10000000]      something else: `bench/index.ts`
  *
  * DIR holds images that `bench/images.ts` made, or any others under day1/ and day2/. Without it they are made and removed.
  * The table, or one JSON object a line, goes to standard output; progress to standard error.
@@ -34,6 +35,8 @@ const titles = {
   check: 'check of all data',
   restore: 'restore',
 } as const
+
+if (process.argv[2] === 'index') process.exit(await import('./index.ts').then(() => 0))
 
 const { values: options } = parseArgs({
   options: {

@@ -1,5 +1,6 @@
 import { promisify } from 'node:util'
 import { constants, zstdCompressSync, zstdDecompress, zstdDecompressSync } from 'node:zlib'
+import { view } from '../base/bytes.ts'
 import { release } from '../base/memory.ts'
 import { RepositoryError } from './errors.ts'
 import { looksRandom } from './looks-random.ts'
@@ -11,6 +12,9 @@ import { looksRandom } from './looks-random.ts'
 
 /** The window that a frame may ask for: 128 MiB, zstd's own default limit. */
 const windowLogMax = 27
+const frameMagicBytes = 4
+/** Of a plaintext whose length is not told. */
+const unfoldedBytesAtOnce = 256 * 1024
 /** Beside the expected plaintext, so that its end is met without a second buffer. */
 const slackBytes = 64
 
@@ -35,6 +39,8 @@ export async function decompress(untrustedFrame: Uint8Array, bytesMax: number): 
     return await decompressAsync(untrustedFrame, {
       params: { [constants.ZSTD_d_windowLogMax]: windowLogMax },
       maxOutputLength: Math.max(bytesMax, 1),
+      // One output buffer where the frame tells; the default has a trip through the pool every 16 KiB, and a copy of all at the end.
+      chunkSize: Math.min(contentBytesOf(untrustedFrame) ?? unfoldedBytesAtOnce, bytesMax) + slackBytes,
     })
   } catch (cause) {
     throw new RepositoryError('REPOSITORY_FORMAT', `not a zstd frame of at most ${bytesMax} bytes`, { cause })
@@ -65,4 +71,18 @@ export function decompressExactly(untrustedFrame: Uint8Array, bytes: number): Ui
 /** ZSTD_COMPRESSBOUND, rounded up. */
 export function compressedBytesBound(bytes: number): number {
   return bytes + (bytes >>> 8) + 1024
+}
+
+/** What a frame claims to hold, if it does (RFC 8878, section 3.1.1.1). */
+function contentBytesOf(untrustedFrame: Uint8Array): number | null {
+  const bytes = view(untrustedFrame)
+  const descriptor = bytes[frameMagicBytes] ?? 0
+  const singleSegment = (descriptor >>> 5) & 1
+  const dictionaryIdBytes = [0, 1, 2, 4][descriptor & 3] ?? 0
+  const contentFlag = descriptor >>> 6
+  const contentBytes = contentFlag === 0 ? singleSegment : 1 << contentFlag
+  const at = frameMagicBytes + 1 + (1 - singleSegment) + dictionaryIdBytes
+  if (contentBytes === 0 || at + contentBytes > bytes.byteLength) return null
+  if (contentBytes === 8) return Number(bytes.readBigUInt64LE(at))
+  return bytes.readUIntLE(at, contentBytes) + (contentBytes === 2 ? 256 : 0)
 }

@@ -76,6 +76,22 @@ export const repositoryErrors = {
     meaning: 'The backup is larger than one snapshot can describe.',
     hint: 'divide the VMs between several profiles',
   },
+  INDEX_TABLE_DAMAGED: {
+    kind: 'integrity',
+    meaning:
+      'The table of all blobs that is kept beside the index objects was changed, or belongs to another repository.',
+    hint: 'nothing is lost: it is made again from the index objects. If it happens again, the disk is failing',
+  },
+  INDEX_TABLE_FULL: {
+    kind: 'full',
+    meaning: 'There is no room for the table of all blobs.',
+    hint: 'free about 150 bytes for each blob of the repository on the disk where dom0 keeps its state',
+  },
+  INDEX_TABLE_WRITE: {
+    kind: 'failed',
+    meaning: 'The table of all blobs could not be written or read.',
+    hint: 'look at the disk where dom0 keeps its state',
+  },
   WRITER_ENDED: {
     kind: 'failed',
     meaning: 'A backup was continued after it had ended or failed. This is a defect of the product.',

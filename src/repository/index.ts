@@ -1,10 +1,10 @@
-import { utf8 } from '../base/bytes.ts'
-import { is, parseJson } from '../base/json.ts'
-import { type Digest, parseDigest } from '../base/names.ts'
+import { toHex, utf8 } from '../base/bytes.ts'
+import type { Digest } from '../base/names.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
-import { indexBlobsMax, indexBytesMax, packBytesMax } from './format.ts'
-import { checkBlobLengths, type PackedBlob } from './pack.ts'
-import { knownFields, parseFormat } from './shape.ts'
+import { RecordView } from './blob-records.ts'
+import { indexBlobsMax, indexBytesMax } from './format.ts'
+import { scanIndex } from './index-scan.ts'
+import type { PackedBlob } from './pack.ts'
 import { openUnpacked } from './unpacked.ts'
 
 /* "Indexing": which blob is where. Every blob of a pack is in the same index file, and a pack in one file only. */
@@ -13,10 +13,6 @@ export interface IndexedPack {
   readonly id: Digest
   readonly blobs: readonly PackedBlob[]
 }
-
-/** More than any file of stock restic holds; the bytes are bounded too. */
-const packsMax = 200_000
-const blobsMax = 1_000_000
 
 export function encodeIndex(packs: readonly IndexedPack[]): Uint8Array {
   return utf8(
@@ -51,37 +47,14 @@ export function* groupForIndexes(packs: Iterable<IndexedPack>): Iterable<readonl
   if (group.length > 0) yield group
 }
 
-const u32 = is.integer(0, packBytesMax)
-const indexShape = knownFields('index', {
-  packs: is.array(
-    knownFields('pack', {
-      id: is.name(parseDigest),
-      blobs: is.array(
-        knownFields('blob', {
-          id: is.name(parseDigest),
-          type: is.literal('data', 'tree'),
-          offset: u32,
-          length: u32,
-          uncompressed_length: is.optional(is.integer(1, packBytesMax)),
-        }),
-        blobsMax,
-      ),
-    }),
-    packsMax,
-  ),
-})
-
-/** A snapshot put in the place of an index has no `packs`, and is refused. */
+/** As objects; `scanIndex` is for many of them. */
 export function parseIndex(untrustedPlaintext: Uint8Array): readonly IndexedPack[] {
-  return parseFormat('an index', () =>
-    indexShape(parseJson(untrustedPlaintext, { bytesMax: indexBytesMax })).packs.map(({ id, blobs }) => ({
-      id,
-      blobs: blobs.map(({ uncompressed_length, ...blob }) => {
-        checkBlobLengths(blob.type, blob.length, uncompressed_length ?? 0, uncompressed_length !== undefined)
-        return { ...blob, uncompressedLength: uncompressed_length ?? 0 }
-      }),
-    })),
-  )
+  const { packs, records } = scanIndex(untrustedPlaintext)
+  const fields = new RecordView(records.bytes())
+  return packs.map(({ id, first, count }) => ({
+    id: toHex(id) as Digest,
+    blobs: Array.from({ length: count }, (_, record) => fields.blob(first + record)),
+  }))
 }
 
 /** The packs of a sealed index object. Throws `MAC_WRONG`, `REPOSITORY_FORMAT`, `REPOSITORY_LIMIT`. */

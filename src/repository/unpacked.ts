@@ -1,4 +1,5 @@
 import type { Entropy } from '../base/environment.ts'
+import { release } from '../base/memory.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { compress, decompress } from './compression.ts'
@@ -42,6 +43,10 @@ export async function openUnpacked(
       `a sealed file of ${plaintext.byteLength} bytes; at most ${bytesMax} are allowed`,
     )
   }
-  if (mark === compressedMark) return decompress(plaintext.subarray(1), bytesMax)
+  if (mark === compressedMark) {
+    const unfolded = await decompress(plaintext.subarray(1), bytesMax)
+    release(plaintext)
+    return unfolded
+  }
   throw new RepositoryError('REPOSITORY_FORMAT', `a sealed file begins with byte ${mark}; expected 2 or JSON`)
 }

@@ -288,6 +288,23 @@ describe('zstd', () => {
     expect(compress(new Uint8Array(0), 1)).toBeNull()
   })
 
+  test('unfolds frames that tell their length, however, and frames that do not', async () => {
+    /** One raw block behind a header without a length. */
+    const silent = (plain: Buffer) => {
+      const block = Buffer.alloc(3)
+      block.writeUIntLE(plain.byteLength * 8 + 1, 0, 3)
+      return Buffer.concat([Buffer.from('28b52ffd0058', 'hex'), block, plain])
+    }
+    for (const bytes of [1, 255, 256, 300, 65_791, 65_792, 100_000]) {
+      const plain = randomBytes(bytes).fill(7, bytes >>> 1)
+      const telling = zstdCompressSync(plain, { pledgedSrcSize: bytes })
+      for (const frame of [telling, silent(plain)]) {
+        expect(plain.equals(await decompress(frame, 100_000)), `${bytes}`).toBe(true)
+        if (bytes > 1) expect(await codeOf(() => decompress(frame, bytes - 1))).toBe('REPOSITORY_FORMAT')
+      }
+    }
+  })
+
   test('a bomb and another length than stated are refused', async () => {
     const bomb = zstdCompressSync(new Uint8Array(64 * MiB))
     expect(bomb.byteLength).toBeLessThan(16 * 1024)
