@@ -7,6 +7,7 @@ import {
   breachesOf,
   cyclesOf,
   importsOf,
+  loadersOf,
   readProcesses,
   readTree,
   sideDoorsOf,
@@ -124,6 +125,17 @@ describe('processes', () => {
       'src/base/planted.ts': `import type { X } from '../${forbidden.slice('src/'.length)}'`,
     })
     expect(breachesOf(chain, list)).toContain(`${name}: ${forbidden} is not listed`)
+  })
+
+  it('dom0 starts programs in one file only', () => {
+    const list = processes.find(one => one.name === 'dom0')
+    if (list === undefined) throw new Error('no process dom0')
+    expect(loadersOf(tree, list, 'node:child_process')).toEqual(['src/host/commands.ts'])
+    const second = planted({ 'src/host/errors.ts': `import { spawn } from 'node:child_process'` })
+    expect(loadersOf(second, list, 'node:child_process')).toEqual([
+      'src/host/commands.ts',
+      'src/host/errors.ts',
+    ])
   })
 
   it.each([

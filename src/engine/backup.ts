@@ -4,7 +4,7 @@ import { deadline } from '../base/environment.ts'
 import { parseSnapshotId, type RepositoryName, repositoryOf } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
 import { HostError } from '../host/errors.ts'
-import type { FrozenVm, FrozenVolume } from '../host/volumes.ts'
+import type { FrozenVm, FrozenVolume, KeptStates } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/history.ts'
 import type { HsmBinding } from '../profiles/config.ts'
@@ -71,7 +71,11 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
     adopted: await journal.adopt(known.packIds(), storage, signal),
     onStored: pack => journal.append(pack),
   })
-  const { vms, result } = await written(ports, task, plan, writer)
+  // What the host keeps for the next backup takes the place of what it kept for this one only when all is done.
+  const kept: KeptStates[] = []
+  await using undecided = new AsyncDisposableStack()
+  const keep = (states: KeptStates) => void kept.push(undecided.use(states))
+  const { vms, result } = await written(ports, task, plan, writer, keep)
   signal.throwIfAborted()
   task.committing()
   const entry = snapshotEntry(ports, task, repository, vms, result)
@@ -83,6 +87,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
     )
   await completeCommit(ports, directory, storage, deadline(commitMillisecondsMax, late))
   await journal.clear()
+  for (const states of kept) await states.commit()
   return {
     snapshot: entry.snapshotId,
     bytes: entry.bytes,
@@ -100,6 +105,7 @@ async function written(
   { job, report, signal }: BackupJob,
   plan: Plan,
   writer: BackupWriter,
+  keep: (states: KeptStates) => void,
 ): Promise<{ vms: readonly VmResult[]; result: BackupResult }> {
   const bytesTotal = plan.bytes
   let before = 0
@@ -117,6 +123,7 @@ async function written(
         volumes.push(await writer.addVolume(volume, onProgress, signal))
         before += volume.bytes
       }
+      keep(frozen.keep(planned.volumes.map(({ name }) => name)))
       vms.push({ name: planned.vm, volumes })
     }
     report({ phase: 'finishing', bytesDone: before, bytesTotal, bytesStored })

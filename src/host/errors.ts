@@ -48,6 +48,17 @@ export const hostErrors = {
     meaning: 'A volume changed while it was being read, so what was read is no moment of it.',
     hint: 'shut the VM down, or keep its volumes on a file system with reflinks',
   },
+  VOLUME_MAP: {
+    kind: 'unavailable',
+    meaning:
+      'What a volume holds, or what changed in it, could not be found out. A backup then reads all of it.',
+    hint: 'see the log of dom0 for what the host said',
+  },
+  COMMAND_FAILED: {
+    kind: 'unavailable',
+    meaning: 'A program of the host could not be started, failed, took too long, or said more than it may.',
+    hint: 'run it by hand; is its package installed?',
+  },
   VOLUME_EXISTS: {
     kind: 'conflict',
     meaning: 'A volume of that name is there; a restore never writes over one.',

@@ -13,6 +13,8 @@ import { Orders } from '../engine/orders.ts'
 import type { EnginePorts } from '../engine/ports.ts'
 import { serveAdmin } from '../engine/serve-admin.ts'
 import { serveOrders } from '../engine/serve-orders.ts'
+import { systemCommands } from '../host/commands.ts'
+import { readBootId } from '../host/local/fingerprint.ts'
 import { localInventory } from '../host/local/inventory.ts'
 import { sandboxesThrough } from '../host/local/sandbox-door.ts'
 import { listenSocket } from '../host/local/socket.ts'
@@ -35,7 +37,7 @@ import { onStop } from './stop.ts'
 /* The dom0 agent: judges orders by the sealed configuration, runs jobs, keeps the ledger. */
 
 const parseSettings = fields('dom0 settings', {
-  /** dom0's own directory: `sealed/`, `ledger/`, `ledger-key.der`, `jobs/`, `repositories/`, `restored/`. */
+  /** dom0's own directory: `sealed/`, `ledger/`, `ledger-key.der`, `jobs/`, `repositories/`, `copies/`, `restored/`. */
   home: is.string(4000),
   /** The VMs and their volumes. */
   machine: is.string(4000),
@@ -55,7 +57,7 @@ const { values, positionals } = parseArgs({
 })
 const settings = await readSettings(values.settings ?? '/etc/strongroom/dom0.json', parseSettings)
 const environment = systemEnvironment
-const { clock, entropy } = environment
+const { clock } = environment
 const log = createLog('dom0')
 
 if (positionals[0] === 'init') {
@@ -125,7 +127,14 @@ const ports: EnginePorts = {
       return vms
     },
   },
-  volumes: localVolumes(settings.machine, entropy),
+  volumes: localVolumes({
+    root: settings.machine,
+    copies: path.join(settings.home, 'copies'),
+    ...environment,
+    commands: systemCommands,
+    boot: await readBootId(),
+    log,
+  }),
   storage: dom0Storage(transport, clock),
   examiner,
   directory: settings.home,

@@ -16,8 +16,10 @@ import { generateEd25519, signEd25519 } from '../../src/crypto/signing.ts'
 import { JobBoard } from '../../src/engine/jobs.ts'
 import { Orders } from '../../src/engine/orders.ts'
 import type { EnginePorts } from '../../src/engine/ports.ts'
+import { systemCommands } from '../../src/host/commands.ts'
 import { localInventory } from '../../src/host/local/inventory.ts'
 import { localVolumes } from '../../src/host/local/volumes.ts'
+import type { VolumeSource } from '../../src/host/volumes.ts'
 import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
 import { Ledger } from '../../src/ledger/log.ts'
 import { RecordedLedger } from '../../src/main/ledger-port.ts'
@@ -47,6 +49,7 @@ export interface BenchOptions {
   readonly profileText?: string
   readonly release?: (request: ReleaseRequest, signal: AbortSignal) => Promise<Secret>
   readonly wrapStorage?: (store: ObjectStore) => ObjectStore
+  readonly wrapVolumes?: (source: VolumeSource) => VolumeSource
   readonly environment?: Environment
   readonly log?: Log
   readonly examiner?: EnginePorts['examiner']
@@ -70,6 +73,14 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
   const released: ReleaseRequest[] = []
   const ledger = await RecordedLedger.open(await openLedger(), async () => {})
   const value = testConfiguration(options.profileText, key.publicKey)
+  const volumes = localVolumes({
+    root: machine,
+    copies: path.join(directory, 'copies'),
+    ...environment,
+    commands: systemCommands,
+    boot: null,
+    log: options.log ?? silentLog,
+  })
   const ports: EnginePorts = {
     environment,
     log: options.log ?? silentLog,
@@ -82,7 +93,7 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
       },
     }),
     inventory: localInventory(machine),
-    volumes: localVolumes(machine, environment.entropy),
+    volumes: options.wrapVolumes?.(volumes) ?? volumes,
     storage: async () => {
       const wrapped = options.wrapStorage?.(storage) ?? storage
       return new Proxy(wrapped, {

@@ -147,20 +147,32 @@ function isListed(file: string, list: ProcessList): boolean {
   return list.include.some(one => (one.endsWith('.ts') ? one === file : file.startsWith(`${one}/`)))
 }
 
+/** The files of a process, found from its entry through all imports. */
+function reachedBy(tree: Tree, { entry }: ProcessList): ReadonlySet<string> {
+  const imports = Map.groupBy(importsOf(tree), ({ from }) => from)
+  const reached = new Set<string>([entry])
+  for (const file of reached)
+    for (const { to } of imports.get(file) ?? []) if (to.startsWith('src/')) reached.add(to)
+  return reached
+}
+
+/** The files of a process that import `module`, in order of their names. */
+export function loadersOf(tree: Tree, list: ProcessList, module: string): string[] {
+  const reached = reachedBy(tree, list)
+  const loaders = importsOf(tree).filter(({ from, to }) => to === module && reached.has(from))
+  return [...new Set(loaders.map(({ from }) => from))].sort()
+}
+
 /** Files, packages and built-in modules that a process reaches from its entry and that its list does not name. */
 export function breachesOf(tree: Tree, list: ProcessList): string[] {
   const imports = Map.groupBy(importsOf(tree), ({ from }) => from)
   const breaches: string[] = []
-  const seen = new Set<string>()
-  const queue = [list.entry]
-  for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
-    if (seen.has(file)) continue
-    seen.add(file)
+  for (const file of reachedBy(tree, list)) {
     if (!tree.has(file)) breaches.push(`${list.name}: ${file} does not exist`)
     if (!isListed(file, list)) breaches.push(`${list.name}: ${file} is not listed`)
     for (const { from, to } of imports.get(file) ?? []) {
-      if (to.startsWith('src/')) queue.push(to)
-      else if (to.startsWith('node:')) {
+      if (to.startsWith('src/')) continue
+      if (to.startsWith('node:')) {
         if (!list.builtins.includes(to)) breaches.push(`${list.name}: ${from} loads ${to}`)
       } else if (!list.packages.includes(to)) breaches.push(`${list.name}: ${from} loads the package ${to}`)
     }

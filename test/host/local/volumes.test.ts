@@ -2,8 +2,10 @@ import { appendFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { systemEntropy } from '../../../src/base/environment.ts'
+import { systemEnvironment } from '../../../src/base/environment.ts'
+import { silentLog } from '../../../src/base/log.ts'
 import { parseVmName } from '../../../src/base/names.ts'
+import { systemCommands } from '../../../src/host/commands.ts'
 import { localVolumes } from '../../../src/host/local/volumes.ts'
 import type { Extent, FrozenVm, FrozenVolume } from '../../../src/host/volumes.ts'
 
@@ -30,7 +32,16 @@ beforeEach(async () => {
 })
 afterEach(() => rm(root, { recursive: true }))
 
-const freeze = () => localVolumes(root, systemEntropy).freeze(work, never)
+const source = () =>
+  localVolumes({
+    root,
+    copies: join(root, '.copies'),
+    ...systemEnvironment,
+    commands: systemCommands,
+    boot: null,
+    log: silentLog,
+  })
+const freeze = () => source().freeze(work, never)
 const thaw = (frozen: FrozenVm) => frozen[Symbol.asyncDispose]()
 const volumeOf = ({ volumes: [volume] }: FrozenVm) => {
   if (volume === undefined) throw new Error('no volume')
@@ -101,8 +112,7 @@ describe('a frozen volume', () => {
   })
 
   test('of a VM or file that is not there is a typed error', async () => {
-    const source = localVolumes(root, systemEntropy)
-    await expect(source.freeze(parseVmName('nosuch'), never)).rejects.toMatchObject({ code: 'VM_MISSING' })
+    await expect(source().freeze(parseVmName('nosuch'), never)).rejects.toMatchObject({ code: 'VM_MISSING' })
     await rm(image)
     await expect(freeze()).rejects.toMatchObject({ code: 'VOLUME_MISSING' })
   })
