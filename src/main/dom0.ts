@@ -26,7 +26,7 @@ import { sandboxedExaminer } from '../restore/examine.ts'
 import { grantReading } from '../storage/remote.ts'
 import { runCommand } from './command-line.ts'
 import { initialiseLedger, openDom0Ledger } from './dom0-ledger.ts'
-import { dom0Storage } from './dom0-storage.ts'
+import { dom0Scrub, dom0Storage } from './dom0-storage.ts'
 import { judgeBy, systemOf } from './judge.ts'
 import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
@@ -127,6 +127,7 @@ const ports: EnginePorts = {
   },
   volumes: localVolumes(settings.machine, entropy),
   storage: dom0Storage(transport, clock),
+  scrub: dom0Scrub(transport, clock),
   examiner,
   directory: settings.home,
 }

@@ -16,19 +16,22 @@ const lineMilliseconds: Milliseconds = 100
 const newline = 0x0a
 
 /**
- * The client's half of `strongroom.Scrub`, over an open stream, which it ends; `signal` must destroy the stream. All
- * that comes back is the storage's word. Throws the storage's error, `STORAGE_UNAVAILABLE`, `STORAGE_PROTOCOL`.
+ * The client's half of `strongroom.Scrub`. `open` gives the stream, which this ends; its signal must destroy the stream.
+ * All that comes back is the storage's word. Throws the storage's error, `STORAGE_UNAVAILABLE`, `STORAGE_PROTOCOL`.
  */
 export async function scrubOver(
-  stream: Duplex,
+  open: (signal: AbortSignal) => Promise<Duplex>,
   clock: Clock,
   onProgress: (progress: ScrubProgress) => void,
   signal: AbortSignal,
 ): Promise<ScrubReport> {
-  stream.on('error', () => {})
   const end = clock.monotonic() + scrubMillisecondsMax
-  const silence = new Silence(() => stream.destroy())
+  const ended = new AbortController()
+  const silence = new Silence(() => ended.abort())
   try {
+    const stream = await open(AbortSignal.any([signal, ended.signal]))
+    stream.on('error', () => {})
+    onAbort(ended.signal, () => stream.destroy())
     const reader = new StreamReader(stream)
     for (;;) {
       const line = parseScrubLine(await reader.until(newline, scrubLineBytesMax))
@@ -44,13 +47,17 @@ export async function scrubOver(
     if (error instanceof StorageError) throw error
     if (error instanceof BaseError && error.code === 'STREAM_TOO_LONG') throw broken('a line without an end')
     if (silence.tooLong) throw unavailable(`the storage said nothing for ${silenceMillisecondsMax} ms`)
-    throw new StorageError('STORAGE_UNAVAILABLE', 'the storage ended its scrub without a report', {
-      cause: error,
-      retry: true,
-    })
+    throw new StorageError(
+      'STORAGE_UNAVAILABLE',
+      'the storage could not be reached, or ended its scrub without a report',
+      {
+        cause: error,
+        retry: true,
+      },
+    )
   } finally {
     silence.end()
-    stream.destroy()
+    ended.abort()
   }
 }
 

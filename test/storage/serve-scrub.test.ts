@@ -48,7 +48,12 @@ function storageVm(store: MemoryStore) {
     const served = runHandler(handlers[service], { service, argument, source, stream: pair.server })
     signal.addEventListener('abort', () => pair.client.destroy())
     const seen: ScrubProgress[] = []
-    const report = scrubOver(pair.client, systemClock, progress => seen.push(progress), signal)
+    const report = scrubOver(
+      async () => pair.client,
+      systemClock,
+      progress => seen.push(progress),
+      signal,
+    )
     report.catch(() => {})
     const left = new Promise(resolve => pair.server.once('end', resolve).once('close', resolve))
     return { report, served: served.finally(() => pair.server.end()), seen, left }
@@ -161,7 +166,12 @@ describe('a storage that lies', () => {
     for (const line of lines)
       pair.server.write(utf8(typeof line === 'string' ? line : `${JSON.stringify(line)}\n`))
     pair.server.end()
-    return await scrubOver(pair.client, systemClock, () => {}, never).catch((error: unknown) => error)
+    return await scrubOver(
+      async () => pair.client,
+      systemClock,
+      () => {},
+      never,
+    ).catch((error: unknown) => error)
   }
   const finding = { name: someObject('x').name, fault: 'content' }
   const report = (more: object = {}) => ({
@@ -222,7 +232,12 @@ describe('a storage that lies', () => {
       },
     }
     let told = 0
-    const over = scrubOver(pair.client, sleeping, () => void told++, stop.signal)
+    const over = scrubOver(
+      async () => pair.client,
+      sleeping,
+      () => void told++,
+      stop.signal,
+    )
     pair.server.write(lines)
     await asleep.promise
     for (let turn = 0; turn < 100; turn++) await new Promise(resolve => setImmediate(resolve))
@@ -232,11 +247,32 @@ describe('a storage that lies', () => {
     await expect(over).rejects.toThrow('cancelled')
   })
 
+  test('that cannot be reached is not waited for, nor given up at once', async () => {
+    const refused = async () => Promise.reject(new Error('nobody listens'))
+    const error = { code: 'STORAGE_UNAVAILABLE', retry: true }
+    await expect(scrubOver(refused, systemClock, () => {}, never)).rejects.toMatchObject(error)
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    try {
+      const hangs = (signal: AbortSignal) =>
+        new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+      const over = scrubOver(hangs, systemClock, () => {}, never)
+      vi.advanceTimersByTime(silenceMillisecondsMax)
+      await expect(over).rejects.toMatchObject({ code: 'STORAGE_UNAVAILABLE', retry: false })
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   test('that says nothing is not waited for', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout'] })
     try {
       await using pair = await socketPair()
-      const over = scrubOver(pair.client, systemClock, () => {}, never)
+      const over = scrubOver(
+        async () => pair.client,
+        systemClock,
+        () => {},
+        never,
+      )
       vi.advanceTimersByTime(silenceMillisecondsMax)
       await expect(over).rejects.toMatchObject({ code: 'STORAGE_UNAVAILABLE', retry: false })
     } finally {

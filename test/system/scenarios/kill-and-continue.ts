@@ -31,13 +31,13 @@ export const killAndContinue = (rounds: number): Scenario => ({
       await backAgain(system)
       if (!(struck instanceof Error) && (await system.api.job(struck.id)).state !== 'done') interrupted += 1
       const next = await system.backup()
-      const check = await system.api.done({ profile: system.profile, kind: 'check', readData: false })
+      const check = await system.api.done({ profile: system.profile, kind: 'check' })
       must(check.state === 'done', 'the check is not clean')
       say(`round ${round}: ${victim} killed after ${moment} ms; next order ${next.state}, check clean`)
     }
     say(`${interrupted} of ${rounds} backups were struck before their end`)
     must(interrupted > 0, 'no kill hit a backup while it ran')
-    const check = await system.api.done({ profile: system.profile, kind: 'check', readData: true })
+    const check = await system.api.done({ profile: system.profile, kind: 'check', read: 'all' })
     const listed = await system.api.request<{ snapshots: { snapshot: string }[] }>(
       'GET',
       `/v1/profiles/${system.profile}/snapshots`,
