@@ -6,8 +6,9 @@ import { parseDigest, parseVmName } from '../src/base/names.ts'
 import { Secret } from '../src/base/secret.ts'
 import { checkRepository, type Expected, type ExpectedSnapshot } from '../src/repository/check.ts'
 import type { ObjectReference } from '../src/repository/format.ts'
+import { readEverything } from '../src/repository/read-cycle.ts'
 import { fetchKnown, listVolumes, readSnapshot } from '../src/repository/reader.ts'
-import type { BackupVolume } from '../src/repository/reading-plan.ts'
+import type { BackupVolume } from '../src/repository/volume-plan.ts'
 import { createRepository, openRepository, type Repository } from '../src/repository/repository.ts'
 import { restoreVolume } from '../src/repository/restore.ts'
 import { BackupWriter, type VolumeResult } from '../src/repository/writer.ts'
@@ -68,7 +69,14 @@ async function check(): Promise<void> {
   const { keyFile, config, snapshots } = await load()
   using repository = await open({ keyFile, config, snapshots })
   const expected: Expected = { pinned: { keyFile, config }, snapshots }
-  const report = await checkRepository(repository, store, expected, { readData: true }, () => {}, signal)
+  const report = await checkRepository(
+    repository,
+    store,
+    expected,
+    { reading: readEverything },
+    () => {},
+    signal,
+  )
   if (!report.sound) throw new Error(`the repository is not sound: ${JSON.stringify(report)}`)
 }
 

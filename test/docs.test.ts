@@ -62,8 +62,7 @@ function commandsOf(text: string): readonly (readonly string[])[] {
 async function helpOf([first = '', second = '']: readonly string[]): Promise<string | null> {
   if (first === 'dom0' || first === 'management')
     return second === '' || second === 'init' ? '--settings' : null
-  if (first === 'storage') return second === '' ? '--settings' : null
-  if (first === 'seal' || first === 'hsm' || first === 'host') {
+  if (first === 'storage' || first === 'seal' || first === 'hsm' || first === 'host') {
     const help = processHelp(first)
     return second === '' || new RegExp(`(^ +|[ |])${second}[ |]`, 'm').test(help) ? help : null
   }

@@ -109,7 +109,7 @@ async function main(): Promise<boolean> {
   describeBackup(second)
 
   step('A disposable checks every blob against the ledger, then both days are restored')
-  const check = await api.done({ profile: provisioned.profile, kind: 'check', readData: true }, showProgress)
+  const check = await api.done({ profile: provisioned.profile, kind: 'check', read: 'all' }, showProgress)
   note(`check: ${check.outcome?.snapshots} snapshots, ${check.outcome?.objects} objects, all data read`)
   const held1 = await restoreAndCompare(api, provisioned, first, day1)
   const held2 = await restoreAndCompare(api, provisioned, second, day2)

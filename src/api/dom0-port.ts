@@ -16,6 +16,7 @@ import {
   orderBackup,
   orderCheck,
   orderRestore,
+  orderScrub,
   parseJob,
 } from '../qrexec/calls/orders.ts'
 import { callOver } from '../qrexec/client.ts'
@@ -37,7 +38,8 @@ export function dom0Over(transport: Transport): Dom0Port {
     callOver(transport, call, dom0, argument, request, signal, answerMilliseconds).catch(rethrow)
   return {
     backup: (profile, key, signal) => ask(orderBackup, profile, { key }, signal),
-    check: (profile, key, readData, signal) => ask(orderCheck, profile, { key, readData }, signal),
+    check: (profile, key, read, signal) => ask(orderCheck, profile, { key, read }, signal),
+    scrub: (profile, key, signal) => ask(orderScrub, profile, { key }, signal),
     restore: (profile, key, snapshot, signal) => ask(orderRestore, profile, { key, snapshot }, signal),
     cancel: (job, signal) => ask(cancelJob, job, undefined, signal),
     jobs: signal => ask(listJobs, '', undefined, signal),

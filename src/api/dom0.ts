@@ -1,11 +1,12 @@
 import type { IdempotencyKey, JobId, ProfileName, SnapshotId } from '../base/names.ts'
+import type { ReadChoice } from '../base/read-choice.ts'
 import type { CosignRequest, LedgerPage } from '../qrexec/calls/ledger.ts'
-import type { Job, SnapshotSummary } from '../qrexec/calls/orders.ts'
+import type { Job, ProfileState, SnapshotSummary } from '../qrexec/calls/orders.ts'
 
 /** Profiles that the management VM may order, and the sealed configuration that they come from. */
 export interface OfferedProfiles {
   readonly configuration: { readonly version: number; readonly digest: string }
-  readonly profiles: readonly { readonly name: ProfileName }[]
+  readonly profiles: readonly ProfileState[]
 }
 
 /**
@@ -13,9 +14,10 @@ export interface OfferedProfiles {
  * dom0's own, `QREXEC_REFUSED` by policy, `QREXEC_UNREACHABLE` and `QREXEC_TIMEOUT`.
  */
 export interface Dom0Port {
-  /** The three orders may be repeated with the same key: it is one job. */
+  /** Orders may be repeated with the same key: it is one job. */
   backup(profile: ProfileName, key: IdempotencyKey, signal: AbortSignal): Promise<Job>
-  check(profile: ProfileName, key: IdempotencyKey, readData: boolean, signal: AbortSignal): Promise<Job>
+  check(profile: ProfileName, key: IdempotencyKey, read: ReadChoice, signal: AbortSignal): Promise<Job>
+  scrub(profile: ProfileName, key: IdempotencyKey, signal: AbortSignal): Promise<Job>
   restore(
     profile: ProfileName,
     key: IdempotencyKey,

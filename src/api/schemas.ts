@@ -100,11 +100,16 @@ export const OrderSchema = Type.Object(
     profile: ProfileNameText,
     kind: Type.Optional(Kind),
     snapshot: Type.Optional(SnapshotIdText),
-    readData: Type.Optional(
-      Type.Boolean({ description: 'check: decrypt and verify every blob, not only the structure' }),
+    read: Type.Optional(
+      Type.String({
+        maxLength: 16,
+        description:
+          'check: which data is read; structure (when absent), all, a share like 5% or 1/7, or 30d: as much as it takes that all is read within 30 days',
+        examples: ['30d'],
+      }),
     ),
   },
-  { ...closed, description: 'kind is backup when absent; snapshot is for restore, readData for check' },
+  { ...closed, description: 'kind is backup when absent; snapshot is for restore, read for check' },
 )
 export type OrderView = Static<typeof OrderSchema>
 
@@ -235,6 +240,13 @@ export const StatusSchema = Type.Object(
           lastBackup: Nullable(Type.Ref('Job')),
           lastSuccess: Nullable(Time),
           lastCheck: Nullable(Type.Ref('Job')),
+          unreadSince: Nullable(
+            Type.String({
+              format: 'date-time',
+              description:
+                'all stored data was read by a check, or stored, then or later; null: nothing is, or dom0 is silent',
+            }),
+          ),
         },
         closed,
       ),
@@ -251,6 +263,7 @@ export type StatusView = Omit<Static<typeof StatusSchema>, 'running' | 'profiles
     lastBackup: JobView | null
     lastSuccess: string | null
     lastCheck: JobView | null
+    unreadSince: string | null
   }[]
 }
 

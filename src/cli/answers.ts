@@ -139,6 +139,7 @@ export const parseStatusView: Parser<StatusView> = fields('status', {
       lastBackup: is.nullable(parseJobView),
       lastSuccess: nullableTime,
       lastCheck: is.nullable(parseJobView),
+      unreadSince: nullableTime,
     }),
   ),
 })

@@ -73,6 +73,7 @@ const exitCodes = `
 Other parts of this program, each in the VM it belongs to:
   strongroom seal --help    create, sign and install the sealed configuration
   strongroom hsm --help     token, envelopes, recovery keys
+  strongroom storage --help hash what is stored
   strongroom host --help    all roles on this machine, without Qubes
 
 Exit codes:

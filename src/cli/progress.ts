@@ -1,9 +1,8 @@
 import type { JobView } from '../api/schemas.ts'
 import type { Clock } from '../base/environment.ts'
+import { amountText, bytesText, rateMeter } from '../base/quantities.ts'
 import type { CliOutput } from './io.ts'
-import { bytesText, durationText } from './render.ts'
 
-const rateWindowMilliseconds = 15_000
 const barColumnsMax = 30
 const columnsMin = 40
 const stepsPerJob = 10
@@ -29,9 +28,7 @@ function terminalBar(output: CliOutput, clock: Clock): ProgressDisplay {
       const { phase, bytesDone, bytesTotal } = job.progress
       const head = `${job.kind} ${job.profile}: ${phase}`
       if (bytesTotal === 0) return output.write(`${clear}${head}`.slice(0, output.columns))
-      const perSecond = rate(bytesDone)
-      const left = perSecond > 0 ? durationText(((bytesTotal - bytesDone) / perSecond) * 1000) : '-:--'
-      const tail = `${percent(job)} %  ${bytesText(bytesDone)} of ${bytesText(bytesTotal)}  ${bytesText(perSecond)}/s  ${left} left`
+      const tail = `${percent(job)} %  ${amountText(bytesDone, bytesTotal, rate(bytesDone))}`
       const room = Math.max(columnsMin, output.columns) - head.length - tail.length - 7
       const bar = room < 5 ? '' : `[${barOf(job, Math.min(room, barColumnsMax))}]  `
       output.write(`${clear}${`${head}  ${bar}${tail}`.slice(0, output.columns - 1)}`)
@@ -64,17 +61,4 @@ function percent({ progress: { bytesDone, bytesTotal } }: JobView): number {
 function barOf(job: JobView, columns: number): string {
   const full = Math.floor((percent(job) / 100) * columns)
   return `${'#'.repeat(full)}${'-'.repeat(columns - full)}`
-}
-
-/** Bytes a second over the last moments: a mean since the beginning hides that a job has come to a halt. */
-function rateMeter(clock: Clock): (bytesDone: number) => number {
-  let samples: { readonly at: number; readonly bytes: number }[] = []
-  return bytesDone => {
-    const now = clock.monotonic()
-    samples = samples.filter(({ at }) => now - at <= rateWindowMilliseconds)
-    samples.push({ at: now, bytes: bytesDone })
-    const [first] = samples
-    if (first === undefined || now === first.at) return 0
-    return Math.max(0, ((bytesDone - first.bytes) / (now - first.at)) * 1000)
-  }
 }

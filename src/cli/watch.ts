@@ -1,9 +1,9 @@
 import type { JobView } from '../api/schemas.ts'
 import { printable } from '../base/errors.ts'
+import { bytesText, durationText } from '../base/quantities.ts'
 import { hasEnded } from '../qrexec/calls/orders.ts'
 import { CliError, ReportedError } from './errors.ts'
 import { noProgress, progressDisplay } from './progress.ts'
-import { bytesText, durationText } from './render.ts'
 import { jsonLine, type Session } from './session.ts'
 
 const reconnectMilliseconds = 2_000
@@ -85,7 +85,8 @@ export function summaryOf({ kind, profile, started, ended, outcome }: JobView): 
   if (outcome?.snapshot !== undefined) parts.push(`snapshot ${outcome.snapshot.slice(0, 12)}`)
   if (outcome?.volumes !== undefined) parts.push(`${outcome.volumes} volumes`)
   if (outcome?.snapshots !== undefined) parts.push(`${outcome.snapshots} snapshots`)
-  if (outcome?.objects !== undefined) parts.push(`${outcome.objects} objects proven`)
+  if (outcome?.objects !== undefined)
+    parts.push(`${outcome.objects} objects ${kind === 'scrub' ? 'hashed by the storage' : 'proven'}`)
   if (outcome?.bytes !== undefined) parts.push(`${bytesText(outcome.bytes)} read`)
   if (outcome?.bytesStored !== undefined) parts.push(`${bytesText(outcome.bytesStored)} stored`)
   if (started !== null && ended !== null)

@@ -9,7 +9,7 @@ import type { RepositoryKey } from '../crypto/aead.ts'
 import type { VolumeState } from '../host/volumes.ts'
 import { type ContentMap, unpackContent } from '../repository/content-map.ts'
 import { blobBytesMax, chunkBytesMin, volumeBytesMax } from '../repository/format.ts'
-import type { EarlierContent } from '../repository/reading-plan.ts'
+import type { EarlierContent } from '../repository/volume-plan.ts'
 
 /*
  * What the last backup found in each volume, and the state of the volume then: what the host says is unchanged since is not

@@ -49,6 +49,16 @@ export const engineErrors = {
     meaning: 'The profile selects no volume at all.',
     hint: 'look at include and exclude of the profile: a backup of nothing is refused',
   },
+  CHECK_OVERDUE: {
+    kind: 'failed',
+    meaning: 'Stored data was not read for longer than `check_within_days` of the sealed profile allows.',
+    hint: 'order a check with a cycle, and more often: at least four in the days that are sealed',
+  },
+  SCRUB_DAMAGED: {
+    kind: 'integrity',
+    meaning: 'The storage says that it has objects whose content is not what their name says.',
+    hint: 'put the named objects back from a second copy; a check that reads the data proves what is right',
+  },
   REPOSITORY_UNKNOWN: {
     kind: 'missing',
     meaning: 'The ledger knows no repository of this profile and epoch.',

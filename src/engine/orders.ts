@@ -10,6 +10,7 @@ import {
   type SnapshotId,
   type VmName,
 } from '../base/names.ts'
+import { parseReadChoice, type ReadChoice } from '../base/read-choice.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import type { Entry, Purpose } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/history.ts'
@@ -19,11 +20,13 @@ import type { Profile } from '../profiles/profile.ts'
 import { hasEnded, type Job, type JobKind, type Outcome, type Progress } from '../qrexec/calls/orders.ts'
 import type { Examination } from '../repository/examination.ts'
 import { completeCommit, repositoryDirectory, runBackup } from './backup.ts'
+import { repositoryNow, runCheck } from './check.ts'
 import { disclosable } from './disclose.ts'
 import { EngineError } from './errors.ts'
 import type { JobBoard, PlacedOrder } from './jobs.ts'
 import type { EnginePorts, SealedConfiguration } from './ports.ts'
 import { releasePassphrase } from './release.ts'
+import { runScrub } from './scrub.ts'
 
 /** What is ordered. Names only; what they mean is in the sealed configuration. */
 export interface Order {
@@ -33,7 +36,8 @@ export interface Order {
   readonly key: IdempotencyKey
   /** What to do when a job of this kind already runs for the profile: be given that job, or be refused. */
   readonly ifRunning: 'join' | 'refuse'
-  readonly readData?: boolean
+  /** check: the structure only when absent. */
+  readonly read?: ReadChoice
   /** `null`: the newest. */
   readonly snapshot?: SnapshotId | null
 }
@@ -43,6 +47,7 @@ const jobsAtOnceMax = 8
 const refusalsPerHourMax = 120
 const progressIntervalMilliseconds = 500
 const hourMilliseconds = 3_600_000
+const structureOnly = parseReadChoice('structure')
 
 interface Running {
   readonly controller: AbortController
@@ -248,6 +253,7 @@ export class Orders {
         )
       return outcome
     }
+    if (job.kind === 'scrub') return await runScrub(this.#ports, accepted, report, signal)
     return await this.#examine(job, accepted, report, signal)
   }
 
@@ -263,9 +269,7 @@ export class Orders {
       await using storage = await this.#ports.storage(profile.destinationVm, repository, signal)
       await completeCommit(this.#ports, directory, storage, signal)
     }
-    const history = this.#ports.ledger.repository(profile.name, binding.epoch)
-    if (history === null)
-      throw new EngineError('REPOSITORY_UNKNOWN', `the ledger knows no repository of '${profile.name}'`)
+    const history = repositoryNow(this.#ports, profile.name, binding.epoch)
     const purpose: Purpose = job.kind === 'restore' ? 'restore' : 'check'
     const snapshot = job.kind === 'restore' ? snapshotOf(history, order.snapshot ?? null) : null
     report({ phase: 'passphrase', bytesDone: 0, bytesTotal: 0, bytesStored: 0 })
@@ -284,7 +288,7 @@ export class Orders {
     }
     // Awaited here: the passphrase ends with this block.
     return snapshot === null
-      ? await this.#ports.examiner.check(examination, order.readData ?? false, report, signal)
+      ? await runCheck(this.#ports, job, order.read ?? structureOnly, examination, report, signal)
       : await this.#ports.examiner.restore(examination, snapshot, report, signal)
   }
 

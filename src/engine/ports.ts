@@ -9,6 +9,7 @@ import type { RepositoryHistory } from '../ledger/history.ts'
 import type { Configuration } from '../profiles/config.ts'
 import type { Examiner } from '../repository/examination.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
+import type { ScrubProgress, ScrubReport } from '../storage/scrub-lines.ts'
 
 /** The sealed configuration in force. */
 export interface SealedConfiguration {
@@ -40,6 +41,14 @@ export type OpenStorage = (
   signal: AbortSignal,
 ) => Promise<ObjectStore & AsyncDisposable>
 
+/** The storage VM's own word for what it has. */
+export type ScrubStorage = (
+  vm: VmName,
+  repository: RepositoryName,
+  onProgress: (progress: ScrubProgress) => void,
+  signal: AbortSignal,
+) => Promise<ScrubReport>
+
 export interface EnginePorts {
   readonly environment: Environment
   readonly log: Log
@@ -49,6 +58,7 @@ export interface EnginePorts {
   readonly inventory: Inventory
   readonly volumes: VolumeSource
   readonly storage: OpenStorage
+  readonly scrub: ScrubStorage
   readonly examiner: Examiner
   /** dom0's own state: jobs and repository caches. */
   readonly directory: string

@@ -3,6 +3,7 @@ import { type JobId, type ProfileName, parseJobId, parseProfileName, type VmName
 import type { RepositoryHistory } from '../ledger/history.ts'
 import * as calls from '../qrexec/calls/orders.ts'
 import { type Handler, type IncomingCall, respond } from '../qrexec/server.ts'
+import { dataState } from './data-state.ts'
 import { EngineError } from './errors.ts'
 import { adminVm, type Judge } from './judge.ts'
 import { Listeners, tell } from './listener.ts'
@@ -32,13 +33,22 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
         ifRunning: 'join',
       }),
     ),
-    [calls.orderCheck.service]: respond(calls.orderCheck, ({ key, readData }, { source, argument }) =>
+    [calls.orderCheck.service]: respond(calls.orderCheck, ({ key, read }, { source, argument }) =>
       orders.order({
         kind: 'check',
         profile: parseProfileName(argument),
         initiator: source,
         key,
-        readData,
+        read,
+        ifRunning: 'refuse',
+      }),
+    ),
+    [calls.orderScrub.service]: respond(calls.orderScrub, ({ key }, { source, argument }) =>
+      orders.order({
+        kind: 'scrub',
+        profile: parseProfileName(argument),
+        initiator: source,
+        key,
         ifRunning: 'refuse',
       }),
     ),
@@ -61,9 +71,14 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
     ),
     [calls.listProfiles.service]: respond(calls.listProfiles, async (_, { source }) => {
       const { value, version, digest } = await ports.configuration.current()
-      const profiles = [...value.profiles.keys()]
-        .filter(name => mayOrder(source, name))
-        .map(name => ({ name }))
+      const now = ports.environment.clock.now()
+      const profiles = [...value.profiles.values()]
+        .filter(({ name }) => mayOrder(source, name))
+        .map(profile => {
+          const epoch = value.bindings.get(profile.name)?.epoch ?? 0
+          const history = ports.ledger.repository(profile.name, epoch)
+          return { name: profile.name, ...dataState(profile, history, now) }
+        })
       return { configuration: { version, digest }, profiles }
     }),
     [calls.listSnapshots.service]: respond(calls.listSnapshots, async (_, { argument }) => {

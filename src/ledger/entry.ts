@@ -9,6 +9,8 @@ import {
   parseSnapshotId,
   parseVmName,
 } from '../base/names.ts'
+import { parseReadChoice } from '../base/read-choice.ts'
+import { parseSlotSet, slotsCount } from '../base/slots.ts'
 
 /*
  * What the ledger records. Leaves hold types, hashes and counts; never a secret, a VM's contents, a file name, or the
@@ -40,7 +42,7 @@ const shapes = {
   order: fields('order', {
     type: is.literal('order'),
     ...ofJob,
-    kind: is.literal('backup', 'check', 'restore'),
+    kind: is.literal('backup', 'check', 'restore', 'scrub'),
     initiator: is.name(parseVmName),
     configuration: digest,
   }),
@@ -86,11 +88,29 @@ const shapes = {
     bytes: is.integer(),
     bytesStored: is.integer(),
   }),
+  /**
+   * What a check proved of the data. `slots`: those whose packs were all read and right, of the packs that the first
+   * `entries` entries name; `packs`: the packs in them, summed up as in `snapshot`. `began`: not later than that state.
+   * `code`: the fault that the check found, somewhere else than in these packs.
+   */
+  checked: fields('checked', {
+    type: is.literal('checked'),
+    ...ofJob,
+    repository: is.name(parseRepositoryName),
+    epoch: is.integer(1),
+    read: is.name(parseReadChoice),
+    began: is.time,
+    entries: is.integer(1),
+    slotCount: is.literal(slotsCount),
+    slots: is.name(parseSlotSet),
+    packs: fields('packs', { count: is.integer(), bytes: is.integer(), root: digest }),
+    code: is.nullable(is.string(64)),
+  }),
   /** The end of a job. */
   job: fields('job', {
     type: is.literal('job'),
     ...ofJob,
-    kind: is.literal('backup', 'check', 'restore'),
+    kind: is.literal('backup', 'check', 'restore', 'scrub'),
     result: is.literal('done', 'failed', 'cancelled'),
     code: is.nullable(is.string(64)),
   }),

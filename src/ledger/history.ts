@@ -12,13 +12,19 @@ export type Recorded<T extends EntryType> = EntryOf<T> & { readonly entry: numbe
 
 /** One repository: a profile in one epoch. Plain data. */
 export interface RepositoryHistory
-  extends Pick<Recorded<'repository'>, 'entry' | 'profile' | 'epoch' | 'repository' | 'keyFile' | 'config'> {
+  extends Pick<
+    Recorded<'repository'>,
+    'entry' | 'time' | 'profile' | 'epoch' | 'repository' | 'keyFile' | 'config'
+  > {
   /** Oldest first. Each names the index objects and counts the packs that its job added. */
   readonly snapshots: readonly Recorded<'snapshot'>[]
+  /** What was proven of the data, in the order of the ledger. */
+  readonly checks: readonly Recorded<'checked'>[]
 }
 
 interface GrowingHistory extends RepositoryHistory {
   readonly snapshots: Recorded<'snapshot'>[]
+  readonly checks: Recorded<'checked'>[]
 }
 
 interface ProfileHistory {
@@ -94,6 +100,9 @@ export class LedgerHistory {
       case 'snapshot':
         this.#addSnapshot(position, entry)
         return
+      case 'checked':
+        this.#addChecked(position, entry)
+        return
       case 'genesis':
       case 'release-request':
       case 'refusal':
@@ -105,17 +114,19 @@ export class LedgerHistory {
   }
 
   #addRepository(position: number, entry: EntryOf<'repository'>): void {
-    const { profile, epoch, repository, keyFile, config } = entry
+    const { time, profile, epoch, repository, keyFile, config } = entry
     const known = this.repository(profile, epoch)
     if (known === null)
       this.#of(profile).repositories.set(epoch, {
         entry: position,
+        time,
         profile,
         epoch,
         repository,
         keyFile,
         config,
         snapshots: [],
+        checks: [],
       })
     else if (
       known.repository !== repository ||
@@ -137,6 +148,16 @@ export class LedgerHistory {
     if (snapshotIds.has(snapshot.id)) return
     snapshotIds.add(snapshot.id)
     known.snapshots.push({ ...entry, entry: position })
+  }
+
+  #addChecked(position: number, entry: EntryOf<'checked'>): void {
+    const { profile, epoch, repository, entries } = entry
+    const known = this.#of(profile).repositories.get(epoch)
+    if (known?.repository !== repository)
+      throw invalid(position, `is a check of '${profile}', epoch ${epoch}, whose repository is not pinned`)
+    if (entries > position)
+      throw invalid(position, `proves something of entry ${entries - 1}, which comes later`)
+    known.checks.push({ ...entry, entry: position })
   }
 
   #of(profile: ProfileName): ProfileHistory {

@@ -1,10 +1,11 @@
 import type { Clock } from '../base/environment.ts'
-import type { OpenStorage } from '../engine/ports.ts'
+import type { OpenStorage, ScrubStorage } from '../engine/ports.ts'
 import type { Transport } from '../qrexec/call.ts'
-import { storageObjects } from '../qrexec/calls/storage.ts'
+import { storageObjects, storageScrub } from '../qrexec/calls/storage.ts'
 import { reconnecting } from '../storage/reconnect.ts'
 import { connectStorage } from '../storage/remote.ts'
-import { withRetry } from '../storage/retry.ts'
+import { retrying, withRetry } from '../storage/retry.ts'
+import { scrubOver } from '../storage/scrub-remote.ts'
 
 /** A storage VM may be restarting: with the pauses between them this is half a minute of patience. */
 const attemptsMax = 9
@@ -18,5 +19,13 @@ export function dom0Storage(transport: Transport, clock: Clock): OpenStorage {
     return Object.assign(withRetry(store, clock, attemptsMax), {
       [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
     })
+  }
+}
+
+/** Begun again after the connection broke, a scrub continues where it was. */
+export function dom0Scrub(transport: Transport, clock: Clock): ScrubStorage {
+  return (vm, repository, onProgress, signal) => {
+    const open = (either: AbortSignal) => transport.open(storageScrub.service, repository, vm, either)
+    return retrying(() => scrubOver(open, clock, onProgress, signal), clock, attemptsMax, signal)
   }
 }

@@ -28,7 +28,7 @@ import { sandboxedExaminer } from '../restore/examine.ts'
 import { grantReading } from '../storage/remote.ts'
 import { runCommand } from './command-line.ts'
 import { initialiseLedger, openDom0Ledger } from './dom0-ledger.ts'
-import { dom0Storage } from './dom0-storage.ts'
+import { dom0Scrub, dom0Storage } from './dom0-storage.ts'
 import { judgeBy, systemOf } from './judge.ts'
 import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
@@ -136,6 +136,7 @@ const ports: EnginePorts = {
     log,
   }),
   storage: dom0Storage(transport, clock),
+  scrub: dom0Scrub(transport, clock),
   examiner,
   directory: settings.home,
 }

@@ -10,11 +10,32 @@ import { createServer } from '../qrexec/server.ts'
 import { LocalStore } from '../storage/local.ts'
 import type { PrunableObjectStore } from '../storage/object-store.ts'
 import { withQuota } from '../storage/quota.ts'
+import { scrubMemory } from '../storage/scrub-memory.ts'
+import { serveScrub } from '../storage/serve-scrub.ts'
 import { serveStorage } from '../storage/sink.ts'
+import { runCommand } from './command-line.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
+import { runScrub } from './storage-scrub.ts'
 
 /* The storage VM: keeps ciphertext for dom0. Holds no key and reads no format. */
+
+const help = `Usage: strongroom storage [--settings FILE]
+       strongroom storage scrub [REPOSITORY...] [--limit-read RATE] [--settings FILE] [--json]
+
+  (no command)  serve dom0's calls
+  scrub         hash every object of the repositories (all of them, unless named), and name those whose content is not
+                what their name says. Takes no key, changes nothing, and may be stopped at any time: the next scrub goes
+                on from there. Exit status 4: something is damaged.
+
+  --limit-read RATE  bytes a second at most, e.g. 50M
+
+Examples:
+  strongroom storage scrub
+  strongroom storage scrub nightly.e1 --limit-read 50M --json
+`
+/** A piece of an object is then read often enough that nobody takes the silence for an end. */
+const bytesPerSecondMin = 64 * 1024
 
 const parseSettings = fields('storage settings', {
   /** The Unix socket on which qrexec delivers calls. */
@@ -23,10 +44,33 @@ const parseSettings = fields('storage settings', {
   repositories: is.string(4000),
   /** Of each repository. */
   quotaBytes: is.integer(1),
+  /** Of the scrubs that dom0 orders; as fast as it goes when absent. */
+  scrubBytesPerSecond: is.optional(is.integer(bytesPerSecondMin)),
 })
 
-const { values } = parseArgs({ options: { settings: { type: 'string' } } })
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    settings: { type: 'string' },
+    'limit-read': { type: 'string' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+const [command, ...names] = positionals
+if (values.help || (command !== undefined && command !== 'scrub')) {
+  console.log(help)
+  process.exit(values.help ? 0 : 2)
+}
 const settings = await readSettings(values.settings ?? '/etc/strongroom/storage.json', parseSettings)
+
+if (command === 'scrub') {
+  const { repositories } = settings
+  const wanted = { repositories, names, limitRead: values['limit-read'], json: values.json }
+  await runCommand(values.json, signal => runScrub(wanted, signal))
+  process.exit()
+}
+
 const log = createLog('storage-vm')
 
 const open = new Map<RepositoryName, PrunableObjectStore>()
@@ -41,7 +85,17 @@ const repositories = (name: RepositoryName): PrunableObjectStore => {
   open.set(name, store)
   return store
 }
-const calls = createServer(serveStorage({ repositories, log, entropy: systemEntropy }), { log })
+const handlers = {
+  ...serveStorage({ repositories, log, entropy: systemEntropy }),
+  ...serveScrub({
+    repositories,
+    memory: name => scrubMemory(settings.repositories, name, log),
+    bytesPerSecondMax: settings.scrubBytesPerSecond ?? null,
+    clock: systemEnvironment.clock,
+    log,
+  }),
+}
+const calls = createServer(handlers, { log })
 const server = await listenSocket(settings.services, socket => calls.accept(socket))
 log.info('ready')
 onStop(log, async () => {

@@ -35,6 +35,8 @@ export interface Extensions {
   readonly schedule: Schedule | null
   /** A newest snapshot older than this is an alarm. */
   readonly maxAgeDays: number | null
+  /** Stored data that no check has read for longer is an alarm. */
+  readonly checkWithinDays: number | null
   /** Names of volumes, e.g. `private`; `null`: all that the host offers for backup. */
   readonly volumes: readonly string[] | null
 }
@@ -44,11 +46,19 @@ export const extensionsDefault: Extensions = {
   limits: null,
   schedule: null,
   maxAgeDays: null,
+  checkWithinDays: null,
   volumes: null,
 }
 
 export function parseExtensions(node: YamlNode): Extensions {
-  const fields = fieldsOf(node, 'strongroom', ['retention', 'limits', 'schedule', 'max_age_days', 'volumes'])
+  const fields = fieldsOf(node, 'strongroom', [
+    'retention',
+    'limits',
+    'schedule',
+    'max_age_days',
+    'check_within_days',
+    'volumes',
+  ])
   const optional = <T>(key: string, parser: (value: YamlNode) => T): T | null => {
     const value = fields.get(key)
     return value === undefined ? null : parser(value)
@@ -58,6 +68,9 @@ export function parseExtensions(node: YamlNode): Extensions {
     limits: optional('limits', parseLimits),
     schedule: optional('schedule', parseSchedule),
     maxAgeDays: optional('max_age_days', value => integerOf(value, 'max_age_days', 1, daysMax)),
+    checkWithinDays: optional('check_within_days', value =>
+      integerOf(value, 'check_within_days', 1, daysMax),
+    ),
     volumes: optional('volumes', parseVolumes),
   }
 }

@@ -10,8 +10,8 @@ import { compressionLevel } from './format.ts'
 import { eventLoopTurn } from './lanes.ts'
 import { pooled } from './nonces.ts'
 import type { PackUploads } from './pack-uploads.ts'
-import type { BackupVolume } from './reading-plan.ts'
 import { type Segments, segmentBytes } from './segments.ts'
+import type { BackupVolume } from './volume-plan.ts'
 
 /** Less is done sooner than threads have started. */
 const bytesAlone = 16 * segmentBytes

@@ -11,38 +11,47 @@ import type { BlobSource } from './reader.ts'
 
 const headersMax = 4
 
+/** Of the packs that are read, and of the headers of the others. */
 export interface CheckProgress {
-  readonly packsDone: number
-  readonly packsTotal: number
+  readonly bytesDone: number
+  readonly bytesTotal: number
 }
 
+/** `isRead`: of which packs every byte is read. Answers those that were wrong or missing. */
 export async function checkPacks(
   source: BlobSource,
   packs: readonly IndexedPack[],
   findings: CheckFindings,
-  readData: boolean,
+  isRead: (pack: IndexedPack) => boolean,
   onProgress: (progress: CheckProgress) => void,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<ReadonlySet<IndexedPack>> {
   // While each thread has a pack, the next is fetched.
-  const lanes = new Lanes(readData ? source.repository.threads.width + 1 : headersMax)
-  const checkOne = readData ? checkWholePack : checkHeader
-  let packsDone = 0
+  const lanes = new Lanes(packs.some(isRead) ? source.repository.threads.width + 1 : headersMax)
+  const faulty = new Set(packs)
+  const bytesToRead = (pack: IndexedPack) =>
+    isRead(pack) ? packBytesOf(pack.blobs) : headerRange(pack.blobs).length
+  const bytesTotal = packs.reduce((sum, pack) => sum + bytesToRead(pack), 0)
+  let bytesDone = 0
   try {
     for (const pack of packs) {
       await lanes.room()
       signal.throwIfAborted()
       lanes.start(async () => {
         const object = { name: `data/${pack.id}`, id: pack.id, missing: 'missingPacks' as const }
-        await findings.step(object, () => checkOne(source, pack, signal))
-        packsDone += 1
-        onProgress({ packsDone, packsTotal: packs.length })
+        await findings.step(object, async () => {
+          await (isRead(pack) ? checkWholePack : checkHeader)(source, pack, signal)
+          faulty.delete(pack)
+        })
+        bytesDone += bytesToRead(pack)
+        onProgress({ bytesDone, bytesTotal })
       })
     }
     await lanes.idle()
   } finally {
     await lanes.settled()
   }
+  return faulty
 }
 
 /** Its size, and a header that opens and names the same blobs. Says nothing about the blobs themselves. */

@@ -1,4 +1,6 @@
 import { CodedError } from '../base/errors.ts'
+import type { SlotSet } from '../base/slots.ts'
+import type { PacksSummary } from './packs-root.ts'
 
 /** One thing that is wrong. `object` is its kind and id, when it is about one. */
 export interface CheckError {
@@ -23,8 +25,15 @@ export interface CheckReport {
   /** Objects that the storage lists and nobody expects: left-overs of stopped backups, or planted. Not looked at. */
   readonly ignored: number
   readonly blobs: number
-  /** Of all packs, as stored. */
-  readonly bytes: number
+  readonly proven: ProvenData
+}
+
+/** The packs that were read from the first byte to the last, and are right. */
+export interface ProvenData {
+  /** Slots all of whose packs are among them. None if an index is missing or wrong: nobody knows then what there should be. */
+  readonly slots: SlotSet
+  /** The packs in these slots. */
+  readonly packs: PacksSummary
 }
 
 export const errorsMax = 1000
@@ -41,6 +50,10 @@ export class CheckFindings {
     missingPacks: [],
   }
   #errorCount = 0
+
+  get count(): number {
+    return this.#errorCount + Object.values(this.#missing).reduce((sum, ids) => sum + ids.length, 0)
+  }
 
   add(code: string, message: string, object?: string): void {
     this.#errorCount += 1
@@ -67,10 +80,9 @@ export class CheckFindings {
     }
   }
 
-  report(counts: Pick<CheckReport, 'objects' | 'ignored' | 'blobs' | 'bytes'>): CheckReport {
-    const missing = Object.values(this.#missing).some(ids => ids.length > 0)
+  report(counts: Pick<CheckReport, 'objects' | 'ignored' | 'blobs' | 'proven'>): CheckReport {
     return {
-      sound: this.#errorCount === 0 && !missing,
+      sound: this.count === 0,
       errors: this.#errors,
       errorCount: this.#errorCount,
       ...this.#missing,

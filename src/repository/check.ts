@@ -1,15 +1,17 @@
 import type { Digest } from '../base/names.ts'
+import { slotOf, slotSetOf } from '../base/slots.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { type ObjectStore, objectName, parseObjectName } from '../storage/object-store.ts'
 import { BlobTable } from './blob-table.ts'
 import { type CheckProgress, checkPacks } from './check-packs.ts'
-import { CheckFindings, type CheckReport } from './check-report.ts'
+import { CheckFindings, type CheckReport, type ProvenData } from './check-report.ts'
 import { checkSnapshots } from './check-trees.ts'
 import { RepositoryError } from './errors.ts'
 import type { ObjectReference } from './format.ts'
 import { type IndexedPack, openIndex } from './index.ts'
 import { packBytesOf } from './pack.ts'
 import { type PacksSummary, summarisePacks } from './packs-root.ts'
+import { chooseSlots, type ReadingPlan } from './read-cycle.ts'
 import { addToTable, fetchObject } from './reader.ts'
 import type { Repository } from './repository.ts'
 import { openSnapshot, type Snapshot } from './snapshot.ts'
@@ -33,8 +35,8 @@ export interface Expected {
 }
 
 export interface CheckOptions {
-  /** Also fetch every pack, and open and hash every blob. */
-  readonly readData: boolean
+  /** Of which packs every blob is opened and hashed. */
+  readonly reading: ReadingPlan
 }
 
 /**
@@ -45,19 +47,23 @@ export async function checkRepository(
   repository: Repository,
   store: ObjectStore,
   expected: Expected,
-  { readData }: CheckOptions,
+  { reading }: CheckOptions,
   onProgress: (progress: CheckProgress) => void,
   signal: AbortSignal,
 ): Promise<CheckReport> {
   const findings = new CheckFindings()
   await checkPins(store, expected, findings, signal)
   const snapshots = await openSnapshots(repository, store, expected, findings, signal)
+  const before = findings.count
   const packs = await openIndexes(repository, store, expected, findings, signal)
+  const indexesWhole = findings.count === before
 
   const blobs = new BlobTable()
   addToTable(blobs, packs)
   const source = { repository, store, blobs }
-  await checkPacks(source, packs, findings, readData, onProgress, signal)
+  const slots = chooseSlots(reading, packs.map(referenceOf))
+  const isRead = ({ id }: IndexedPack) => slots.has(slotOf(id))
+  const faulty = await checkPacks(source, packs, findings, isRead, onProgress, signal)
   await checkSnapshots(source, snapshots, findings, signal)
 
   const names = expectedNames(expected, packs)
@@ -65,8 +71,23 @@ export async function checkRepository(
     objects: names.size,
     ignored: await countOthers(store, names, signal),
     blobs: blobs.size,
-    bytes: packs.reduce((sum, pack) => sum + packBytesOf(pack.blobs), 0),
+    proven: provenData(indexesWhole ? slots : new Set(), packs, faulty),
   })
+}
+
+function provenData(
+  read: ReadonlySet<number>,
+  packs: readonly IndexedPack[],
+  faulty: ReadonlySet<IndexedPack>,
+): ProvenData {
+  const slots = new Set(read)
+  for (const { id } of faulty) slots.delete(slotOf(id))
+  const proven = packs.filter(({ id }) => slots.has(slotOf(id)))
+  return { slots: slotSetOf(slots), packs: summarisePacks(proven.map(referenceOf)) }
+}
+
+function referenceOf({ id, blobs }: IndexedPack): ObjectReference {
+  return { id, bytes: packBytesOf(blobs) }
 }
 
 async function checkPins(
@@ -122,7 +143,7 @@ async function openIndexes(
       await findings.step(object, async () => {
         const body = await fetchReferenced(store, 'index', reference, signal)
         for (const pack of await openIndex(repository.key, body)) {
-          own.push({ id: pack.id, bytes: packBytesOf(pack.blobs) })
+          own.push(referenceOf(pack))
           if (packs.has(pack.id))
             findings.add('PACKS_DIFFER', `pack ${pack.id.slice(0, 16)}… is in two indexes`, object.name)
           packs.set(pack.id, pack)

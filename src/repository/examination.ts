@@ -1,7 +1,10 @@
+import type { CodedError } from '../base/errors.ts'
 import type { JobId, ProfileName, RepositoryName, SnapshotId, VmName } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
 import type { RepositoryHistory } from '../ledger/history.ts'
 import type { Outcome, Progress } from '../qrexec/calls/orders.ts'
+import type { ProvenData } from './check-report.ts'
+import type { ReadingPlan } from './read-cycle.ts'
 
 /** A look at a repository from inside a sandbox: all that a check and a restore share. */
 export interface Examination {
@@ -17,15 +20,27 @@ export interface Examination {
 
 export type ReportProgress = (progress: Progress) => void
 
-/** Runs where hostile bytes may be parsed: a disposable. Both throw when what they looked at is not what it should be. */
+export interface CheckResult {
+  /** What is wrong with the repository, in dom0's words. */
+  readonly fault: CodedError | null
+  /** `null`: the check came to an end before anything was proven. */
+  readonly proven: ProvenData | null
+  readonly outcome: Outcome
+}
+
+/** Runs where hostile bytes may be parsed: a disposable. */
 export interface Examiner {
+  /** Throws when there is no verdict that could be believed. */
   check(
     examination: Examination,
-    readData: boolean,
+    reading: ReadingPlan,
     progress: ReportProgress,
     signal: AbortSignal,
-  ): Promise<Outcome>
-  /** Into new volumes beside what exists; they are visible only if every digest was right. */
+  ): Promise<CheckResult>
+  /**
+   * Into new volumes beside what exists; they are visible only if every digest was right. Throws when something is not
+   * what it should be.
+   */
   restore(
     examination: Examination,
     snapshot: SnapshotId,

@@ -25,11 +25,11 @@ import { encodeIndex, groupForIndexes } from './index.ts'
 import { encodeManifest, manifestName } from './manifest.ts'
 import { PackUploads, type StoredPack } from './pack-uploads.ts'
 import { type PacksSummary, summarisePacks } from './packs-root.ts'
-import { type BackupVolume, type EarlierContent, planReading, requireUnchanged } from './reading-plan.ts'
 import type { Repository } from './repository.ts'
 import { encodeSnapshot, imageSuffix, volumesDirectory } from './snapshot.ts'
 import { type DirectoryNode, encodeTree, type FileNode } from './tree.ts'
 import { sealUnpacked } from './unpacked.ts'
+import { type BackupVolume, type EarlierContent, planVolume, requireUnchanged } from './volume-plan.ts'
 
 /*
  * One backup. The order of writing is the format's: packs, then index, then snapshot, each durable before the next, so
@@ -127,7 +127,7 @@ export class BackupWriter {
       const { name, bytes } = checkVolume(volume)
       const chunkBytes = chunkBytesFor(bytes)
       const content = ContentMap.of(bytes, chunkBytes)
-      const { segments, sampled } = await planReading(volume, content, earlier, signal)
+      const { segments, sampled } = await planVolume(volume, content, earlier, signal)
       const before = bytes - segments.bytes
       await this.#crew.read(volume, content, segments, bytesRead =>
         onProgress({ bytesDone: before + bytesRead, bytesStored: this.#uploads.bytesStored }),

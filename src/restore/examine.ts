@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { Log } from '../base/log.ts'
-import type { JobId, RepositoryName, SnapshotId, VmName } from '../base/names.ts'
+import type { JobId, RepositoryName, VmName } from '../base/names.ts'
 import { StreamReader } from '../base/reader.ts'
 import { HostError } from '../host/errors.ts'
 import type { Sandboxes, SandboxLimits } from '../host/sandboxes.ts'
@@ -20,7 +20,7 @@ import {
   type Verdict,
 } from './protocol.ts'
 import { VolumeReceiver } from './receive.ts'
-import { requireGood } from './verdict.ts'
+import { faultIn, requireGood, requireProven } from './verdict.ts'
 
 /** A name that opens one repository for reading, until disposed. */
 export interface ReadGrant extends AsyncDisposable {
@@ -45,14 +45,15 @@ export interface ExaminerPorts {
  */
 export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
   return {
-    async check(examination, readData, progress, signal) {
-      const task = taskOf(examination, { kind: 'check', readData, snapshot: null })
+    async check(examination, reading, progress, signal) {
+      const task = taskOf(examination, { kind: 'check', reading, snapshot: null })
       const verdict = await inSandbox(ports, examination, task, null, progress, signal)
-      requireGood(verdict, examination.history.snapshots.length, ports.log)
-      return outcomeOf(verdict)
+      const fault = faultIn(verdict, examination.history.snapshots.length, ports.log)
+      if (fault?.code === 'VERDICT_INVALID') throw fault
+      return { fault, proven: requireProven(verdict, reading), outcome: outcomeOf(verdict) }
     },
     async restore(examination, snapshot, progress, signal) {
-      const task = taskOf(examination, { kind: 'restore', readData: true, snapshot })
+      const task = taskOf(examination, { kind: 'restore', reading: null, snapshot })
       const wanted = examination.history.snapshots.find(one => one.snapshotId === snapshot)
       if (wanted === undefined) throw new RestoreError('VERDICT_INVALID', 'the ledger has no such snapshot')
       await ports.requireRoom()
@@ -116,7 +117,7 @@ async function listen(
 
 function taskOf(
   { job, storageVm, repository, history }: Examination,
-  wanted: { kind: Task['kind']; readData: boolean; snapshot: SnapshotId | null },
+  wanted: Pick<Task, 'kind' | 'reading' | 'snapshot'>,
 ): Omit<Task, 'capability'> {
   return {
     ...wanted,

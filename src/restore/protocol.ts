@@ -9,7 +9,9 @@ import {
   volumeNamePattern,
 } from '../base/names.ts'
 import type { StreamReader } from '../base/reader.ts'
+import { parseSlotSet, slotsCount } from '../base/slots.ts'
 import { Untrusted } from '../base/untrusted.ts'
+import { shareWhole } from '../repository/read-cycle.ts'
 import { RestoreError } from './errors.ts'
 
 /*
@@ -73,6 +75,7 @@ export function jsonPayload(value: unknown): Uint8Array {
 
 const digest = is.name(parseDigest)
 const reference = fields('object', { id: digest, bytes: is.integer(1) })
+const packs = fields('packs', { count: is.integer(), bytes: is.integer(), root: digest })
 
 /** What the sandbox is to do: only what the ledger says, nothing that storage says. */
 export const parseTask = fields('task', {
@@ -84,7 +87,14 @@ export const parseTask = fields('task', {
   repository: is.name(parseRepositoryName),
   keyFile: reference,
   config: reference,
-  readData: is.boolean,
+  /** check: of which packs every byte is read. */
+  reading: is.nullable(
+    fields('reading', {
+      order: is.array(is.integer(0, slotsCount - 1), slotsCount),
+      must: is.integer(0, slotsCount),
+      share: is.integer(0, shareWhole),
+    }),
+  ),
   /** restore: the one wanted. */
   snapshot: is.nullable(is.name(parseSnapshotId)),
   snapshots: is.array(
@@ -92,7 +102,7 @@ export const parseTask = fields('task', {
       snapshot: reference,
       manifest: digest,
       index: is.array(reference, 500),
-      packs: fields('packs', { count: is.integer(), bytes: is.integer(), root: digest }),
+      packs,
     }),
     10_000,
   ),
@@ -118,6 +128,8 @@ export const parseVerdict = fields('verdict', {
   bytes: is.integer(),
   /** Objects in storage that belong to no snapshot. */
   ignored: is.integer(),
+  /** check: the packs that were read and are right, also when something else is wrong. */
+  proven: is.nullable(fields('proven', { slots: is.name(parseSlotSet), packs })),
 })
 export type Verdict = ReturnType<typeof parseVerdict>
 

@@ -51,6 +51,11 @@ export const storageErrors = {
     meaning: 'The connection to the storage broke or could not be made.',
     hint: 'look whether the storage VM is running, then try again',
   },
+  STORAGE_BUSY: {
+    kind: 'conflict',
+    meaning: 'A scrub of this repository runs already.',
+    hint: 'wait for it to end; one that was broken off is noticed within moments',
+  },
   STORAGE_CAPABILITY: {
     kind: 'refused',
     meaning: 'The capability is unknown or its grant has ended.',

@@ -61,16 +61,26 @@ class RetryingStore implements PrunableObjectStore {
     return this.#try(() => this.#store.remove(name, grant, signal), signal)
   }
 
-  async #try<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    for (let attempt = 1, pause = pauseMillisecondsFirst; ; attempt++) {
-      try {
-        return await work()
-      } catch (error) {
-        signal.throwIfAborted()
-        if (!(error instanceof CodedError && error.retry) || attempt >= this.#attempts) throw error
-      }
-      await this.#clock.sleep(pause, signal)
-      pause = Math.min(2 * pause, pauseMillisecondsMax)
+  #try<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    return retrying(work, this.#clock, this.#attempts, signal)
+  }
+}
+
+/** The same for any `work`. */
+export async function retrying<T>(
+  work: () => Promise<T>,
+  clock: Clock,
+  attempts: number,
+  signal: AbortSignal,
+): Promise<T> {
+  for (let attempt = 1, pause = pauseMillisecondsFirst; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!(error instanceof CodedError && error.retry) || attempt >= attempts) throw error
     }
+    await clock.sleep(pause, signal)
+    pause = Math.min(2 * pause, pauseMillisecondsMax)
   }
 }

@@ -43,7 +43,7 @@ export function serveStorage({ repositories, log, entropy }: SinkOptions): Reado
   }
 }
 
-function onlyDom0(source: VmName): void {
+export function onlyDom0(source: VmName): void {
   if (source !== dom0)
     throw new StorageError('STORAGE_CAPABILITY', `'${source}' may not use a service that is dom0's`)
 }

@@ -75,21 +75,27 @@ export function parseItems(untrustedBytes: Uint8Array, kind: ObjectKind): readon
 
 /** Errors cross by code. What is not a storage error stays here, in the log, and becomes `STORAGE_IO`. */
 export function encodeError(error: unknown): Uint8Array {
-  const known = error instanceof CodedError && isStorageCode(error.code)
-  const report = known
-    ? { code: error.code, message: printable(error.message).slice(0, 1000), retry: error.retry }
-    : {
-        code: 'STORAGE_IO',
-        message: 'an unexpected error; the log of the storage VM has its cause',
-        retry: false,
-      }
-  return utf8(JSON.stringify(report))
+  return utf8(JSON.stringify(errorReport(error)))
+}
+
+export function errorReport(error: unknown): ReturnType<typeof parseReport> {
+  if (error instanceof CodedError && isStorageCode(error.code))
+    return { code: error.code, message: printable(error.message).slice(0, 1000), retry: error.retry }
+  return {
+    code: 'STORAGE_IO',
+    message: 'an unexpected error; the log of the storage VM has its cause',
+    retry: false,
+  }
 }
 
 const parseReport = fields('error', { code: is.string(64), message: is.string(1000), retry: is.boolean })
 
 export function parseError(untrustedBytes: Uint8Array): StorageError {
-  const { code, message, retry } = parseReport(parseJson(untrustedBytes, { bytesMax: errorBytesMax }))
+  return parseErrorReport(parseJson(untrustedBytes, { bytesMax: errorBytesMax }))
+}
+
+export function parseErrorReport(untrustedReport: unknown): StorageError {
+  const { code, message, retry } = parseReport(untrustedReport)
   if (!isStorageCode(code)) throw broken(`unknown error code '${printable(code)}'`)
   return new StorageError(code, printable(message), { retry })
 }

@@ -66,15 +66,16 @@ describe('every answer of the API', () => {
     ['an unknown field', { profile: 'work', path: '/etc' }, "unknown field 'path'"],
     ['no profile', {}, "must have required property 'profile'"],
     ['a wrong type', { profile: 7 }, 'must be string'],
-    ['no coercion', { profile: 'work', kind: 'check', readData: 'true' }, 'must be boolean'],
+    ['no coercion', { profile: 'work', kind: 'check', read: true }, 'must be string'],
     ['a name with a path in it', { profile: '../work' }, 'must match pattern'],
-    ['an unknown kind', { profile: 'work', kind: 'erase' }, 'backup, check, restore'],
+    ['an unknown kind', { profile: 'work', kind: 'erase' }, 'backup, check, restore, scrub'],
     [
       'a field of another kind',
       { profile: 'work', snapshot: 'ab'.repeat(32) },
       "'snapshot' is for kind restore",
     ],
-    ['readData without a check', { profile: 'work', readData: true }, "'readData' is for kind check"],
+    ['read without a check', { profile: 'work', read: 'all' }, "'read' is for kind check"],
+    ['read of a scrub', { profile: 'work', kind: 'scrub', read: 'all' }, "'read' is for kind check"],
     ['a list', [], 'must be object'],
   ])('a body with %s is refused and nothing is ordered', async (_name, body, detail) => {
     await using api = await startApi()

@@ -4,6 +4,7 @@ import type { Dom0Port } from '../../src/api/dom0.ts'
 import { dom0Over } from '../../src/api/dom0-port.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { type IdempotencyKey, parseJobId, parseSnapshotId, parseVmName } from '../../src/base/names.ts'
+import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { EngineError } from '../../src/engine/errors.ts'
 import type { Transport } from '../../src/qrexec/call.ts'
 import { cosignLedger, readLedger } from '../../src/qrexec/calls/ledger.ts'
@@ -39,9 +40,8 @@ function served(dom0: FakeDom0): Record<string, Handler> {
   const profile = work
   return {
     [calls.orderBackup.service]: respond(calls.orderBackup, ({ key }) => dom0.backup(profile, key)),
-    [calls.orderCheck.service]: respond(calls.orderCheck, ({ key, readData }) =>
-      dom0.check(profile, key, readData),
-    ),
+    [calls.orderCheck.service]: respond(calls.orderCheck, ({ key, read }) => dom0.check(profile, key, read)),
+    [calls.orderScrub.service]: respond(calls.orderScrub, ({ key }) => dom0.scrub(profile, key)),
     [calls.orderRestore.service]: respond(calls.orderRestore, ({ key, snapshot }) =>
       dom0.restore(profile, key, snapshot),
     ),
@@ -71,18 +71,24 @@ describe('the port over the wire', () => {
     })
     const job = await port.backup(work, key, forever)
     expect(job).toEqual(dom0.board.get(job.id))
-    await port.check(work, 'check-01' as IdempotencyKey, true, forever)
+    await port.check(work, 'check-01' as IdempotencyKey, parseReadChoice('30d'), forever)
+    await port.scrub(work, 'scrub-01' as IdempotencyKey, forever)
     await port.restore(work, 'restore-1' as IdempotencyKey, snapshot, forever)
     await port.restore(work, 'restore-2' as IdempotencyKey, null, forever)
     expect((await port.cancel(job.id, forever)).state).toBe('cancelled')
-    expect((await port.jobs(forever)).map(one => one.kind)).toEqual(['restore', 'restore', 'check', 'backup'])
+    expect((await port.jobs(forever)).map(one => one.kind)).toEqual([
+      ...['restore', 'restore', 'scrub', 'check', 'backup'],
+    ])
     expect(await port.snapshots(work, forever)).toEqual([])
-    expect((await port.profiles(forever)).profiles).toEqual([{ name: work }])
+    expect((await port.profiles(forever)).profiles).toEqual([
+      { name: work, unreadSince: new Date('2026-11-12T00:00:00Z'), alarms: [] },
+    ])
     expect(await port.ledger(7, forever)).toMatchObject({ checkpoint: 'note', entries: [Uint8Array.of(1)] })
     await port.cosign({ size: 7, cosignature: 'line\n' }, forever)
     expect(dom0.calls).toEqual([
       `backup work ${key}`,
-      'check work check-01 readData=true',
+      'check work check-01 read=30d',
+      'scrub work scrub-01',
       `restore work restore-1 snapshot=${snapshot}`,
       'restore work restore-2 snapshot=newest',
       `cancel ${job.id}`,

@@ -7,9 +7,10 @@ import {
   parseVmName,
   type SnapshotId,
 } from '../../src/base/names.ts'
+import type { ReadChoice } from '../../src/base/read-choice.ts'
 import { EngineError } from '../../src/engine/errors.ts'
 import type { CosignRequest, LedgerPage } from '../../src/qrexec/calls/ledger.ts'
-import type { Job, JobKind, SnapshotSummary } from '../../src/qrexec/calls/orders.ts'
+import type { Job, JobKind, ProfileState, SnapshotSummary } from '../../src/qrexec/calls/orders.ts'
 
 export const work = parseProfileName('work')
 
@@ -25,6 +26,7 @@ export class FakeDom0 implements Dom0Port {
     throw new Error('no ledger in this test')
   }
   snapshotsOf: readonly SnapshotSummary[] = []
+  state: ProfileState = { name: work, unreadSince: new Date('2026-11-12T00:00:00Z'), alarms: [] }
   /** Followers of `events`; ended by `endEvents`. */
   readonly #followers = new Set<(job: Job | null) => void>()
   #count = 0
@@ -36,8 +38,11 @@ export class FakeDom0 implements Dom0Port {
   async backup(profile: ProfileName, key: IdempotencyKey): Promise<Job> {
     return this.#order('backup', profile, key)
   }
-  async check(profile: ProfileName, key: IdempotencyKey, readData: boolean): Promise<Job> {
-    return this.#order('check', profile, key, ` readData=${readData}`)
+  async check(profile: ProfileName, key: IdempotencyKey, read: ReadChoice): Promise<Job> {
+    return this.#order('check', profile, key, ` read=${read}`)
+  }
+  async scrub(profile: ProfileName, key: IdempotencyKey): Promise<Job> {
+    return this.#order('scrub', profile, key)
   }
   async restore(profile: ProfileName, key: IdempotencyKey, snapshot: SnapshotId | null): Promise<Job> {
     return this.#order('restore', profile, key, ` snapshot=${snapshot ?? 'newest'}`)
@@ -61,7 +66,7 @@ export class FakeDom0 implements Dom0Port {
 
   async profiles(): Promise<OfferedProfiles> {
     this.#called('profiles')
-    return { configuration: { version: 3, digest: 'ab'.repeat(32) }, profiles: [{ name: work }] }
+    return { configuration: { version: 3, digest: 'ab'.repeat(32) }, profiles: [this.state] }
   }
 
   async *events(profile: ProfileName, signal: AbortSignal): AsyncGenerator<Job> {

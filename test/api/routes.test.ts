@@ -47,15 +47,27 @@ describe('POST /v1/orders', () => {
     expect(one.body.id).not.toBe(other.body.id)
   })
 
+  test('a check of what is no share of the data is refused', async () => {
+    await using api = await startApi()
+    const order = { profile: 'work', kind: 'check', read: '8/7' }
+    expect(await call(api, 'POST', '/v1/orders', order)).toMatchObject({
+      status: 400,
+      body: { code: 'NAME_INVALID', detail: expect.stringContaining("'8/7'") },
+    })
+    expect(api.dom0.calls).toEqual([])
+  })
+
   test('a check and a restore carry what is theirs', async () => {
     await using api = await startApi()
-    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'check', readData: true })
+    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'check', read: '1/7' })
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'check' })
+    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'scrub' })
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'restore', snapshot })
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'restore' })
     expect(api.dom0.calls.map(line => line.split(' ').toSpliced(2, 1).join(' '))).toEqual([
-      'check work readData=true',
-      'check work readData=false',
+      'check work read=1/7',
+      'check work read=structure',
+      'scrub work',
       `restore work snapshot=${snapshot}`,
       'restore work snapshot=newest',
     ])
@@ -241,9 +253,29 @@ describe('GET /v1/status', () => {
           lastBackup: { id: done.body.id, state: 'done' },
           lastSuccess: '2026-11-24T03:15:43.000Z',
           lastCheck: null,
+          unreadSince: '2026-11-12T00:00:00.000Z',
         },
       ],
     })
+  })
+
+  test('what dom0 wants a person to see to is an alarm', async () => {
+    await using api = await startApi()
+    const alarm = { code: 'CHECK_OVERDUE', message: 'no full cycle within 7 days' }
+    api.dom0.state = { ...api.dom0.state, alarms: [{ ...alarm, time: new Date('2026-11-19T00:00:00Z') }] }
+    expect((await call(api, 'GET', '/v1/status')).body.alarms).toEqual([
+      { ...alarm, time: '2026-11-19T00:00:00.000Z', profile: 'work' },
+    ])
+  })
+
+  test('damage that the storage reports is an alarm, and no check', async () => {
+    await using api = await startApi()
+    const { body } = await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'scrub' })
+    const error = { code: 'SCRUB_DAMAGED', kind: 'integrity', message: 'one pack', hint: 'look' } as const
+    api.dom0.change(parseJobId(body.id), { ...finished, state: 'failed', outcome: null, error })
+    const status = await call(api, 'GET', '/v1/status')
+    expect(status.body.alarms).toMatchObject([{ code: 'SCRUB_DAMAGED', profile: 'work' }])
+    expect(status.body.profiles[0].lastCheck).toBeNull()
   })
 
   test('a failed backup is an alarm that keeps the last success in sight', async () => {

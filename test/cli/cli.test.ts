@@ -155,6 +155,30 @@ describe('order', () => {
   })
 })
 
+describe('check', () => {
+  test.each([
+    [[], 'check', ' read=structure'],
+    [['--read-data'], 'check', ' read=all'],
+    [['--read-data-subset', '5%'], 'check', ' read=5%'],
+    [['--read-data-subset', '1/7'], 'check', ' read=1/7'],
+    [['--read-data-cycle', '30d'], 'check', ' read=30d'],
+    [['--scrub'], 'scrub', ''],
+  ])('%j orders what it says', async (options, kind, rest) => {
+    const { code } = await stand.run(['check', 'work', ...options])
+    expect(code).toBe(0)
+    expect(stand.api.dom0.calls.at(-1)).toMatch(new RegExp(`^${kind} work [0-9a-f]{32}${rest}$`))
+  })
+
+  test('of the storage’s own says whose word its result is', async () => {
+    const outcome = { ...(finished.outcome as NonNullable<Job['outcome']>), snapshot: undefined, objects: 9 }
+    const { stdout } = await watched(
+      ['check', 'work', '--scrub', '--wait'],
+      job => void stand.api.dom0.change(job, { ...finished, outcome }),
+    )
+    expect(stdout).toContain('scrub of work done, 2 volumes, 9 objects hashed by the storage')
+  })
+})
+
 describe('what is shown', () => {
   test('jobs as a table and as JSON, and one job to its end', async () => {
     const ordered = await stand.run(['order', 'work'])
@@ -175,7 +199,10 @@ describe('what is shown', () => {
     const { code, stdout } = await stand.run(['status'])
     expect(code).toBe(0)
     expect(stdout).toContain('dom0           answers\nconfiguration  version 3, abababababab\n')
-    expect(stdout).toMatch(/PROFILE +LAST BACKUP +LAST SUCCESS +LAST CHECK +NEXT RUN\nwork +done/)
+    expect(stdout).toMatch(
+      /PROFILE +LAST BACKUP +LAST SUCCESS +LAST CHECK +OLDEST UNREAD +NEXT RUN\nwork +done/,
+    )
+    expect(stdout).toMatch(/ 12 days +-\n$/)
     expect(stdout).toContain('another key file [REPOSITORY_PIN]')
     const json = lines((await stand.run(['status', '--json'])).stdout)
     expect(json).toMatchObject([
@@ -237,6 +264,9 @@ describe('what goes wrong', () => {
     [['order'], 2, "error: missing required argument 'profile' [CLI_USAGE]"],
     [['order', 'work', 'home'], 2, 'error: too many arguments'],
     [['schedule', 'st', 'work', 'daily'], 2, "error: unknown command 'st'"],
+    [['check', 'work', '--read-data', '--read-data-cycle', '30d'], 2, 'cannot be used with option'],
+    [['check', 'work', '--scrub', '--read-data'], 2, 'cannot be used with option'],
+    [['check', 'work', '--read-data-subset', '8/7'], 2, "what a check reads: '8/7'; expected structure, all"],
     [
       ['schedule', 'set', 'work', 'daily', '--jitter', 'much'],
       2,
@@ -340,7 +370,8 @@ describe('without an API', () => {
   test.each(['bash', 'zsh', 'fish'])('%s completions know the commands', async shell => {
     const { code, stdout } = await runHere(['completions', shell])
     expect(code).toBe(0)
-    for (const word of ['snapshots', 'schedule', 'read-data', 'time-zone']) expect(stdout).toContain(word)
+    for (const word of ['snapshots', 'schedule', 'read-data-subset', 'read-data-cycle', 'scrub', 'time-zone'])
+      expect(stdout).toContain(word)
   })
 
   test('an unknown shell is a usage error', async () => {

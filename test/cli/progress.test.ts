@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import type { JobView } from '../../src/api/schemas.ts'
+import { bytesText, durationText } from '../../src/base/quantities.ts'
 import { progressDisplay } from '../../src/cli/progress.ts'
-import { bytesText, durationText, table } from '../../src/cli/render.ts'
+import { table } from '../../src/cli/render.ts'
 import { FakeClock } from '../api/harness.ts'
 
 const job = (phase: JobView['progress']['phase'], bytesDone = 0, bytesTotal = 0): JobView => ({

@@ -3,6 +3,7 @@ import path from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
 import { parseIdempotencyKey, parseVmName } from '../../src/base/names.ts'
+import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { type Order, Orders } from '../../src/engine/orders.ts'
 import { type Entry, parseEntry } from '../../src/ledger/entry.ts'
@@ -138,11 +139,11 @@ describe('orders', () => {
     const one = await bench()
     const snapshot = (await run(one)).outcome?.snapshot
     const restore = backup(one, { kind: 'restore', snapshot: null })
-    const check = backup(one, { kind: 'check', readData: false })
+    const check = backup(one, { kind: 'check', read: parseReadChoice('5%') })
     for (const order of [restore, check]) expect((await run(one, order)).state).toBe('failed')
     for (const other of [
       { ...restore, snapshot },
-      { ...check, readData: true },
+      { ...check, read: parseReadChoice('all') },
     ])
       await expect(one.orders.order(other as Order)).rejects.toMatchObject({ code: 'KEY_REUSED' })
     expect((await one.orders.order(restore)).kind).toBe('restore')

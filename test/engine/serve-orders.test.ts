@@ -14,6 +14,7 @@ import {
   parseSnapshotId,
   parseVmName,
 } from '../../src/base/names.ts'
+import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { StreamReader } from '../../src/base/reader.ts'
 import { Secret } from '../../src/base/secret.ts'
 import type { Judge } from '../../src/engine/judge.ts'
@@ -24,6 +25,7 @@ import * as calls from '../../src/qrexec/calls/orders.ts'
 import { callOver } from '../../src/qrexec/client.ts'
 import { encodeDescriptor } from '../../src/qrexec/framing.ts'
 import { createServer } from '../../src/qrexec/server.ts'
+import type { ReadingPlan } from '../../src/repository/read-cycle.ts'
 import { type BenchOptions, type EngineBench, makeBench, mgmt, passphraseText } from '../support/engine.ts'
 import { everything, nothing, only } from './admin-client.ts'
 
@@ -83,6 +85,18 @@ describe('an order from the management VM', () => {
     expect((await one.orders.ended(job.id)).state).toBe('done')
   })
 
+  it('of a scrub asks the storage, and not the HSM VM', async () => {
+    const one = await bench({ scrub: async () => ({ objects: 9, bytes: 5000, damaged: 0, findings: [] }) })
+    await backedUp(one)
+    const { id } = await client(one).ask(calls.orderScrub, 'nightly', { key: key('2') })
+    expect(await one.orders.ended(id)).toMatchObject({
+      state: 'done',
+      kind: 'scrub',
+      outcome: { objects: 9 },
+    })
+    expect(one.released.map(({ purpose }) => purpose)).toEqual(['backup'])
+  })
+
   it.each(['check', 'restore'] as const)('of a %s goes to the examiner', async kind => {
     const outcome = {
       snapshot: undefined,
@@ -95,9 +109,9 @@ describe('an order from the management VM', () => {
     }
     const asked: unknown[] = []
     const examiner = {
-      check: async (_: unknown, readData: boolean) => {
-        asked.push(readData)
-        return outcome
+      check: async (_: unknown, { must }: ReadingPlan) => {
+        asked.push(must)
+        return { fault: null, proven: null, outcome }
       },
       restore: async (_: unknown, snapshot: string) => {
         asked.push(snapshot)
@@ -109,10 +123,10 @@ describe('an order from the management VM', () => {
     const { ask } = client(one)
     const { id } =
       kind === 'check'
-        ? await ask(calls.orderCheck, 'nightly', { key: key('2'), readData: true })
+        ? await ask(calls.orderCheck, 'nightly', { key: key('2'), read: parseReadChoice('all') })
         : await ask(calls.orderRestore, 'nightly', { key: key('2'), snapshot: null })
     expect(await one.orders.ended(id)).toMatchObject({ state: 'done', kind, outcome: { bytes: 1 } })
-    expect(asked).toEqual([kind === 'check' ? true : backup?.snapshot])
+    expect(asked).toEqual([kind === 'check' ? 256 : backup?.snapshot])
     expect(one.released.map(({ purpose }) => purpose)).toEqual(['backup', kind])
   })
 
@@ -165,9 +179,10 @@ describe('a caller sees', () => {
   it('profiles that it may order, and the configuration in force', async () => {
     const one = await bench()
     const configuration = { version: 1, digest: 'ab'.repeat(32) }
+    const nightly = { name: 'nightly', unreadSince: null, alarms: [] }
     expect(await client(one, mayNightly).ask(calls.listProfiles, '', undefined)).toEqual({
       configuration,
-      profiles: [{ name: 'nightly' }],
+      profiles: [nightly],
     })
     expect(await client(one, nothing).ask(calls.listProfiles, '', undefined)).toEqual({
       configuration,

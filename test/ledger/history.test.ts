@@ -2,7 +2,16 @@ import { describe, expect, it } from 'vitest'
 import { parseDigest, parseProfileName } from '../../src/base/names.ts'
 import type { Entry } from '../../src/ledger/entry.ts'
 import { LedgerHistory, readHistory } from '../../src/ledger/history.ts'
-import { codeOf, job, origin, profile, repositoryEntry, snapshotEntry, start } from './support.ts'
+import {
+  checkedEntry,
+  codeOf,
+  job,
+  origin,
+  profile,
+  repositoryEntry,
+  snapshotEntry,
+  start,
+} from './support.ts'
 
 const genesis: Entry = { type: 'genesis', time: start, origin }
 const configuration: Entry = {
@@ -61,6 +70,23 @@ describe('the history of a ledger', () => {
     expect([history.size, (await read()).orders(profile)]).toEqual([5, []])
   })
 
+  it('tells what checks have proven of a repository', async () => {
+    const history = await read(
+      repositoryEntry(1),
+      snapshotEntry('1'),
+      checkedEntry(3),
+      repositoryEntry(2),
+      checkedEntry(5, { epoch: 2, repository: repositoryEntry(2).repository }),
+      checkedEntry(3, { code: 'SNAPSHOT_DELETED' }),
+    )
+    const first = history.repository(profile, 1)
+    expect(first).toMatchObject({
+      time: start,
+      checks: [{ entry: 3 }, { entry: 6, code: 'SNAPSHOT_DELETED' }],
+    })
+    expect(history.repository(profile, 2)?.checks).toMatchObject([{ entry: 5, entries: 5 }])
+  })
+
   it('goes on from where it was', async () => {
     const history = await read(repositoryEntry())
     await readHistory(numbered([snapshotEntry('1')], 2), history)
@@ -85,6 +111,13 @@ describe('the history of a ledger', () => {
     ['a snapshot without repository', [snapshotEntry('1')]],
     ['a snapshot of another epoch', [repositoryEntry(1), snapshotEntry('1', 2)]],
     ['a second genesis', [genesis]],
+    ['a check without repository', [checkedEntry(1)]],
+    ['a check of another epoch', [repositoryEntry(1), checkedEntry(2, { epoch: 2 })]],
+    [
+      'a check of another repository',
+      [repositoryEntry(1), checkedEntry(2, { repository: 'daily-7' as never })],
+    ],
+    ['a check of entries that come after it', [repositoryEntry(1), checkedEntry(3)]],
   ])('refuses %s', async (_, entries) => {
     expect(await codeOf(() => read(...entries))).toBe('LEDGER_ENTRY_INVALID')
   })

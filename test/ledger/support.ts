@@ -1,5 +1,7 @@
 import type { Clock } from '../../src/base/environment.ts'
 import { parseDigest, parseJobId, parseProfileName, parseRepositoryName } from '../../src/base/names.ts'
+import { parseReadChoice } from '../../src/base/read-choice.ts'
+import { parseSlotSet } from '../../src/base/slots.ts'
 import { generateEd25519, signEd25519 } from '../../src/crypto/signing.ts'
 import type { Entry, EntryOf } from '../../src/ledger/entry.ts'
 import type { LedgerOptions } from '../../src/ledger/log.ts'
@@ -68,6 +70,26 @@ export function snapshotEntry(digit: string, epoch = 1): EntryOf<'snapshot'> {
     volumes: 3,
     bytes: 1_000_000_000,
     bytesStored: 33_000_000,
+  }
+}
+
+/** A check that has read every slot, of the first `entries` entries. */
+export function checkedEntry(entries: number, more: Partial<EntryOf<'checked'>> = {}): EntryOf<'checked'> {
+  return {
+    type: 'checked',
+    time: start,
+    job,
+    profile,
+    repository: parseRepositoryName('daily-1'),
+    epoch: 1,
+    read: parseReadChoice('30d'),
+    began: start,
+    entries,
+    slotCount: 256,
+    slots: parseSlotSet('f'.repeat(64)),
+    packs: { count: 2, bytes: 33_000_000, root: digestOf('e') },
+    code: null,
+    ...more,
   }
 }
 

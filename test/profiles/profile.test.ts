@@ -45,6 +45,7 @@ describe('what stock qubesd means something by is accepted', () => {
       limits: null,
       schedule: null,
       maxAgeDays: null,
+      checkWithinDays: null,
       volumes: null,
       warnings: [],
     })
@@ -110,6 +111,7 @@ describe('our keys', () => {
     jitter_minutes: 20
     catch_up: no
   max_age_days: 3
+  check_within_days: 30
   volumes: [ private ]
 `,
     )
@@ -126,6 +128,7 @@ describe('our keys', () => {
       limits: { ordersPerDay: 4, minutesBetween: 60 },
       schedule: { timeZone: 'Europe/Berlin', jitterMinutes: 20, catchUp: false },
       maxAgeDays: 3,
+      checkWithinDays: 30,
       volumes: ['private'],
     })
     expect(profile.schedule?.calendar.text).toBe('Mon..Fri *-*-* 21:00:00')

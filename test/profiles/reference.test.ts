@@ -19,7 +19,7 @@ test('the reference page names every key', () => {
     ),
     errorOf(() => profileOf(profileText({ strongroom: '{ schedule: { unknown: 1 } }' }))),
   ].flatMap(({ message }) => message.slice(message.indexOf('the keys are ') + 13).split(', '))
-  expect(listed).toHaveLength(26)
+  expect(listed).toHaveLength(27)
   for (const key of listed) expect(page).toContain(`\`${key}\``)
 })
 
@@ -30,6 +30,7 @@ test('the example of the reference page is a profile', () => {
     retention: { keepDaily: 14 },
     schedule: { timeZone: 'Europe/Berlin', jitterMinutes: 20 },
     maxAgeDays: 3,
+    checkWithinDays: 30,
   })
 })
 

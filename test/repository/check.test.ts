@@ -1,6 +1,10 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.ts'
+import { slotOf, slotsOf } from '../../src/base/slots.ts'
 import { checkRepository, type Expected } from '../../src/repository/check.ts'
+import type { CheckProgress } from '../../src/repository/check-packs.ts'
+import { summarisePacks } from '../../src/repository/packs-root.ts'
+import { type ReadingPlan, readEverything, readNothing } from '../../src/repository/read-cycle.ts'
 import { loadKnown } from '../../src/repository/reader.ts'
 import type { CreatedRepository } from '../../src/repository/repository.ts'
 import { sealUnpacked } from '../../src/repository/unpacked.ts'
@@ -31,8 +35,9 @@ beforeEach(async () => {
   return () => created[Symbol.dispose]()
 })
 
-const check = (readData: boolean, what = expected) =>
-  checkRepository(created.repository, store, what, { readData }, () => {}, never)
+const check = (readData: boolean, what = expected) => checkWith(readData ? readEverything : readNothing, what)
+const checkWith = (reading: ReadingPlan, what = expected) =>
+  checkRepository(created.repository, store, what, { reading }, () => {}, never)
 
 const largest = (result: BackupResult) => {
   const pack = result.packs.toSorted((a, b) => b.bytes - a.bytes)[0]
@@ -41,11 +46,25 @@ const largest = (result: BackupResult) => {
 }
 
 describe.each([false, true])('a check that reads the data: %s', readData => {
+  test('tells how much of what it reads is done', async () => {
+    const told: CheckProgress[] = []
+    const reading = readData ? readEverything : readNothing
+    const onProgress = (progress: CheckProgress) => void told.push(progress)
+    await checkRepository(created.repository, store, expected, { reading }, onProgress, never)
+    const packs = [...one.packs, ...two.packs]
+    expect(told).toHaveLength(packs.length)
+    expect(told.at(-1)?.bytesDone).toBe(told[0]?.bytesTotal)
+    const stored = packs.reduce((sum, { bytes }) => sum + bytes, 0)
+    if (readData) expect(told[0]?.bytesTotal).toBe(stored)
+    else expect(told[0]?.bytesTotal).toBeLessThan(stored / 10)
+  })
+
   test('finds nothing wrong with what was backed up', async () => {
     const report = await check(readData)
     expect(report).toMatchObject({ sound: true, errors: [], errorCount: 0, ignored: 0 })
     expect(report.objects).toBe(store.objects.size)
-    expect(report.bytes).toBe([...one.packs, ...two.packs].reduce((sum, { bytes }) => sum + bytes, 0))
+    const packs = summarisePacks(readData ? [...one.packs, ...two.packs] : [])
+    expect(report.proven).toEqual({ slots: (readData ? 'f' : '0').repeat(64), packs })
   })
 
   test('finds what is gone, and names it', async () => {
@@ -131,6 +150,60 @@ test('a flipped bit within a blob is found by reading the data only', async () =
   store.damage(largest(one), 100)
   expect(await check(false)).toMatchObject({ sound: true })
   expect((await check(true)).errors).toMatchObject([{ code: 'OBJECT_WRONG', object: largest(one) }])
+})
+
+describe('a check that reads some of the data', () => {
+  const all = () => [...one.packs, ...two.packs]
+  const reading = (...slots: readonly number[]): ReadingPlan => {
+    const order = [...slots, ...readNothing.order.filter(slot => !slots.includes(slot))]
+    return { order, must: slots.length, share: 0 }
+  }
+  const slotOfLargest = () => Number.parseInt(largest(one).slice('data/'.length, 'data/'.length + 2), 16)
+  const elsewhere = () => {
+    const found = all().find(({ id }) => slotOf(id) !== slotOfLargest())
+    if (found === undefined) throw new Error('all packs are in one slot')
+    return found
+  }
+
+  test('finds what is wrong in a slot that it reads, and proves all others that it reads', async () => {
+    store.damage(largest(one), 100)
+    const report = await checkWith(reading(slotOfLargest(), slotOf(elsewhere().id)))
+    expect(report.errors).toMatchObject([{ code: 'OBJECT_WRONG', object: largest(one) }])
+    expect(slotsOf(report.proven.slots)).toContain(slotOf(elsewhere().id))
+    expect(slotsOf(report.proven.slots)).not.toContain(slotOfLargest())
+    const proven = all().filter(({ id }) => slotOf(id) === slotOf(elsewhere().id))
+    expect(report.proven.packs).toEqual(summarisePacks(proven))
+  })
+
+  test('does not see what is wrong elsewhere, and does not claim to', async () => {
+    store.damage(largest(one), 100)
+    const report = await checkWith(reading(slotOf(elsewhere().id)))
+    expect(report).toMatchObject({ sound: true })
+    const empty = 256 - new Set(all().map(({ id }) => slotOf(id))).size
+    expect(slotsOf(report.proven.slots)).toHaveLength(1 + empty)
+    expect(slotsOf(report.proven.slots)).not.toContain(slotOfLargest())
+  })
+
+  test('proves nothing of a pack that is gone', async () => {
+    store.objects.delete(largest(one))
+    const report = await checkWith(readEverything)
+    expect(report.missingPacks).toHaveLength(1)
+    expect(slotsOf(report.proven.slots)).not.toContain(slotOfLargest())
+    expect(slotsOf(report.proven.slots)).toHaveLength(255)
+  })
+
+  test('proves nothing at all when an index is gone: nobody knows which packs there should be', async () => {
+    store.objects.delete(objectName('index', two.index[0]?.id ?? ''))
+    const { proven } = await checkWith(readEverything)
+    expect(proven).toEqual({ slots: '0'.repeat(64), packs: summarisePacks([]) })
+  })
+
+  test('proves the data although a snapshot is gone', async () => {
+    store.objects.delete(objectName('snapshots', two.snapshot.id))
+    const report = await checkWith(readEverything)
+    expect(report.sound).toBe(false)
+    expect(report.proven.packs.count).toBe(all().length)
+  })
 })
 
 test('a pack with blobs that its index names otherwise is an error', async () => {

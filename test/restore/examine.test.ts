@@ -2,7 +2,9 @@ import { cp, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { KiB, MiB } from '../../src/base/bytes.ts'
-import type { Examination } from '../../src/repository/examination.ts'
+import { parseSlotSet, slotsOf } from '../../src/base/slots.ts'
+import type { CheckResult, Examination } from '../../src/repository/examination.ts'
+import { readEverything, readNothing } from '../../src/repository/read-cycle.ts'
 import { type ObjectName, objectName, parseObjectName } from '../../src/storage/object-store.ts'
 import { type EngineBench, makeBench, makeVm } from '../support/engine.ts'
 import type { MemoryStore } from '../support/memory-store.ts'
@@ -39,9 +41,16 @@ const ofSecond = (kind: string) =>
 
 async function check(store: MemoryStore, readData = true) {
   await using room = await makeRoom(honest(store))
-  const outcome = room.examiner.check(examination, readData, silent, never)
+  const plan = readData ? readEverything : readNothing
+  const outcome = room.examiner.check(examination, plan, silent, never).then(failing)
   await outcome.catch(() => {})
   expect(room.events).toEqual(cleanedUp)
+  return outcome
+}
+
+/** What an order of this check would end as. */
+function failing({ fault, outcome }: CheckResult) {
+  if (fault !== null) throw fault
   return outcome
 }
 
@@ -67,7 +76,7 @@ describe('what dom0 sends to a sandbox', () => {
     await using room = await makeRoom(
       honestly === null ? async channel => void channel.destroy() : channel => honestly(inside(channel)),
     )
-    await room.examiner.check(examination, false, silent, never).catch(() => {})
+    await room.examiner.check(examination, readNothing, silent, never).catch(() => {})
     // Two headers with kind and length, and between them what was sent.
     expect(room.handed).toHaveLength(4)
     for (const payload of [room.handed[1], room.handed[3]]) {
@@ -105,6 +114,21 @@ describe('a check', () => {
     })
   })
 
+  it('tells what it has proven, also when it finds a fault', async () => {
+    const packs = [...bench.storage.objects.keys()].filter(name => name.startsWith('data/'))
+    await using room = await makeRoom(honest(bench.storage))
+    const sound = await room.examiner.check(examination, readEverything, silent, never)
+    expect(sound).toMatchObject({
+      fault: null,
+      proven: { slots: 'f'.repeat(64), packs: { count: packs.length, bytes: sound.outcome.bytes } },
+    })
+    await using faulty = await makeRoom(honest(changed(one => one.damage(first('data/'), 100))))
+    const { fault, proven } = await faulty.examiner.check(examination, readEverything, silent, never)
+    expect(fault).toMatchObject({ code: 'CHECK_FAILED' })
+    expect(slotsOf(proven?.slots ?? parseSlotSet('0'.repeat(64)))).toHaveLength(255)
+    expect(proven?.packs.count).toBeLessThan(packs.length)
+  })
+
   it('finds a flipped bit of a pack when it reads the data', async () => {
     const store = changed(one => one.damage(first('data/'), 100))
     await expect(check(store, true)).rejects.toMatchObject({ code: 'CHECK_FAILED' })
@@ -136,8 +160,9 @@ describe('a check', () => {
     const { Secret } = await import('../../src/base/secret.ts')
     await using room = await makeRoom(honest(bench.storage))
     const wrong = { ...examination, passphrase: Secret.take(Buffer.from('another-passphrase')) }
-    await expect(room.examiner.check(wrong, false, silent, never)).rejects.toMatchObject({
-      code: 'CHECK_FAILED',
+    expect(await room.examiner.check(wrong, readNothing, silent, never)).toMatchObject({
+      fault: { code: 'CHECK_FAILED' },
+      proven: null,
     })
   })
 })

@@ -14,6 +14,7 @@ import { StreamReader } from '../../src/base/reader.ts'
 import { Secret } from '../../src/base/secret.ts'
 import type { RepositoryHistory } from '../../src/ledger/history.ts'
 import type { Examination } from '../../src/repository/examination.ts'
+import { readEverything } from '../../src/repository/read-cycle.ts'
 import { type FrameKind, frameKinds, readFrame } from '../../src/restore/protocol.ts'
 import { volumeDigestOf } from '../repository/fixtures.ts'
 import { cleanedUp, type Inside, makeRoom, never, type Room, silent } from './support.ts'
@@ -48,11 +49,13 @@ const object = { id: parseDigest('ef'.repeat(32)), bytes: 100 }
 
 const history: RepositoryHistory = {
   entry: 1,
+  time: new Date(0),
   profile,
   epoch: 1,
   repository,
   keyFile: object,
   config: object,
+  checks: [],
   snapshots: [
     {
       type: 'snapshot',
@@ -100,7 +103,7 @@ const end = frame('volume-end')
 const work = [begin('work'), data(content, 0), end]
 const personal = [begin('personal', 'my_data'), data(content, 0), end]
 const verdict = (more: object = {}) =>
-  json('verdict', { fault: null, objects: 0, snapshots: 1, bytes: 0, ignored: 0, ...more })
+  json('verdict', { fault: null, objects: 0, snapshots: 1, bytes: 0, ignored: 0, proven: null, ...more })
 
 /** Takes task and passphrase as it should, says this, and ends. */
 function saying(...frames: readonly Uint8Array[]): Inside {
@@ -119,7 +122,13 @@ async function taken(channel: Duplex): Promise<StreamReader> {
 
 type Work = (room: Room) => Promise<unknown>
 const restoring: Work = room => room.examiner.restore(examination(), snapshotId, silent, never)
-const checking: Work = room => room.examiner.check(examination(), true, silent, never)
+const checking: Work = async room => {
+  const { fault, proven, outcome } = await room.examiner.check(examination(), readEverything, silent, never)
+  if (fault !== null) throw fault
+  return { ...outcome, proven }
+}
+const proven = (slots: string) => ({ slots, packs: { count: 1, bytes: 100, root: object.id } })
+const provesAll = { proven: proven('f'.repeat(64)) }
 
 async function outcomeOf(
   inside: Inside,
@@ -327,8 +336,8 @@ describe('a restore from a sandbox that', () => {
 
 describe('a check by a sandbox that', () => {
   it('is honest succeeds', async () => {
-    const { outcome } = await outcomeOf(saying(verdict({ objects: 4 })), checking)
-    expect(outcome).toMatchObject({ objects: 4, snapshots: 1 })
+    const { outcome } = await outcomeOf(saying(verdict({ objects: 4, ...provesAll })), checking)
+    expect(outcome).toMatchObject({ objects: 4, snapshots: 1, ...provesAll })
   })
 
   const filler = (length: number) => ({ fault: { code: 'CHECK_FAILED', message: 'x'.repeat(length) } })
@@ -347,8 +356,15 @@ describe('a check by a sandbox that', () => {
     ['sends a verdict with a field of its own', 'VERDICT_INVALID', [verdict({ extra: 1 })]],
     ['sends a message that is too long', 'VERDICT_INVALID', [verdict(filler(2001))]],
     ['sends volumes', 'VERDICT_INVALID', [frame('manifest', manifest), ...work, verdict()]],
-    ['proves more snapshots than there are', 'VERDICT_INVALID', [verdict({ snapshots: 2 })]],
-    ['proves fewer snapshots than there are', 'VERDICT_INVALID', [verdict({ snapshots: 0 })]],
+    ['proves more snapshots than there are', 'VERDICT_INVALID', [verdict({ snapshots: 2, ...provesAll })]],
+    ['proves fewer snapshots than there are', 'VERDICT_INVALID', [verdict({ snapshots: 0, ...provesAll })]],
+    ['does not say what it has read', 'VERDICT_INVALID', [verdict()]],
+    [
+      'has read less than it was to read',
+      'VERDICT_INVALID',
+      [verdict({ proven: proven(`${'f'.repeat(63)}e`) })],
+    ],
+    ['names slots that are none', 'VERDICT_INVALID', [verdict({ proven: proven('f'.repeat(65)) })]],
     [
       'reports an unknown fault',
       'CHECK_FAILED',
@@ -365,7 +381,7 @@ describe('a check by a sandbox that', () => {
     const { outcome } = await outcomeOf(saying(verdict({ fault })), checking)
     expect(outcome).toMatchObject({ code: 'CHECK_FAILED' })
     expect((outcome as Error).message).not.toContain('hunter2')
-    const counted = await outcomeOf(saying(verdict({ ignored: 3 })), checking)
+    const counted = await outcomeOf(saying(verdict({ ignored: 3, ...provesAll })), checking)
     expect(counted.outcome).toMatchObject({ warnings: ['3 objects in storage belong to no snapshot'] })
   })
 })
@@ -374,7 +390,7 @@ it('a sandbox that does not start leaves no grant', async () => {
   await using room = await makeRoom(async () => {})
   const stop = new AbortController()
   stop.abort(new Error('cancelled before'))
-  await expect(room.examiner.check(examination(), true, silent, stop.signal)).rejects.toThrow(
+  await expect(room.examiner.check(examination(), readEverything, silent, stop.signal)).rejects.toThrow(
     'cancelled before',
   )
   expect(room.events.filter(event => event.startsWith('grant'))).toEqual(['grant', 'grant revoked'])

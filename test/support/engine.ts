@@ -53,6 +53,7 @@ export interface BenchOptions {
   readonly environment?: Environment
   readonly log?: Log
   readonly examiner?: EnginePorts['examiner']
+  readonly scrub?: EnginePorts['scrub']
 }
 
 export async function makeBench(options: BenchOptions = {}): Promise<EngineBench> {
@@ -104,6 +105,7 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
         },
       }) as ObjectStore & AsyncDisposable
     },
+    scrub: options.scrub ?? (() => Promise.reject(new Error('no scrub'))),
     examiner: options.examiner ?? {
       check: async () => Promise.reject(new Error('no examiner')),
       restore: async () => Promise.reject(new Error('no examiner')),

@@ -1,4 +1,5 @@
 import { describe, test } from 'vitest'
+import { damagedStorage } from './scenarios/damaged-storage.ts'
 import { killAndContinue } from './scenarios/kill-and-continue.ts'
 import { leakTest } from './scenarios/leak-test.ts'
 import { orderAndRestore } from './scenarios/order-and-restore.ts'
@@ -11,6 +12,7 @@ describe('whole stories, as `npm run scenario` tells them', () => {
   const stories = {
     orderAndRestore,
     rolledBackStorage,
+    damagedStorage,
     leakTest,
     killAndContinue: killAndContinue(killRounds),
   }

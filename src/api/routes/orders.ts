@@ -6,6 +6,7 @@ import {
   parseProfileName,
   parseSnapshotId,
 } from '../../base/names.ts'
+import { parseReadChoice } from '../../base/read-choice.ts'
 import type { Job } from '../../qrexec/calls/orders.ts'
 import type { RouteContext } from '../context.ts'
 import { ApiError } from '../errors.ts'
@@ -22,7 +23,7 @@ export function orderRoutes(app: Routes, context: RouteContext): void {
     '/v1/orders',
     {
       schema: {
-        summary: 'Order a backup, a check or a restore',
+        summary: 'Order a backup, a check, a restore or a scrub',
         headers: Type.Object({ 'idempotency-key': Type.Optional(KeyText) }),
         body: OrderSchema,
         response: answers({ 202: Type.Ref('Job') }),
@@ -40,15 +41,17 @@ export function orderRoutes(app: Routes, context: RouteContext): void {
 }
 
 async function place(order: OrderView, key: IdempotencyKey, { dom0, closing }: RouteContext): Promise<Job> {
-  const { kind = 'backup', snapshot, readData } = order
+  const { kind = 'backup', snapshot, read } = order
   const profile = parseProfileName(order.profile)
   if (snapshot !== undefined && kind !== 'restore') throw misplaced('snapshot', 'restore', kind)
-  if (readData !== undefined && kind !== 'check') throw misplaced('readData', 'check', kind)
+  if (read !== undefined && kind !== 'check') throw misplaced('read', 'check', kind)
   switch (kind) {
     case 'backup':
       return dom0.backup(profile, key, closing)
     case 'check':
-      return dom0.check(profile, key, readData ?? false, closing)
+      return dom0.check(profile, key, parseReadChoice(read ?? 'structure'), closing)
+    case 'scrub':
+      return dom0.scrub(profile, key, closing)
     case 'restore':
       return dom0.restore(profile, key, snapshot === undefined ? null : parseSnapshotId(snapshot), closing)
     default:

@@ -1,5 +1,5 @@
 import { errorKinds, reportOf } from '../../base/errors.ts'
-import { finalStates, type Job } from '../../qrexec/calls/orders.ts'
+import { finalStates, type Job, type ProfileState } from '../../qrexec/calls/orders.ts'
 import type { Schedule } from '../catalogue/schedule-records.ts'
 import type { WitnessState } from '../catalogue/witness-records.ts'
 import type { RouteContext } from '../context.ts'
@@ -27,22 +27,29 @@ async function statusOf(context: RouteContext): Promise<StatusView> {
   const { catalogue, environment, ledger } = context
   const now = environment.clock.now()
   const dom0 = await askDom0(context)
-  const [backups, successes, checks, running, schedules] = await Promise.all([
+  const [backups, successes, checks, scrubs, running, schedules] = await Promise.all([
     catalogue.jobs.newest('backup', finalStates),
     catalogue.jobs.newest('backup', ['done']),
     catalogue.jobs.newest('check', finalStates),
+    catalogue.jobs.newest('scrub', finalStates),
     catalogue.jobs.unfinished(),
     catalogue.schedules.list(),
   ])
   const witness = ledger === null ? null : await catalogue.witness.get(ledger.origin)
   const scheduleOf = new Map<string, Schedule>(schedules.map(schedule => [schedule.profile, schedule]))
+  const stateOf = new Map(dom0.offered?.profiles.map(state => [String(state.name), state]))
   const names = dom0.offered?.profiles.map(({ name }) => name) ?? [...scheduleOf.keys(), ...backups.keys()]
   return {
     time: now.toISOString(),
     dom0: { reachable: dom0.offered !== null, code: dom0.code },
     configuration: dom0.offered === null ? null : { ...dom0.offered.configuration },
     ledger: witness === null ? null : ledgerView(witness),
-    alarms: alarmsOf(witness, schedules, [...backups.values(), ...checks.values()]),
+    alarms: alarmsOf(
+      witness,
+      schedules,
+      [...backups.values(), ...checks.values(), ...scrubs.values()],
+      [...stateOf.values()],
+    ),
     running: running.map(jobView),
     profiles: [...new Set(names)].sort().map(name => ({
       name,
@@ -50,6 +57,7 @@ async function statusOf(context: RouteContext): Promise<StatusView> {
       lastBackup: viewOrNull(backups.get(name)),
       lastSuccess: timeView(successes.get(name)?.ended ?? null),
       lastCheck: viewOrNull(checks.get(name)),
+      unreadSince: timeView(stateOf.get(name)?.unreadSince ?? null),
     })),
   }
 }
@@ -80,6 +88,7 @@ function alarmsOf(
   witness: WitnessState | null,
   schedules: readonly Schedule[],
   ended: readonly Job[],
+  states: readonly ProfileState[],
 ): StatusView['alarms'] {
   const alarms: StatusView['alarms'] = []
   const add = (code: string, message: string, time: Date, profile: string | null) =>
@@ -89,6 +98,8 @@ function alarmsOf(
     if (failure !== null) add(failure.code, failure.message, failure.time, profile)
   for (const { state, error, ended: time, profile } of ended)
     if (state === 'failed' && error !== null && time !== null) add(error.code, error.message, time, profile)
+  for (const { name, alarms: ofDom0 } of states)
+    for (const { code, message, time } of ofDom0) add(code, message, time, name)
   return alarms
 }
 

@@ -1,7 +1,8 @@
 import type { JobView } from '../../api/schemas.ts'
+import { bytesText } from '../../base/quantities.ts'
 import { hasEnded } from '../../qrexec/calls/orders.ts'
 import { parseJobsView, parseJobView } from '../answers.ts'
-import { bytesText, table, timeText } from '../render.ts'
+import { table, timeText } from '../render.ts'
 import { summaryOf, watchJob } from '../watch.ts'
 import { type AddCommand, act, describe } from './command.ts'
 

@@ -1,5 +1,6 @@
+import { bytesText } from '../../base/quantities.ts'
 import { parseSnapshotsView } from '../answers.ts'
-import { bytesText, table, timeText } from '../render.ts'
+import { table, timeText } from '../render.ts'
 import { type AddCommand, act, describe } from './command.ts'
 
 export const addSnapshots: AddCommand = (parent, io) => {

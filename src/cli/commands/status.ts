@@ -1,9 +1,12 @@
 import type { JobView, StatusView } from '../../api/schemas.ts'
 import { printable } from '../../base/errors.ts'
+import { bytesText } from '../../base/quantities.ts'
 import { parseStatusView } from '../answers.ts'
-import { bytesText, table, timeText } from '../render.ts'
+import { table, timeText } from '../render.ts'
 import type { Session } from '../session.ts'
 import { type AddCommand, act, describe } from './command.ts'
+
+const dayMilliseconds = 86_400_000
 
 export const addStatus: AddCommand = (parent, io) => {
   const command = describe({
@@ -32,7 +35,10 @@ function textOf(status: StatusView, { style }: Session): string {
   if (profiles.length > 0)
     parts.push(
       '\n',
-      table(['PROFILE', 'LAST BACKUP', 'LAST SUCCESS', 'LAST CHECK', 'NEXT RUN'], profiles.map(profileRow)),
+      table(
+        ['PROFILE', 'LAST BACKUP', 'LAST SUCCESS', 'LAST CHECK', 'OLDEST UNREAD', 'NEXT RUN'],
+        profiles.map(profile => profileRow(profile, status.time)),
+      ),
     )
   return parts.join('')
 }
@@ -64,9 +70,22 @@ function runningRow({ id, profile, kind, progress }: JobView): readonly string[]
   ]
 }
 
-function profileRow(profile: StatusView['profiles'][number]): readonly string[] {
-  const { name, lastBackup, lastSuccess, lastCheck, nextRun } = profile
-  return [name, endText(lastBackup), timeText(lastSuccess), endText(lastCheck), timeText(nextRun)]
+function profileRow(profile: StatusView['profiles'][number], now: string): readonly string[] {
+  const { name, lastBackup, lastSuccess, lastCheck, unreadSince, nextRun } = profile
+  return [
+    name,
+    endText(lastBackup),
+    timeText(lastSuccess),
+    endText(lastCheck),
+    unreadSince === null ? '-' : daysText(unreadSince, now),
+    timeText(nextRun),
+  ]
+}
+
+/** How long the data that was left alone for the longest time has not been read. */
+function daysText(since: string, now: string): string {
+  const days = Math.floor((Date.parse(now) - Date.parse(since)) / dayMilliseconds)
+  return `${days} ${days === 1 ? 'day' : 'days'}`
 }
 
 function endText(job: JobView | null): string {

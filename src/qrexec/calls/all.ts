@@ -10,9 +10,10 @@ import {
   orderBackup,
   orderCheck,
   orderRestore,
+  orderScrub,
 } from './orders.ts'
 import { releasePassphrase, stockBackupPassphrase, witnessLedger } from './release.ts'
-import { storageGrant, storageObjects, storageRead } from './storage.ts'
+import { storageGrant, storageObjects, storageRead, storageScrub } from './storage.ts'
 
 /** What every declaration of a call says about who may make it. */
 export interface CallDeclaration {
@@ -53,6 +54,7 @@ export const allCalls: readonly CallDeclaration[] = [
   orderBackup,
   orderCheck,
   orderRestore,
+  orderScrub,
   cancelJob,
   listJobs,
   jobEvents,
@@ -67,4 +69,5 @@ export const allCalls: readonly CallDeclaration[] = [
   storageObjects,
   storageGrant,
   storageRead,
+  storageScrub,
 ]

@@ -8,6 +8,7 @@ import {
   parseSnapshotId,
   parseVmName,
 } from '../../base/names.ts'
+import { parseReadChoice } from '../../base/read-choice.ts'
 import type { Call, StreamCall } from '../call.ts'
 import { json, nothing } from './codecs.ts'
 
@@ -15,7 +16,7 @@ import { json, nothing } from './codecs.ts'
  * What the management VM may ask of dom0: names only. Never a path, a filter, a command or a passphrase.
  */
 
-export const jobKinds = ['backup', 'check', 'restore'] as const
+export const jobKinds = ['backup', 'check', 'restore', 'scrub'] as const
 export type JobKind = (typeof jobKinds)[number]
 
 /** `waiting`: for its turn or for the passphrase. The last three are final. */
@@ -36,6 +37,7 @@ export const jobPhases = [
   'finishing',
   'checking',
   'restoring',
+  'scrubbing',
   'ended',
 ] as const
 
@@ -68,7 +70,7 @@ const parseOutcome = fields('outcome', {
   volumes: is.optional(is.integer()),
   /** Things to know that did not stop the job, e.g. a selector that matches nothing. No names of hidden VMs. */
   warnings: is.array(is.string(500), 100),
-  /** check: how many objects and snapshots were proven. */
+  /** check: how many objects and snapshots were proven; scrub: how many objects the storage says it has hashed. */
   objects: is.optional(is.integer()),
   snapshots: is.optional(is.integer()),
 })
@@ -106,16 +108,27 @@ export const orderBackup = {
   response: jobCodec,
 } as const satisfies Call<{ key: string }, Job>
 
-/** `readData`: decrypt and verify every blob and volume digest, not only the structure. */
+/** `read`: of which data every blob is opened and hashed; the structure is checked in any case. */
 export const orderCheck = {
   service: 'strongroom.Check',
   argument: 'profile',
   from: ['management'],
   to: 'dom0',
   summary: 'order a check of a profile’s repository against the ledger',
-  request: json(fields('order', { key: is.name(parseIdempotencyKey), readData: is.boolean }), KiB),
+  request: json(fields('order', { key: is.name(parseIdempotencyKey), read: is.name(parseReadChoice) }), KiB),
   response: jobCodec,
-} as const satisfies Call<{ key: string; readData: boolean }, Job>
+} as const satisfies Call<{ key: string; read: string }, Job>
+
+/** The storage hashes what it has, and is not believed: no passphrase is released, and nothing is proven by it. */
+export const orderScrub = {
+  service: 'strongroom.OrderScrub',
+  argument: 'profile',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'order that the storage hash every object of a profile’s repository',
+  request: orderRequest,
+  response: jobCodec,
+} as const satisfies Call<{ key: string }, Job>
 
 /** Restores beside what exists, never over it; `snapshot: null` is the newest in the ledger. */
 export const orderRestore = {
@@ -178,20 +191,29 @@ export const listSnapshots = {
   response: json(is.array(parseSnapshotSummary, 10_000), 4 * MiB),
 } as const satisfies Call<undefined, readonly SnapshotSummary[]>
 
-/** Profiles that the caller may order, by policy. */
+const parseProfileState = fields('profile', {
+  name: is.name(parseProfileName),
+  /** Everything stored was read, or was stored, at this time or later, as the ledger proves. `null`: nothing is stored. */
+  unreadSince: is.nullable(is.time),
+  /** What dom0 wants a person to see to. No names of VMs. */
+  alarms: is.array(fields('alarm', { code: is.string(64), message: is.string(500), time: is.time }), 10),
+})
+export type ProfileState = ReturnType<typeof parseProfileState>
+
+/** Profiles that the caller may order, by policy, and the state of what they have stored. */
 export const listProfiles = {
   service: 'strongroom.Profiles',
   argument: 'none',
   from: ['management'],
   to: 'dom0',
-  summary: 'names of the profiles that the caller may order',
+  summary: 'profiles that the caller may order, with the alarms of dom0',
   request: nothing,
   response: json(
     fields('profiles', {
       configuration: fields('configuration', { version: is.integer(1), digest: is.string(64) }),
-      profiles: is.array(fields('profile', { name: is.name(parseProfileName) }), 10_000),
+      profiles: is.array(parseProfileState, 10_000),
     }),
-    MiB,
+    8 * MiB,
   ),
 } as const satisfies Call<undefined, unknown>
 

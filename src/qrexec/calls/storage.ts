@@ -25,6 +25,19 @@ export const storageGrant = {
   stream: true,
 } as const satisfies StreamCall
 
+/**
+ * One line of JSON at a time, as `src/storage/scrub-lines.ts` has them: progress, and last the report. The scrub goes on
+ * as long as the connection, and the next one begins where it was.
+ */
+export const storageScrub = {
+  service: 'strongroom.Scrub',
+  argument: 'repository',
+  from: ['dom0'],
+  to: 'storage',
+  summary: 'hash every object of a repository, and name those that are not what their name says',
+  stream: true,
+} as const satisfies StreamCall
+
 /** get, head and list only. */
 export const storageRead = {
   service: 'strongroom.StorageRead',

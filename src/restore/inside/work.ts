@@ -64,7 +64,14 @@ export async function workInside({ channel, storage, clock, log }: InsidePorts):
   await out.end()
 }
 
-const nothingProven: Verdict = { fault: null, objects: 0, snapshots: 0, bytes: 0, ignored: 0 }
+const nothingProven: Verdict = {
+  fault: null,
+  objects: 0,
+  snapshots: 0,
+  bytes: 0,
+  ignored: 0,
+  proven: null,
+}
 
 type Report = (bytesDone: number, bytesTotal: number) => void
 
@@ -101,18 +108,20 @@ async function check(
   progress: Report,
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const { keyFile, config, snapshots, readData } = task
+  const { keyFile, config, snapshots, reading } = task
+  if (reading === null) throw new RestoreError('VERDICT_INVALID', 'the task does not say what to read')
   const report = await checkRepository(
     repository,
     store,
     { pinned: { keyFile, config }, snapshots },
-    { readData },
-    ({ packsDone, packsTotal }) => progress(packsDone, packsTotal),
+    { reading },
+    ({ bytesDone, bytesTotal }) => progress(bytesDone, bytesTotal),
     signal,
   )
-  const { objects, bytes, ignored } = report
+  const { objects, ignored, proven } = report
   const fault = faultOf(task.snapshots, report)
-  return { fault, objects, snapshots: fault === null ? task.snapshots.length : 0, bytes, ignored }
+  const proves = fault === null ? task.snapshots.length : 0
+  return { fault, objects, snapshots: proves, bytes: proven.packs.bytes, ignored, proven }
 }
 
 async function restore(

@@ -1,3 +1,4 @@
+import { damagedStorage } from './damaged-storage.ts'
 import { killAndContinue } from './kill-and-continue.ts'
 import { leakTest } from './leak-test.ts'
 import { orderAndRestore } from './order-and-restore.ts'
@@ -7,6 +8,7 @@ import type { Scenario } from './scenario.ts'
 export const scenarios: Readonly<Record<string, Scenario>> = {
   'order-and-restore': orderAndRestore,
   'rolled-back-storage': rolledBackStorage,
+  'damaged-storage': damagedStorage,
   'leak-test': leakTest,
   'kill-and-continue': killAndContinue(20),
 }

@@ -42,13 +42,13 @@ export const killAndContinue = (rounds: number): Scenario => ({
       const hit = ended !== null && new Date(ended) > killed
       if (hit) struck += 1
       const next = await system.backup()
-      const check = await system.api.done({ profile: system.profile, kind: 'check', readData: false })
+      const check = await system.api.done({ profile: system.profile, kind: 'check' })
       must(check.state === 'done', 'the check is not clean')
       const what = hit ? `round ${round}` : 'beside a backup'
       say(`${what}: ${victim} killed after ${moment} ms; next order ${next.state}, check clean`)
     }
     say(`${struck} backups were struck before their end`)
-    const check = await system.api.done({ profile: system.profile, kind: 'check', readData: true })
+    const check = await system.api.done({ profile: system.profile, kind: 'check', read: 'all' })
     const listed = await system.api.request<{ snapshots: { snapshot: string }[] }>(
       'GET',
       `/v1/profiles/${system.profile}/snapshots`,

@@ -23,7 +23,7 @@ export const orderAndRestore: Scenario = {
       (second?.job.outcome?.bytesStored ?? 0) < (first?.job.outcome?.bytesStored ?? 0),
       'the second day stored as much as the first',
     )
-    const check = await system.api.done({ profile: system.profile, kind: 'check', readData: true })
+    const check = await system.api.done({ profile: system.profile, kind: 'check', read: 'all' })
     must(check.outcome?.snapshots === 2, 'the check did not prove both snapshots')
     say(`checked: ${check.outcome?.objects} objects, all data read`)
     for (const { day, job } of days) {

@@ -48,7 +48,7 @@ export const rolledBackStorage: Scenario = {
 }
 
 async function expectCheck(system: LocalSystem, code: string | null): Promise<void> {
-  const job = await end(system, { kind: 'check', readData: false })
+  const job = await end(system, { kind: 'check' })
   const found = job.state === 'done' ? null : (job.error?.code ?? job.state)
   must(
     found === code,

@@ -22,19 +22,19 @@ export interface EarlierContent {
   readonly turn: number
 }
 
-export interface ReadingPlan {
+export interface VolumePlan {
   readonly segments: Segments
   /** Chunks that are said to be unchanged and are read nevertheless. */
   readonly sampled: readonly number[]
 }
 
 /** Fills `content` with what need not be read. Throws `VOLUME_EXTENTS`. */
-export async function planReading(
+export async function planVolume(
   volume: BackupVolume,
   content: ContentMap,
   earlier: EarlierContent | null,
   signal: AbortSignal,
-): Promise<ReadingPlan> {
+): Promise<VolumePlan> {
   const { chunkBytes } = content
   const segments = new Segments()
   const sampled: number[] = []

@@ -1,0 +1,78 @@
+import type { ProfileName } from '../base/names.ts'
+import { type ReadChoice, type Reading, readingOf } from '../base/read-choice.ts'
+import { slotsCount } from '../base/slots.ts'
+import type { RepositoryHistory } from '../ledger/history.ts'
+import type { Job, Outcome } from '../qrexec/calls/orders.ts'
+import type { Examination, ReportProgress } from '../repository/examination.ts'
+import {
+  checksPerCycle,
+  dayMilliseconds,
+  oldestOf,
+  planReading,
+  type SlotTimes,
+  slotTimes,
+} from '../repository/read-cycle.ts'
+import { EngineError } from './errors.ts'
+import type { EnginePorts } from './ports.ts'
+
+/** What the ledger says of a repository now: entries that come later do not change it. */
+export function repositoryNow(
+  { ledger }: Pick<EnginePorts, 'ledger'>,
+  profile: ProfileName,
+  epoch: number,
+): RepositoryHistory {
+  const history = ledger.repository(profile, epoch)
+  if (history === null)
+    throw new EngineError('REPOSITORY_UNKNOWN', `the ledger knows no repository of '${profile}'`)
+  return { ...history, snapshots: [...history.snapshots], checks: [...history.checks] }
+}
+
+/**
+ * Checks as much as is asked for, and records in the ledger what that proved, also when something else is wrong. Throws
+ * the fault that was found.
+ */
+export async function runCheck(
+  ports: Pick<EnginePorts, 'environment' | 'examiner' | 'ledger'>,
+  job: Job,
+  read: ReadChoice,
+  examination: Examination,
+  report: ReportProgress,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { clock } = ports.environment
+  const { history } = examination
+  const now = clock.now()
+  const times = slotTimes(history.checks, history.time, now)
+  const reading = readingOf(read)
+  const plan = planReading(reading, history.checks, history.time, now)
+  const { fault, proven, outcome } = await ports.examiner.check(examination, plan, report, signal)
+  if (proven !== null)
+    await ports.ledger.append([
+      {
+        type: 'checked',
+        time: clock.now(),
+        job: job.id,
+        profile: job.profile,
+        repository: history.repository,
+        epoch: history.epoch,
+        read,
+        // All that the ledger had by then is in this history: the order's own entry came after it, and before the look.
+        began: job.ordered,
+        entries: (history.snapshots.at(-1) ?? history).entry + 1,
+        slotCount: slotsCount,
+        ...proven,
+        code: fault?.code ?? null,
+      },
+    ])
+  if (fault !== null) throw fault
+  return { ...outcome, warnings: [...outcome.warnings, ...lateWarnings(reading, times, now)] }
+}
+
+function lateWarnings(reading: Reading, times: SlotTimes, now: Date): readonly string[] {
+  if (reading.kind !== 'cycle') return []
+  const age = (now.getTime() - oldestOf(times).getTime()) / dayMilliseconds
+  if (age <= reading.days) return []
+  return [
+    `some data had not been read for ${Math.floor(age)} days when this check began; a cycle of ${reading.days} days wants one every ${reading.days / checksPerCycle} days`,
+  ]
+}

@@ -1,0 +1,72 @@
+import type { RepositoryHistory } from '../ledger/history.ts'
+import type { HsmBinding } from '../profiles/binding.ts'
+import type { Profile } from '../profiles/profile.ts'
+import type { Outcome } from '../qrexec/calls/orders.ts'
+import type { ReportProgress } from '../repository/examination.ts'
+import type { ScrubFinding } from '../storage/scrub-lines.ts'
+import { repositoryNow } from './check.ts'
+import { EngineError } from './errors.ts'
+import type { EnginePorts } from './ports.ts'
+
+const namedMax = 10
+const ownWord = 'this is the storage’s own word; a check that reads the data proves it'
+
+/**
+ * Has the storage hash what it keeps. It is not believed: damage that it reports is an alarm, and that it reports none
+ * proves nothing. No passphrase is released for it.
+ */
+export async function runScrub(
+  ports: Pick<EnginePorts, 'ledger' | 'log' | 'scrub'>,
+  { profile, binding }: { readonly profile: Profile; readonly binding: HsmBinding },
+  report: ReportProgress,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const history = repositoryNow(ports, profile.name, binding.epoch)
+  const { repository } = history
+  report({ phase: 'scrubbing', bytesDone: 0, bytesTotal: 0, bytesStored: 0 })
+  const { objects, bytes, damaged, findings } = await ports.scrub(
+    profile.destinationVm,
+    repository,
+    ({ bytesDone, bytesTotal }) => report({ phase: 'scrubbing', bytesDone, bytesTotal, bytesStored: 0 }),
+    signal,
+  )
+  if (damaged > 0) {
+    for (const { name, fault } of findings)
+      ports.log.error('the storage reports a damaged object', { repository, name, fault })
+    throw new EngineError('SCRUB_DAMAGED', describe(history, damaged, findings))
+  }
+  return {
+    snapshot: undefined,
+    bytes,
+    bytesStored: undefined,
+    volumes: undefined,
+    warnings: [ownWord, ...fewerThan(history, objects)],
+    objects,
+    snapshots: undefined,
+  }
+}
+
+/** A key file and the snapshots at least. */
+function fewerThan({ snapshots }: RepositoryHistory, objects: number): readonly string[] {
+  const min = 1 + snapshots.length
+  return objects < min ? [`the storage has ${objects} objects; the ledger names at least ${min}`] : []
+}
+
+/** Compared with the ledger by name, which is all that can be done without the passphrase. */
+function describe(history: RepositoryHistory, damaged: number, findings: readonly ScrubFinding[]): string {
+  const named = new Set([
+    `keys/${history.keyFile.id}`,
+    ...history.snapshots.flatMap(({ snapshot, index }) => [
+      `snapshots/${snapshot.id}`,
+      ...index.map(({ id }) => `index/${id}`),
+    ]),
+  ])
+  const what = ({ name }: ScrubFinding) => {
+    if (name.startsWith('data/')) return 'a pack'
+    return named.has(name) ? 'which the ledger names' : 'which the ledger does not name'
+  }
+  const first = findings.slice(0, namedMax).map(one => `${one.name}, ${what(one)}`)
+  const rest =
+    damaged > first.length ? `; and ${damaged - first.length} more: the log of dom0 names the first 100` : ''
+  return `the storage reports ${damaged} damaged objects: ${first.join('; ')}${rest}`
+}

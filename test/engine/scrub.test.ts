@@ -1,0 +1,114 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { parseIdempotencyKey } from '../../src/base/names.ts'
+import { StorageError } from '../../src/storage/errors.ts'
+import { objectName } from '../../src/storage/object-store.ts'
+import type { ScrubReport } from '../../src/storage/scrub-lines.ts'
+import { type EngineBench, makeBench, mgmt } from '../support/engine.ts'
+
+const benches: EngineBench[] = []
+afterEach(async () => {
+  for (const bench of benches.splice(0)) await bench[Symbol.asyncDispose]()
+})
+
+const right: ScrubReport = { objects: 6, bytes: 9000, damaged: 0, findings: [] }
+
+let keys = 0
+async function run(one: EngineBench, kind: 'backup' | 'scrub') {
+  const key = parseIdempotencyKey(`key-${String(++keys).padStart(8, '0')}`)
+  const order = { kind, profile: one.profile, initiator: mgmt, key, ifRunning: 'refuse' } as const
+  return one.orders.ended((await one.orders.order(order)).id)
+}
+
+/** The scrub of a repository with one snapshot, of which the storage says this. */
+async function scrubbed(said: (one: EngineBench) => ScrubReport) {
+  const asked: string[] = []
+  const one: EngineBench = await makeBench({
+    scrub: async (vm, repository, onProgress) => {
+      asked.push(`${vm} ${repository}`)
+      onProgress({ objectsDone: 1, objectsTotal: 2, bytesDone: 100, bytesTotal: 200 })
+      return said(one)
+    },
+  })
+  benches.push(one)
+  await run(one, 'backup')
+  const job = await run(one, 'scrub')
+  return { one, asked, job }
+}
+
+describe('a scrub', () => {
+  it('takes no passphrase, and says whose word it is', async () => {
+    const { one, asked, job } = await scrubbed(() => right)
+    expect(asked).toEqual(['store nightly.e1'])
+    expect(job).toMatchObject({
+      kind: 'scrub',
+      state: 'done',
+      outcome: {
+        objects: 6,
+        bytes: 9000,
+        warnings: ['this is the storage’s own word; a check that reads the data proves it'],
+      },
+    })
+    expect(one.released).toHaveLength(1)
+    expect(one.ledger.repository(one.profile, 1)?.checks).toEqual([])
+  })
+
+  it('that finds damage is an alarm, which compares the names with the ledger', async () => {
+    const named = (one: EngineBench) => {
+      const [snapshot] = one.ledger.repository(one.profile, 1)?.snapshots ?? []
+      if (snapshot === undefined) throw new Error('no snapshot')
+      return snapshot
+    }
+    const pack = objectName('data', '12'.repeat(32))
+    const stray = objectName('index', '34'.repeat(32))
+    const { one, job } = await scrubbed(bench => ({
+      ...right,
+      damaged: 4,
+      findings: [
+        { name: pack, fault: 'content' },
+        { name: objectName('index', named(bench).index[0]?.id ?? ''), fault: 'unreadable' },
+        { name: stray, fault: 'content' },
+        { name: objectName('snapshots', named(bench).snapshot.id), fault: 'content' },
+      ],
+    }))
+    expect(job).toMatchObject({ state: 'failed', error: { code: 'SCRUB_DAMAGED', kind: 'integrity' } })
+    expect(job.error?.message).toBe(
+      [
+        `the storage reports 4 damaged objects: ${pack}, a pack`,
+        `index/${named(one).index[0]?.id}, which the ledger names`,
+        `${stray}, which the ledger does not name`,
+        `snapshots/${named(one).snapshot.id}, which the ledger names`,
+      ].join('; '),
+    )
+  })
+
+  it('that finds very much names the first', async () => {
+    const findings = Array.from({ length: 100 }, (_, index) => ({
+      name: objectName('data', index.toString(16).padStart(64, '0')),
+      fault: 'content' as const,
+    }))
+    const { job } = await scrubbed(() => ({ ...right, damaged: 5000, findings }))
+    expect(job.error?.message).toMatch(/and 4990 more: the log of dom0 names the first 100$/)
+    expect(job.error?.message.length).toBeLessThan(1500)
+  })
+
+  it('of a storage that has less than the ledger names says so', async () => {
+    const { job } = await scrubbed(() => ({ ...right, objects: 1 }))
+    expect(job.outcome?.warnings.at(-1)).toBe('the storage has 1 objects; the ledger names at least 2')
+  })
+
+  it('that breaks off has failed, and nothing more', async () => {
+    const { job } = await scrubbed(() => {
+      throw new StorageError('STORAGE_UNAVAILABLE', 'the storage said nothing')
+    })
+    expect(job).toMatchObject({ state: 'failed', error: { code: 'STORAGE_UNAVAILABLE' } })
+  })
+
+  it('of a profile without a repository is refused', async () => {
+    const one = await makeBench({ scrub: async () => right })
+    benches.push(one)
+    expect(await run(one, 'scrub')).toMatchObject({
+      state: 'failed',
+      error: { code: 'REPOSITORY_UNKNOWN' },
+    })
+  })
+})
