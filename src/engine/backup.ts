@@ -1,7 +1,7 @@
 import path from 'node:path'
 import type { Milliseconds } from '../base/brand.ts'
 import { deadline } from '../base/environment.ts'
-import { parseSnapshotId, type RepositoryName, repositoryOf } from '../base/names.ts'
+import { parseSnapshotId, type RepositoryName, repositoryOf, type SnapshotId } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
 import { HostError } from '../host/errors.ts'
 import type { FrozenVm, FrozenVolume, KeptStates } from '../host/volumes.ts'
@@ -11,6 +11,7 @@ import type { HsmBinding } from '../profiles/config.ts'
 import type { Profile } from '../profiles/profile.ts'
 import type { Job, Outcome, Progress } from '../qrexec/calls/orders.ts'
 import type { BlobTable } from '../repository/blob-table.ts'
+import { RepositoryError } from '../repository/errors.ts'
 import { loadKnown } from '../repository/reader.ts'
 import { openRepository, type Repository } from '../repository/repository.ts'
 import { type BackupResult, BackupWriter, type VmResult } from '../repository/writer.ts'
@@ -19,11 +20,13 @@ import type { ObjectStore } from '../storage/object-store.ts'
 import { type Birth, giveBirth } from './birth.ts'
 import { CachingStore } from './caching-store.ts'
 import { CommitLog } from './commit.ts'
+import { ContentCache } from './content-cache.ts'
 import { PackJournal } from './pack-journal.ts'
 import { type Plan, type PlannedVm, planBackup } from './plan.ts'
 import type { EnginePorts, SealedConfiguration } from './ports.ts'
 import { releasePassphrase } from './release.ts'
 import { RepositoryCache } from './repository-cache.ts'
+import { VolumeMemory } from './volume-memory.ts'
 
 /** Packs on their way to storage at once; each has 16 MiB. */
 const packsAtOnce = 3
@@ -64,6 +67,9 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   using opened = await openPinned(history, cache, storage, passphrase, signal)
   const known = await knownBlobs(opened, history, cache, storage, signal)
 
+  const isCurrent = (snapshot: SnapshotId) => history.snapshots.some(one => one.snapshotId === snapshot)
+  const contents = new ContentCache(directory, opened.key, ports.environment.entropy)
+  const memory = new VolumeMemory(contents, isCurrent, ports.log)
   const journal = new PackJournal(directory, opened.key, ports.environment.entropy)
   const writer = new BackupWriter(opened, new CachingStore(storage, cache), known, {
     ...ports.environment,
@@ -75,7 +81,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   const kept: KeptStates[] = []
   await using undecided = new AsyncDisposableStack()
   const keep = (states: KeptStates) => void kept.push(undecided.use(states))
-  const { vms, result } = await written(ports, task, plan, writer, keep)
+  const { vms, result } = await written(ports, task, plan, writer, memory, keep)
   signal.throwIfAborted()
   task.committing()
   const entry = snapshotEntry(ports, task, repository, vms, result)
@@ -87,6 +93,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
     )
   await completeCommit(ports, directory, storage, deadline(commitMillisecondsMax, late))
   await journal.clear()
+  await memory.commit(entry.snapshotId)
   for (const states of kept) await states.commit()
   return {
     snapshot: entry.snapshotId,
@@ -105,6 +112,7 @@ async function written(
   { job, report, signal }: BackupJob,
   plan: Plan,
   writer: BackupWriter,
+  memory: VolumeMemory,
   keep: (states: KeptStates) => void,
 ): Promise<{ vms: readonly VmResult[]; result: BackupResult }> {
   const bytesTotal = plan.bytes
@@ -120,7 +128,10 @@ async function written(
           bytesStored = progress.bytesStored
           report({ phase: 'reading', bytesDone: before + progress.bytesDone, bytesTotal, bytesStored })
         }
-        volumes.push(await writer.addVolume(volume, onProgress, signal))
+        const earlier = await memory.earlier(planned.vm, volume)
+        const result = await writer.addVolume(volume, onProgress, signal, earlier)
+        memory.found(planned.vm, volume, result, earlier)
+        volumes.push(result)
         before += volume.bytes
       }
       keep(frozen.keep(planned.volumes.map(({ name }) => name)))
@@ -131,6 +142,7 @@ async function written(
     return { vms, result: await writer.prepare({ vms, time, tags: [`job:${job.id}`] }, signal) }
   } catch (error) {
     await writer.abort()
+    if (error instanceof RepositoryError && error.code === 'CHANGES_MISSED') await memory.distrust()
     throw error
   }
 }
