@@ -15,6 +15,7 @@ import { findWalls, type Product } from '../host/local/bubblewrap.ts'
 import { closeInherited } from '../host/local/inherited.ts'
 import { localInventory } from '../host/local/inventory.ts'
 import { openLoopback } from '../host/local/loopback.ts'
+import { startOf } from '../host/local/process-start.ts'
 import { serveSandboxes } from '../host/local/sandbox-door.ts'
 import { localSandboxes } from '../host/local/sandboxes.ts'
 import type { Listener } from '../host/local/socket.ts'
@@ -72,6 +73,8 @@ const product: Product = { directory: path.join(import.meta.dirname, '../..'), n
 
 const parseHostFile = fields('host file', {
   pid: is.integer(1),
+  /** When that process began, as the kernel counts: another one may have the number by now. */
+  started: is.string(20),
   api: is.string(200),
   tokenFile: is.string(4000),
 })
@@ -144,7 +147,8 @@ async function start(): Promise<void> {
   await supervisor.start()
   const api = await openLoopback(path.join(home.run(serviceVms.management), 'api.sock'), Number(values.port))
   const tokenFile = path.join(home.home(serviceVms.management), 'api-token')
-  const hostFile = { pid: process.pid, api: `http://127.0.0.1:${api.port}`, tokenFile }
+  const started = await startOf(process.pid)
+  const hostFile = { pid: process.pid, started, api: `http://127.0.0.1:${api.port}`, tokenFile }
   await writeDurably(home.hostFile, utf8(JSON.stringify(hostFile)))
   log.info('ready', { api: hostFile.api })
   onStop(log, async () => {
@@ -160,12 +164,7 @@ async function running(): Promise<ReturnType<typeof parseHostFile> | null> {
   const untrustedBytes = await readBounded(home.hostFile, hostFileBytesMax)
   if (untrustedBytes === null) return null
   const found = untrustedBytes.parse(bytes => parseHostFile(parseJson(bytes, { bytesMax: hostFileBytesMax })))
-  try {
-    process.kill(found.pid, 0)
-    return found
-  } catch {
-    return null
-  }
+  return (await startOf(found.pid)) === found.started ? found : null
 }
 
 async function run(words: readonly string[]): Promise<number> {

@@ -45,7 +45,8 @@ export interface Walls {
 }
 
 const systemDirectories = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32']
-const systemFiles = ['/etc/ssl', '/etc/ld.so.cache', '/etc/alternatives']
+/** Of `/etc/ssl` not the private keys of the machine. */
+const systemFiles = ['/etc/ssl/certs', '/etc/ssl/openssl.cnf', '/etc/ld.so.cache', '/etc/alternatives']
 /** What a VM with network needs to find hosts, and ssh to know its user. */
 const networkFiles = [
   '/etc/resolv.conf',

@@ -1,5 +1,3 @@
-import { mkdir, open } from 'node:fs/promises'
-import path from 'node:path'
 import type { Milliseconds } from '../../base/brand.ts'
 import type { Clock } from '../../base/environment.ts'
 import { errnoOf } from '../../base/errors.ts'
@@ -8,6 +6,7 @@ import type { VmName } from '../../base/names.ts'
 import { HostError } from '../errors.ts'
 import type { Bind, Product, Walls } from './bubblewrap.ts'
 import { connectSocket } from './socket.ts'
+import { keepLog } from './vm-log.ts'
 import { spawnWalled, type WalledProcess } from './walled-process.ts'
 
 /*
@@ -61,8 +60,6 @@ export interface Supervisor {
   /** The VM's Node process, by its number on the host. */
   pidOf(vm: VmName): Promise<number | null>
   kill(vm: VmName, signal: NodeJS.Signals): Promise<void>
-  /** Stops it and starts it anew. */
-  restart(vm: VmName): Promise<void>
 }
 
 export function createSupervisor(options: SupervisorOptions): Supervisor {
@@ -88,11 +85,6 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     status: () => managed.map(one => one.status()),
     pidOf: name => find(name).pid(),
     kill: (name, signal) => find(name).kill(signal),
-    async restart(name) {
-      const one = find(name)
-      await one.stop()
-      await one.start()
-    },
   }
 }
 
@@ -103,6 +95,7 @@ class ManagedVm {
   #state: VmState = 'stopped'
   #stopping = new AbortController()
   #restarts: Milliseconds[] = []
+  #logged: Promise<void> = Promise.resolve()
 
   constructor(vm: ServiceVm, options: SupervisorOptions) {
     this.vm = vm
@@ -143,10 +136,12 @@ class ManagedVm {
     const ended = new AbortController()
     running.exited.then(() => ended.abort())
     await this.#options.clock.sleep(stopMilliseconds, ended.signal).catch(() => {})
-    if (ended.signal.aborted) return
-    this.#options.log.warn('killed: it did not stop', { vm: this.vm.name })
-    running.destroy()
-    await running.exited
+    if (!ended.signal.aborted) {
+      this.#options.log.warn('killed: it did not stop', { vm: this.vm.name })
+      running.destroy()
+      await running.exited
+    }
+    await this.#logged
   }
 
   async #launch(): Promise<void> {
@@ -173,21 +168,18 @@ class ManagedVm {
   }
 
   async #spawn(): Promise<WalledProcess> {
-    const { logDirectory, walls, product } = this.#options
+    const { logDirectory, walls, product, log } = this.#options
     const { name, command, binds, network, environment = {} } = this.vm
-    await mkdir(logDirectory, { recursive: true, mode: 0o700 })
-    const log = await open(path.join(logDirectory, `${name}.log`), 'a', 0o600)
-    try {
-      return await spawnWalled({
-        walls,
-        product,
-        view: { vm: name, binds, network, environment, disableUserns: walls.disableUserns },
-        command: [product.node, ...command],
-        stdio: ['ignore', log.fd, log.fd],
-      })
-    } finally {
-      await log.close()
-    }
+    const spawned = await spawnWalled({
+      walls,
+      product,
+      view: { vm: name, binds, network, environment, disableUserns: walls.disableUserns },
+      command: [product.node, ...command],
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const { stdout, stderr } = spawned.child
+    this.#logged = keepLog(logDirectory, name, [stdout, stderr], log)
+    return spawned
   }
 
   /** Until the VM's socket takes a connection; throws when it has ended instead or takes too long. */

@@ -44,6 +44,18 @@ describe.skipIf(!walls.bubblewrap)('behind bubblewrap', () => {
     expect(inside(code).trim().split('\n')).toEqual(['null', 'ENOENT', 'ENOENT', 'EROFS', 'EROFS'])
   })
 
+  test('there are the certificates that programs need, and no private keys of the machine', () => {
+    const code = `import fs from 'node:fs'
+      console.log(fs.existsSync('/etc/ssl') ? fs.readdirSync('/etc/ssl').join() : '')`
+    const allowed = new Set(['', 'certs', 'openssl.cnf'])
+    expect(
+      inside(code)
+        .trim()
+        .split(',')
+        .filter(name => !allowed.has(name)),
+    ).toEqual([])
+  })
+
   test('its own directories are there, writable only where that is said', async () => {
     const mine = join(root, 'mine')
     const write = `import fs from 'node:fs'\n${tried(`fs.writeFileSync('/data/x', 'written') ?? 'done'`)}`
