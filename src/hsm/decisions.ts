@@ -47,6 +47,7 @@ export class DecisionLog implements AsyncDisposable {
   #indexMax = -1
   readonly #releases = new Map<ProfileName, Date[]>()
   readonly #refusals: Date[] = []
+  #last: Promise<unknown> = Promise.resolve()
 
   private constructor(handle: FileHandle, length: number) {
     this.#handle = handle
@@ -89,8 +90,17 @@ export class DecisionLog implements AsyncDisposable {
     return this.#releases.get(profile) ?? []
   }
 
-  /** Durable when it resolves. Throws `HSM_STORE_WRITE`. */
-  async append(decision: Decision): Promise<void> {
+  /**
+   * Durable when it resolves, behind those that were begun before: a call that was given up may still be recording its end
+   * when the next one is decided. Throws `HSM_STORE_WRITE`.
+   */
+  append(decision: Decision): Promise<void> {
+    const appended = this.#last.then(() => this.#append(decision))
+    this.#last = appended.catch(() => {})
+    return appended
+  }
+
+  async #append(decision: Decision): Promise<void> {
     if (decision.outcome !== 'allowed' && this.#isFlood(decision.time)) return
     const line = utf8(`${JSON.stringify(decision)}\n`)
     try {

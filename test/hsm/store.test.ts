@@ -191,6 +191,18 @@ describe('the record of decisions', () => {
     },
   )
 
+  it('keeps one after another what is decided at the same moment', async () => {
+    {
+      await using store = await HsmStore.open(directory)
+      await store.saveWitness(seen(99))
+      await Promise.all([allowed(1), refused, allowed(2)].map(one => store.decisions.append(one)))
+    }
+    const lines = readFileSync(records(), 'utf8').trim().split('\n')
+    expect(lines.map(line => (JSON.parse(line) as { index: number | null }).index)).toEqual([1, null, 2])
+    await using again = await HsmStore.open(directory)
+    expect([...again.decisions.seenNonces]).toEqual([digestOf(1), digestOf(2)])
+  })
+
   it('is not filled by a flood of refusals, and takes decisions all the same', async () => {
     await withRecord(...Array<Decision>(refusalsPerDayMax + 5).fill(refused), allowed(7))
     expect(readFileSync(records(), 'utf8').trim().split('\n')).toHaveLength(refusalsPerDayMax + 1)
