@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createLog, silentLog } from '../../../src/base/log.ts'
 import { findWalls, type View, walledCommand } from '../../../src/host/local/bubblewrap.ts'
+import { maySkip } from '../../support/may-skip.ts'
 import { product } from './product.ts'
 
 const walls = await findWalls(product, silentLog)
@@ -33,7 +34,7 @@ function inside(code: string, view: Partial<View> = {}): string {
 const tried = (expression: string) =>
   `try { console.log(${expression}) } catch (error) { console.log(error.code ?? error.message) }`
 
-describe.skipIf(!walls.bubblewrap)('behind bubblewrap', () => {
+describe.skipIf(maySkip(!walls.bubblewrap))('behind bubblewrap', () => {
   test('there is neither the environment of the host nor its files', () => {
     const code = `import fs from 'node:fs'
       console.log(JSON.stringify(process.env.SECRET_OF_THE_HOST ?? null))
@@ -100,7 +101,7 @@ describe.skipIf(!walls.bubblewrap)('behind bubblewrap', () => {
   })
 
   test('no namespaces can be made inside a sandbox', ({ skip }) => {
-    if (!walls.disableUserns) skip('this bubblewrap cannot forbid them')
+    if (maySkip(!walls.disableUserns)) skip('this bubblewrap cannot forbid them')
     const code = `import { spawnSync } from 'node:child_process'
       console.log(spawnSync('/usr/bin/unshare', ['-U', 'true']).status === 0)`
     expect(inside(code, { disableUserns: true }).trim()).toBe('false')
