@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { type IdempotencyKey, parseJobId, parseSnapshotId } from '../../src/base/names.ts'
 import { QrexecError } from '../../src/qrexec/errors.ts'
+import { SealError } from '../../src/sealing/errors.ts'
 import { finished, work } from './fake-dom0.ts'
 import { authorized, type Harness, startApi } from './harness.ts'
 
@@ -305,6 +306,18 @@ describe('GET /v1/status', () => {
       dom0: { reachable: false, code: 'QREXEC_UNREACHABLE' },
       configuration: null,
       profiles: [{ name: work, nextRun: '2026-11-25T00:00:00.000Z' }],
+      alarms: [],
+    })
+  })
+
+  test('a dom0 whose sealed store was changed is an alarm', async () => {
+    await using api = await startApi()
+    api.dom0.failure = new SealError('SEAL_SIGNATURE_INVALID', 'a signature is wrong')
+    const { status, body } = await call(api, 'GET', '/v1/status')
+    expect(status).toBe(200)
+    expect(body).toMatchObject({
+      dom0: { reachable: false, code: 'SEAL_SIGNATURE_INVALID' },
+      alarms: [{ code: 'SEAL_SIGNATURE_INVALID', message: 'a signature is wrong', profile: null }],
     })
   })
 })

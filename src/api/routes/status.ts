@@ -44,12 +44,15 @@ async function statusOf(context: RouteContext): Promise<StatusView> {
     dom0: { reachable: dom0.offered !== null, code: dom0.code },
     configuration: dom0.offered === null ? null : { ...dom0.offered.configuration },
     ledger: witness === null ? null : ledgerView(witness),
-    alarms: alarmsOf(
-      witness,
-      schedules,
-      [...backups.values(), ...checks.values(), ...scrubs.values()],
-      [...stateOf.values()],
-    ),
+    alarms: [
+      ...dom0.alarms.map(({ code, message }) => ({ code, message, time: now.toISOString(), profile: null })),
+      ...alarmsOf(
+        witness,
+        schedules,
+        [...backups.values(), ...checks.values(), ...scrubs.values()],
+        [...stateOf.values()],
+      ),
+    ],
     running: running.map(jobView),
     profiles: [...new Set(names)].sort().map(name => ({
       name,
@@ -62,21 +65,23 @@ async function statusOf(context: RouteContext): Promise<StatusView> {
   }
 }
 
-async function askDom0({
-  dom0,
-  history,
-  log,
-  closing,
-}: RouteContext): Promise<{ offered: OfferedProfiles | null; code: string | null }> {
+async function askDom0({ dom0, history, log, closing }: RouteContext): Promise<Dom0State> {
   try {
     const [offered] = await Promise.all([dom0.profiles(closing), history.refresh(closing)])
-    return { offered, code: null }
+    return { offered, code: null, alarms: [] }
   } catch (error) {
-    const { code, kind } = reportOf(error)
+    const { code, kind, message } = reportOf(error)
     if (errorKinds[kind].status < 500 && kind !== 'refused') throw error
     log.warn('dom0 could not be asked for its state', { error })
-    return { offered: null, code }
+    // A dom0 that is away is no alarm; one whose sealed store or ledger was changed is.
+    return { offered: null, code, alarms: kind === 'integrity' ? [{ code, message }] : [] }
   }
+}
+
+interface Dom0State {
+  readonly offered: OfferedProfiles | null
+  readonly code: string | null
+  readonly alarms: readonly { readonly code: string; readonly message: string }[]
 }
 
 function ledgerView({ size, root, seen, alarm }: WitnessState): NonNullable<StatusView['ledger']> {
