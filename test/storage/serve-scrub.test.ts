@@ -256,7 +256,10 @@ describe('a storage that lies', () => {
       const hangs = (signal: AbortSignal) =>
         new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
       const over = scrubOver(hangs, systemClock, () => {}, never)
-      vi.advanceTimersByTime(silenceMillisecondsMax)
+      over.catch(() => {})
+      // It waits as soon as it has a stream, which takes a few turns.
+      while (vi.getTimerCount() === 0) await new Promise(resolve => setImmediate(resolve))
+      await vi.advanceTimersByTimeAsync(silenceMillisecondsMax)
       await expect(over).rejects.toMatchObject({ code: 'STORAGE_UNAVAILABLE', retry: false })
     } finally {
       vi.useRealTimers()
@@ -273,7 +276,10 @@ describe('a storage that lies', () => {
         () => {},
         never,
       )
-      vi.advanceTimersByTime(silenceMillisecondsMax)
+      over.catch(() => {})
+      // It waits as soon as it has a stream, which takes a few turns.
+      while (vi.getTimerCount() === 0) await new Promise(resolve => setImmediate(resolve))
+      await vi.advanceTimersByTimeAsync(silenceMillisecondsMax)
       await expect(over).rejects.toMatchObject({ code: 'STORAGE_UNAVAILABLE', retry: false })
     } finally {
       vi.useRealTimers()
