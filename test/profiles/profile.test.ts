@@ -42,6 +42,7 @@ describe('what stock qubesd means something by is accepted', () => {
       compression: { enabled: true, filter: 'gzip' },
       passphraseVm: 'vault',
       retention: null,
+      holds: { daysMax: 366, mayEnd: false },
       limits: null,
       schedule: null,
       maxAgeDays: null,
@@ -103,6 +104,7 @@ describe('our keys', () => {
     keep_monthly: 12
     keep_yearly: 0
     keep_within_days: 30
+  holds: { days_max: 30, may_end: yes }
   limits: { orders_per_day: 4, minutes_between: 60 }
   schedule:
     calendar: 'Mon..Fri 21:00'
@@ -123,6 +125,7 @@ describe('our keys', () => {
         keepYearly: 0,
         keepWithinDays: 30,
       },
+      holds: { daysMax: 30, mayEnd: true },
       limits: { ordersPerDay: 4, minutesBetween: 60 },
       schedule: { timeZone: 'Europe/Berlin', jitterMinutes: 20, catchUp: false },
       maxAgeDays: 3,
