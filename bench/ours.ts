@@ -4,7 +4,7 @@ import { utf8 } from '../src/base/bytes.ts'
 import { systemEnvironment } from '../src/base/environment.ts'
 import { parseDigest, parseVmName } from '../src/base/names.ts'
 import { Secret } from '../src/base/secret.ts'
-import { checkRepository, type Expected, type ExpectedSnapshot } from '../src/repository/check.ts'
+import { checkRepository, type Expected, type ExpectedIndex } from '../src/repository/check.ts'
 import type { ObjectReference } from '../src/repository/format.ts'
 import { fetchKnown, listVolumes, readSnapshot } from '../src/repository/reader.ts'
 import type { BackupVolume } from '../src/repository/reading-plan.ts'
@@ -25,7 +25,7 @@ import { objectName, parseObjectName } from '../src/storage/object-store.ts'
 interface State {
   readonly keyFile: ObjectReference
   readonly config: ObjectReference
-  readonly snapshots: readonly ExpectedSnapshot[]
+  readonly snapshots: readonly (ExpectedIndex & { readonly snapshot: ObjectReference })[]
 }
 
 const signal = new AbortController().signal
@@ -67,7 +67,7 @@ async function backup(): Promise<void> {
 async function check(): Promise<void> {
   const { keyFile, config, snapshots } = await load()
   using repository = await open({ keyFile, config, snapshots })
-  const expected: Expected = { pinned: { keyFile, config }, snapshots }
+  const expected: Expected = { pinned: { keyFile, config }, snapshots, indexSets: snapshots }
   const report = await checkRepository(repository, store, expected, { readData: true }, () => {}, signal)
   if (!report.sound) throw new Error(`the repository is not sound: ${JSON.stringify(report)}`)
 }

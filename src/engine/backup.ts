@@ -6,7 +6,7 @@ import type { Secret } from '../base/secret.ts'
 import { HostError } from '../host/errors.ts'
 import type { FrozenVm, FrozenVolume } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
-import type { RepositoryHistory } from '../ledger/history.ts'
+import { type RepositoryHistory, wasRecorded } from '../ledger/repository-history.ts'
 import type { HsmBinding } from '../profiles/config.ts'
 import type { Profile } from '../profiles/profile.ts'
 import type { Job, Outcome, Progress } from '../qrexec/calls/orders.ts'
@@ -152,8 +152,7 @@ export async function completeCommit(
     storage,
     {
       hasSnapshot: ({ profile, epoch, snapshotId }) =>
-        ports.ledger.repository(profile, epoch)?.snapshots.some(one => one.snapshotId === snapshotId) ??
-        false,
+        wasRecorded(ports.ledger.repository(profile, epoch), snapshotId),
       append: entries => ports.ledger.append(entries),
     },
     signal,
@@ -206,13 +205,13 @@ async function openPinned(
 
 function knownBlobs(
   repository: Repository,
-  { snapshots }: RepositoryHistory,
+  { indexSets }: RepositoryHistory,
   cache: RepositoryCache,
   storage: ObjectStore,
   signal: AbortSignal,
 ): Promise<BlobTable> {
   async function* bodies(): AsyncGenerator<Uint8Array> {
-    for (const { index } of snapshots)
+    for (const { index } of indexSets)
       for (const reference of index) yield await cache.get('index', reference, storage, signal)
   }
   return loadKnown(repository, bodies())

@@ -12,7 +12,7 @@ import {
 } from '../base/names.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import type { Entry, Purpose } from '../ledger/entry.ts'
-import type { RepositoryHistory } from '../ledger/history.ts'
+import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { HsmBinding } from '../profiles/config.ts'
 import { mayOrder } from '../profiles/limits.ts'
 import type { Profile } from '../profiles/profile.ts'

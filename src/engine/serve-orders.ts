@@ -1,6 +1,6 @@
 import { utf8 } from '../base/bytes.ts'
 import { type JobId, type ProfileName, parseJobId, parseProfileName, type VmName } from '../base/names.ts'
-import type { RepositoryHistory } from '../ledger/history.ts'
+import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import * as calls from '../qrexec/calls/orders.ts'
 import { type Handler, type IncomingCall, respond } from '../qrexec/server.ts'
 import { EngineError } from './errors.ts'

@@ -19,9 +19,8 @@ import { openSnapshot, type Snapshot } from './snapshot.ts'
  * how much there is that nobody expects.
  */
 
-/** One backup, as its ledger entry has it. */
-export interface ExpectedSnapshot {
-  readonly snapshot: ObjectReference
+/** Index objects that are in force, and what the ledger counts of the packs in them. */
+export interface ExpectedIndex {
   readonly index: readonly ObjectReference[]
   readonly packs: PacksSummary
 }
@@ -29,7 +28,8 @@ export interface ExpectedSnapshot {
 export interface Expected {
   /** As the ledger pins them; `null` leaves them out. */
   readonly pinned: { readonly keyFile: ObjectReference; readonly config: ObjectReference } | null
-  readonly snapshots: readonly ExpectedSnapshot[]
+  readonly snapshots: readonly { readonly snapshot: ObjectReference }[]
+  readonly indexSets: readonly ExpectedIndex[]
 }
 
 export interface CheckOptions {
@@ -106,7 +106,7 @@ async function openSnapshots(
   return snapshots
 }
 
-/** The packs of all indexes, each once; compared, backup by backup, with what the ledger counted. */
+/** The packs of all indexes, each once; compared, set by set, with what the ledger counted. */
 async function openIndexes(
   repository: Repository,
   store: ObjectStore,
@@ -115,7 +115,7 @@ async function openIndexes(
   signal: AbortSignal,
 ): Promise<readonly IndexedPack[]> {
   const packs = new Map<Digest, IndexedPack>()
-  for (const { snapshot, index, packs: counted } of expected.snapshots) {
+  for (const { index, packs: counted } of expected.indexSets) {
     const own: ObjectReference[] = []
     for (const reference of index) {
       const object = { name: `index/${reference.id}`, id: reference.id, missing: 'missingIndex' as const }
@@ -134,7 +134,7 @@ async function openIndexes(
       findings.add(
         'PACKS_DIFFER',
         `${found.count} packs of ${found.bytes} bytes in the indexes; the ledger counts ${counted.count} of ${counted.bytes}`,
-        `snapshots/${snapshot.id}`,
+        `index/${index[0]?.id}`,
       )
   }
   return [...packs.values()]
@@ -155,12 +155,13 @@ async function fetchReferenced(
   return body
 }
 
-function expectedNames({ pinned, snapshots }: Expected, packs: readonly IndexedPack[]): ReadonlySet<string> {
+function expectedNames(
+  { pinned, snapshots, indexSets }: Expected,
+  packs: readonly IndexedPack[],
+): ReadonlySet<string> {
   const names = new Set(packs.map(({ id }) => `data/${id}`))
-  for (const { snapshot, index } of snapshots) {
-    names.add(`snapshots/${snapshot.id}`)
-    for (const { id } of index) names.add(`index/${id}`)
-  }
+  for (const { snapshot } of snapshots) names.add(`snapshots/${snapshot.id}`)
+  for (const { id } of indexSets.flatMap(({ index }) => index)) names.add(`index/${id}`)
   if (pinned !== null) names.add('config').add(`keys/${pinned.keyFile.id}`)
   return names
 }

@@ -1,6 +1,6 @@
 import type { JobId, ProfileName, RepositoryName, SnapshotId, VmName } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
-import type { RepositoryHistory } from '../ledger/history.ts'
+import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Outcome, Progress } from '../qrexec/calls/orders.ts'
 
 /** A look at a repository from inside a sandbox: all that a check and a restore share. */

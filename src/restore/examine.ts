@@ -48,7 +48,7 @@ export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
     async check(examination, readData, progress, signal) {
       const task = taskOf(examination, { kind: 'check', readData, snapshot: null })
       const verdict = await inSandbox(ports, examination, task, null, progress, signal)
-      requireGood(verdict, examination.history.snapshots.length, ports.log)
+      requireGood(verdict, task.snapshots.length, ports.log)
       return outcomeOf(verdict)
     },
     async restore(examination, snapshot, progress, signal) {
@@ -125,12 +125,8 @@ function taskOf(
     repository,
     keyFile: history.keyFile,
     config: history.config,
-    snapshots: history.snapshots.map(({ snapshot, manifest, index, packs }) => ({
-      snapshot,
-      manifest,
-      index,
-      packs,
-    })),
+    snapshots: history.snapshots.map(({ entry, snapshot, manifest }) => ({ entry, snapshot, manifest })),
+    indexSets: history.indexSets,
   }
 }
 

@@ -12,7 +12,7 @@ import {
 } from '../../src/base/names.ts'
 import { StreamReader } from '../../src/base/reader.ts'
 import { Secret } from '../../src/base/secret.ts'
-import type { RepositoryHistory } from '../../src/ledger/history.ts'
+import type { RepositoryHistory } from '../../src/ledger/repository-history.ts'
 import type { Examination } from '../../src/repository/examination.ts'
 import { type FrameKind, frameKinds, readFrame } from '../../src/restore/protocol.ts'
 import { volumeDigestOf } from '../repository/fixtures.ts'
@@ -72,6 +72,9 @@ const history: RepositoryHistory = {
       bytesStored: 100,
     },
   ],
+  forgotten: [],
+  indexSets: [{ entry: 2, index: [object], packs: { count: 1, bytes: 100, root: object.id } }],
+  holds: new Map(),
 }
 
 function examination(): Examination {

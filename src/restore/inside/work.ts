@@ -6,7 +6,7 @@ import type { Log } from '../../base/log.ts'
 import { StreamReader } from '../../base/reader.ts'
 import { Secret } from '../../base/secret.ts'
 import { checkRepository } from '../../repository/check.ts'
-import { fetchKnown, fetchObject, listVolumes, readSnapshot } from '../../repository/reader.ts'
+import { fetchObject, listVolumes, loadKnown, readSnapshot } from '../../repository/reader.ts'
 import { openRepository, type Repository } from '../../repository/repository.ts'
 import { restoreVolume } from '../../repository/restore.ts'
 import type { Snapshot } from '../../repository/snapshot.ts'
@@ -101,17 +101,17 @@ async function check(
   progress: Report,
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const { keyFile, config, snapshots, readData } = task
+  const { keyFile, config, snapshots, indexSets, readData } = task
   const report = await checkRepository(
     repository,
     store,
-    { pinned: { keyFile, config }, snapshots },
+    { pinned: { keyFile, config }, snapshots, indexSets },
     { readData },
     ({ packsDone, packsTotal }) => progress(packsDone, packsTotal),
     signal,
   )
   const { objects, bytes, ignored } = report
-  const fault = faultOf(task.snapshots, report)
+  const fault = faultOf(task, report)
   return { fault, objects, snapshots: fault === null ? task.snapshots.length : 0, bytes, ignored }
 }
 
@@ -123,13 +123,10 @@ async function restore(
   progress: Report,
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const at = task.snapshots.findIndex(one => String(one.snapshot.id) === task.snapshot)
-  const wanted = task.snapshots[at]
+  const wanted = task.snapshots.find(one => String(one.snapshot.id) === task.snapshot)
   if (wanted === undefined) throw new RestoreError('VERDICT_INVALID', 'the task has no such snapshot')
   const snapshot = await presentSnapshot(repository, store, wanted.snapshot.id, signal)
-  // A snapshot refers to blobs of earlier jobs; those of later ones are of no use to it.
-  const indexes = task.snapshots.slice(0, at + 1).flatMap(({ index }) => index.map(({ id }) => id))
-  const blobs = await fetchKnown(repository, store, indexes, signal)
+  const blobs = await loadKnown(repository, indexFor(task, wanted.entry, store, signal))
   const source = { repository, store, blobs }
   const { volumes, manifestBytes } = await listVolumes(source, snapshot, signal)
   await out.frame('manifest', manifestBytes)
@@ -151,6 +148,29 @@ async function restore(
   return { ...nothingProven, snapshots: 1, bytes: bytesTotal }
 }
 
+/**
+ * The index in force. What came after the snapshot is wanted too, for after a prune its blobs may be in packs that were
+ * written later; but a storage that was put back to an older state need not have it.
+ */
+async function* indexFor(
+  { indexSets }: Task,
+  entry: number,
+  store: ObjectStore,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  for (const set of indexSets)
+    for (const { id } of set.index)
+      try {
+        yield await fetchObject(store, 'index', id, signal)
+      } catch (error) {
+        if (set.entry <= entry || !isMissing(error)) throw error
+      }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof CodedError && error.kind === 'missing'
+}
+
 async function presentSnapshot(
   repository: Repository,
   store: ObjectStore,
@@ -160,7 +180,7 @@ async function presentSnapshot(
   try {
     return await readSnapshot(repository, store, id, signal)
   } catch (error) {
-    if (!(error instanceof CodedError && error.kind === 'missing')) throw error
+    if (!isMissing(error)) throw error
     const short = id.slice(0, 12)
     throw new RestoreError('SNAPSHOT_DELETED', `storage lacks snapshot ${short}, which the ledger lists`, {
       cause: error,
