@@ -13,7 +13,7 @@ export interface OfferedProfiles {
  * dom0's own, `QREXEC_REFUSED` by policy, `QREXEC_UNREACHABLE` and `QREXEC_TIMEOUT`.
  */
 export interface Dom0Port {
-  /** The three orders may be repeated with the same key: it is one job. */
+  /** The four orders may be repeated with the same key: it is one job. */
   backup(profile: ProfileName, key: IdempotencyKey, signal: AbortSignal): Promise<Job>
   check(profile: ProfileName, key: IdempotencyKey, readData: boolean, signal: AbortSignal): Promise<Job>
   restore(
@@ -22,11 +22,15 @@ export interface Dom0Port {
     snapshot: SnapshotId | null,
     signal: AbortSignal,
   ): Promise<Job>
+  prune(profile: ProfileName, key: IdempotencyKey, dryRun: boolean, signal: AbortSignal): Promise<Job>
   cancel(job: JobId, signal: AbortSignal): Promise<Job>
   /** Newest first. */
   jobs(signal: AbortSignal): Promise<readonly Job[]>
   /** Oldest first. */
   snapshots(profile: ProfileName, signal: AbortSignal): Promise<readonly SnapshotSummary[]>
+  /** May be repeated. */
+  hold(profile: ProfileName, snapshot: SnapshotId, until: Date, signal: AbortSignal): Promise<SnapshotSummary>
+  endHold(profile: ProfileName, snapshot: SnapshotId, signal: AbortSignal): Promise<SnapshotSummary>
   profiles(signal: AbortSignal): Promise<OfferedProfiles>
   /** The present state of the profile's jobs, then every change, until dom0 or `signal` ends it. */
   events(profile: ProfileName, signal: AbortSignal): AsyncIterable<Job>

@@ -91,6 +91,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
     warnings: plan.warnings,
     objects: undefined,
     snapshots: undefined,
+    prune: undefined,
   }
 }
 
@@ -190,7 +191,7 @@ async function knownHistory(
 }
 
 /** Key file and config by the ledger's hashes: storage cannot choose them. */
-async function openPinned(
+export async function openPinned(
   pins: Birth,
   cache: RepositoryCache,
   storage: ObjectStore,

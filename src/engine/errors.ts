@@ -20,7 +20,7 @@ export const engineErrors = {
   JOB_ENDED: { kind: 'conflict', meaning: 'The job has already ended.', hint: 'nothing is left to cancel' },
   JOB_COMMITTING: {
     kind: 'conflict',
-    meaning: 'The job is writing its snapshot into the ledger and can no longer be cancelled.',
+    meaning: 'The job is writing what it did into the ledger and cannot be cancelled at this moment.',
     hint: 'it ends within moments',
   },
   JOB_CANCELLED: { kind: 'cancelled', meaning: 'The job was cancelled.', hint: 'order again when wanted' },
@@ -48,6 +48,31 @@ export const engineErrors = {
     kind: 'refused',
     meaning: 'The profile selects no volume at all.',
     hint: 'look at include and exclude of the profile: a backup of nothing is refused',
+  },
+  RETENTION_MISSING: {
+    kind: 'refused',
+    meaning: 'The sealed profile has no retention: every snapshot is kept, and there is nothing to prune.',
+    hint: 'seal a profile with `retention` under `strongroom`',
+  },
+  HELD_MEANWHILE: {
+    kind: 'conflict',
+    meaning: 'A snapshot that the prune was about to forget has been held since it began.',
+    hint: 'nothing was forgotten or removed; order the prune again',
+  },
+  HOLD_DATE: {
+    kind: 'refused',
+    meaning: 'A hold may not end at that date.',
+    hint: 'give a date to come, no further ahead than `days_max` of the sealed `holds`',
+  },
+  HOLD_FIXED: {
+    kind: 'refused',
+    meaning: 'The sealed profile lets no hold end before its date.',
+    hint: 'wait for the date, or seal a profile with `may_end` of `holds`',
+  },
+  HOLD_NOT_FOUND: {
+    kind: 'missing',
+    meaning: 'The snapshot is not held.',
+    hint: 'list the snapshots; a hold that has come to its date is over',
   },
   REPOSITORY_UNKNOWN: {
     kind: 'missing',

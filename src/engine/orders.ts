@@ -16,14 +16,25 @@ import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { HsmBinding } from '../profiles/config.ts'
 import { mayOrder } from '../profiles/limits.ts'
 import type { Profile } from '../profiles/profile.ts'
-import { hasEnded, type Job, type JobKind, type Outcome, type Progress } from '../qrexec/calls/orders.ts'
+import {
+  hasEnded,
+  type Job,
+  type JobKind,
+  type Outcome,
+  type Progress,
+  type SnapshotSummary,
+} from '../qrexec/calls/orders.ts'
 import type { Examination } from '../repository/examination.ts'
 import { completeCommit, repositoryDirectory, runBackup } from './backup.ts'
 import { disclosable } from './disclose.ts'
 import { EngineError } from './errors.ts'
+import { endHold, type HoldRequest, holdSnapshot } from './holds.ts'
 import type { JobBoard, PlacedOrder } from './jobs.ts'
 import type { EnginePorts, SealedConfiguration } from './ports.ts'
+import { requireRetention, runPrune } from './prune.ts'
 import { releasePassphrase } from './release.ts'
+import { Serially } from './serially.ts'
+import { Turns } from './turns.ts'
 
 /** What is ordered. Names only; what they mean is in the sealed configuration. */
 export interface Order {
@@ -34,6 +45,8 @@ export interface Order {
   /** What to do when a job of this kind already runs for the profile: be given that job, or be refused. */
   readonly ifRunning: 'join' | 'refuse'
   readonly readData?: boolean
+  /** prune: only tell what would be done. */
+  readonly dryRun?: boolean
   /** `null`: the newest. */
   readonly snapshot?: SnapshotId | null
 }
@@ -63,8 +76,11 @@ export class Orders {
   readonly #board: JobBoard
   readonly #running = new Map<JobId, Running>()
   readonly #refusals: number[] = []
+  readonly #turns = new Turns()
+  /** Holds come before a prune decides, or after it has. */
+  readonly #decisions = new Serially()
   /** Orders are judged one after another, so that two at the same moment cannot both be the first. */
-  #gate: Promise<unknown> = Promise.resolve()
+  readonly #gate = new Serially()
 
   constructor(ports: EnginePorts, board: JobBoard) {
     this.#ports = ports
@@ -85,9 +101,15 @@ export class Orders {
 
   /** The job of an accepted order, as soon as it is accepted and recorded. */
   order(order: Order): Promise<Job> {
-    const judged = this.#gate.then(() => this.#accept(order))
-    this.#gate = judged.catch(() => {})
-    return judged
+    return this.#gate.run(() => this.#accept(order))
+  }
+
+  hold(request: HoldRequest, until: Date): Promise<SnapshotSummary> {
+    return this.#decisions.run(() => holdSnapshot(this.#ports, request, until))
+  }
+
+  endHold(request: HoldRequest): Promise<SnapshotSummary> {
+    return this.#decisions.run(() => endHold(this.#ports, request))
   }
 
   /** Resolves with the job in its final state. */
@@ -101,7 +123,7 @@ export class Orders {
     const running = this.#running.get(id)
     if (hasEnded(job) || running === undefined)
       throw new EngineError('JOB_ENDED', `job ${id} has already ended (${job.state})`)
-    if (running.committing) throw new EngineError('JOB_COMMITTING', `job ${id} is writing its snapshot`)
+    if (running.committing) throw new EngineError('JOB_COMMITTING', `job ${id} is writing into the ledger`)
     running.controller.abort(new EngineError('JOB_CANCELLED', `job ${id} was cancelled`))
     return job
   }
@@ -126,6 +148,7 @@ export class Orders {
         throw new EngineError('KEY_REUSED', 'the idempotency key belongs to another order')
       }
       const accepted = await this.#find(order)
+      if (order.kind === 'prune') requireRetention(accepted.profile)
       const running = this.#board.running(order.profile, order.kind)
       if (running !== undefined) {
         if (order.ifRunning === 'join') return await this.#board.join(running.id, placed(order))
@@ -202,8 +225,11 @@ export class Orders {
 
   /** Never rejects: every way a job can end is a final state. */
   async #run(job: Job, accepted: Accepted, running: Running): Promise<Job> {
+    const { profile, binding } = accepted
+    let leave = () => {}
     try {
-      running.controller.signal.throwIfAborted()
+      const repository = repositoryOf(profile.name, binding.epoch)
+      leave = await this.#turns.enter(repository, job.kind === 'prune', running.controller.signal)
       const started = await this.#board.save({
         ...job,
         state: 'running',
@@ -219,6 +245,7 @@ export class Orders {
         this.#ports.log.error('job failed', { job: job.id, profile: job.profile, error: reason })
       return await this.#end(this.#board.get(job.id), cancelled ? 'cancelled' : 'failed', null, report)
     } finally {
+      leave()
       this.#running.delete(job.id)
     }
   }
@@ -247,7 +274,29 @@ export class Orders {
         )
       return outcome
     }
+    if (job.kind === 'prune') return await this.#prune(job, accepted, running, report)
     return await this.#examine(job, accepted, report, signal)
+  }
+
+  async #prune(
+    job: Job,
+    { order, profile, binding, configuration }: Accepted,
+    running: Running,
+    report: (progress: Progress) => void,
+  ): Promise<Outcome> {
+    const decide = <T>(work: () => Promise<T>) =>
+      this.#decisions.run(async () => {
+        running.controller.signal.throwIfAborted()
+        running.committing = true
+        try {
+          return await work()
+        } finally {
+          running.committing = false
+        }
+      })
+    const { signal } = running.controller
+    const dryRun = order.dryRun ?? false
+    return runPrune(this.#ports, { job, profile, binding, configuration, report, decide, dryRun, signal })
   }
 
   async #examine(

@@ -8,7 +8,7 @@ import type { Entry } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Configuration } from '../profiles/config.ts'
 import type { Examiner } from '../repository/examination.ts'
-import type { ObjectStore } from '../storage/object-store.ts'
+import type { ObjectStore, PrunableObjectStore } from '../storage/object-store.ts'
 
 /** The sealed configuration in force. */
 export interface SealedConfiguration {
@@ -40,6 +40,13 @@ export type OpenStorage = (
   signal: AbortSignal,
 ) => Promise<ObjectStore & AsyncDisposable>
 
+/** The power to remove, for prune alone. */
+export type OpenPrunableStorage = (
+  vm: VmName,
+  repository: RepositoryName,
+  signal: AbortSignal,
+) => Promise<PrunableObjectStore & AsyncDisposable>
+
 export interface EnginePorts {
   readonly environment: Environment
   readonly log: Log
@@ -49,6 +56,7 @@ export interface EnginePorts {
   readonly inventory: Inventory
   readonly volumes: VolumeSource
   readonly storage: OpenStorage
+  readonly prunable: OpenPrunableStorage
   readonly examiner: Examiner
   /** dom0's own state: jobs and repository caches. */
   readonly directory: string

@@ -127,6 +127,7 @@ const ports: EnginePorts = {
   },
   volumes: localVolumes(settings.machine, entropy),
   storage: dom0Storage(transport, clock),
+  prunable: dom0Storage(transport, clock),
   examiner,
   directory: settings.home,
 }

@@ -1,3 +1,4 @@
+import { CodedError } from '../base/errors.ts'
 import { type Digest, parseDigest } from '../base/names.ts'
 import { type ObjectKind, type ObjectStore, objectName } from '../storage/object-store.ts'
 import type { BlobTable } from './blob-table.ts'
@@ -73,7 +74,9 @@ export async function planPrune(
   }
   const blobs = await loadKnown(repository, bodies())
   const needed = new EntrySet(blobs.size)
-  for (const id of snapshotIds) await markSnapshot({ repository, store, blobs }, id, needed, signal)
+  await presentOrThrow(async () => {
+    for (const id of snapshotIds) await markSnapshot({ repository, store, blobs }, id, needed, signal)
+  })
 
   const packs = new Map<Digest, PackUsage>()
   const packsOf = new Map<IndexSource, readonly Digest[]>()
@@ -110,6 +113,19 @@ export async function* packsIn(
   for (const reference of index) {
     signal.throwIfAborted()
     yield* await openIndex(repository.key, await indexBody(reference))
+  }
+}
+
+/** What a storage that answers does not have, or has in part, is lost. */
+async function presentOrThrow(work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (cause) {
+    if (!(cause instanceof CodedError && (cause.kind === 'missing' || cause.code === 'STORAGE_RANGE')))
+      throw cause
+    throw new RepositoryError('NEEDED_MISSING', `a snapshot that stays cannot be read: ${cause.message}`, {
+      cause,
+    })
   }
 }
 

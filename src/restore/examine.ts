@@ -139,6 +139,7 @@ function outcomeOf({ objects, snapshots, bytes, ignored }: Verdict): Outcome {
     warnings: ignored > 0 ? [`${ignored} objects in storage belong to no snapshot`] : [],
     objects,
     snapshots,
+    prune: undefined,
   }
 }
 

@@ -176,10 +176,16 @@ describe('/openapi.json', () => {
       '/v1/profiles',
       '/v1/profiles/{name}/schedule',
       '/v1/profiles/{name}/snapshots',
+      '/v1/profiles/{name}/snapshots/{snapshot}/hold',
       '/v1/schedules',
       '/v1/status',
     ])
-    expect(Object.keys(document.components.schemas).sort()).toEqual(['Job', 'Problem', 'Schedule'])
+    expect(Object.keys(document.components.schemas).sort()).toEqual([
+      'Job',
+      'Problem',
+      'Schedule',
+      'Snapshot',
+    ])
     for (const [path, operations] of Object.entries<Record<string, Record<string, unknown>>>(document.paths))
       for (const [method, operation] of Object.entries(operations)) {
         expect(operation, `${method} ${path}`).toHaveProperty('summary')

@@ -45,6 +45,13 @@ function served(dom0: FakeDom0): Record<string, Handler> {
     [calls.orderRestore.service]: respond(calls.orderRestore, ({ key, snapshot }) =>
       dom0.restore(profile, key, snapshot),
     ),
+    [calls.orderPrune.service]: respond(calls.orderPrune, ({ key, dryRun }) =>
+      dom0.prune(profile, key, dryRun),
+    ),
+    [calls.holdSnapshot.service]: respond(calls.holdSnapshot, ({ snapshot, until }) =>
+      dom0.hold(profile, snapshot, until),
+    ),
+    [calls.endHold.service]: respond(calls.endHold, ({ snapshot }) => dom0.endHold(profile, snapshot)),
     [calls.cancelJob.service]: respond(calls.cancelJob, (_, { argument }) =>
       dom0.cancel(parseJobId(argument)),
     ),
@@ -57,6 +64,18 @@ function served(dom0: FakeDom0): Record<string, Handler> {
       return undefined
     }),
   }
+}
+
+const summary = {
+  job: parseJobId('20261124T031500Z-00000001'),
+  time: new Date('2026-11-24T03:15:43Z'),
+  entry: 7,
+  epoch: 1,
+  volumes: 2,
+  bytes: 3_000_000,
+  bytesStored: 1_000_000,
+  keptBy: [],
+  heldUntil: null,
 }
 
 describe('the port over the wire', () => {
@@ -74,9 +93,19 @@ describe('the port over the wire', () => {
     await port.check(work, 'check-01' as IdempotencyKey, true, forever)
     await port.restore(work, 'restore-1' as IdempotencyKey, snapshot, forever)
     await port.restore(work, 'restore-2' as IdempotencyKey, null, forever)
+    await port.prune(work, 'prune-01' as IdempotencyKey, true, forever)
     expect((await port.cancel(job.id, forever)).state).toBe('cancelled')
-    expect((await port.jobs(forever)).map(one => one.kind)).toEqual(['restore', 'restore', 'check', 'backup'])
+    expect((await port.jobs(forever)).map(one => one.kind)).toEqual([
+      'prune',
+      'restore',
+      'restore',
+      'check',
+      'backup',
+    ])
     expect(await port.snapshots(work, forever)).toEqual([])
+    dom0.snapshotsOf = [{ ...summary, snapshot }]
+    expect(await port.hold(work, snapshot, summary.time, forever)).toMatchObject({ heldUntil: summary.time })
+    expect(await port.endHold(work, snapshot, forever)).toMatchObject({ heldUntil: null })
     expect((await port.profiles(forever)).profiles).toEqual([{ name: work }])
     expect(await port.ledger(7, forever)).toMatchObject({ checkpoint: 'note', entries: [Uint8Array.of(1)] })
     await port.cosign({ size: 7, cosignature: 'line\n' }, forever)
@@ -85,9 +114,12 @@ describe('the port over the wire', () => {
       'check work check-01 readData=true',
       `restore work restore-1 snapshot=${snapshot}`,
       'restore work restore-2 snapshot=newest',
+      'prune work prune-01 dryRun=true',
       `cancel ${job.id}`,
       'jobs',
       'snapshots work',
+      `hold work ${snapshot} ${summary.time.toISOString()}`,
+      `endHold work ${snapshot}`,
       'profiles',
       'ledger 7',
       'cosign 7',

@@ -43,6 +43,20 @@ export class FakeDom0 implements Dom0Port {
     return this.#order('restore', profile, key, ` snapshot=${snapshot ?? 'newest'}`)
   }
 
+  async prune(profile: ProfileName, key: IdempotencyKey, dryRun: boolean): Promise<Job> {
+    return this.#order('prune', profile, key, ` dryRun=${dryRun}`)
+  }
+
+  async hold(profile: ProfileName, snapshot: SnapshotId, until: Date): Promise<SnapshotSummary> {
+    this.#called(`hold ${profile} ${snapshot} ${until.toISOString()}`)
+    return { ...this.#snapshot(snapshot), keptBy: ['held'], heldUntil: until }
+  }
+
+  async endHold(profile: ProfileName, snapshot: SnapshotId): Promise<SnapshotSummary> {
+    this.#called(`endHold ${profile} ${snapshot}`)
+    return { ...this.#snapshot(snapshot), keptBy: [], heldUntil: null }
+  }
+
   async cancel(id: JobId): Promise<Job> {
     this.#called(`cancel ${id}`)
     const job = this.#known(id)
@@ -136,6 +150,12 @@ export class FakeDom0 implements Dom0Port {
     return job
   }
 
+  #snapshot(id: SnapshotId): SnapshotSummary {
+    const found = this.snapshotsOf.find(({ snapshot }) => snapshot === id)
+    if (found === undefined) throw new EngineError('SNAPSHOT_NOT_FOUND', `there is no snapshot ${id}`)
+    return found
+  }
+
   #known(id: JobId): Job {
     const job = this.board.get(id)
     if (job === undefined) throw new EngineError('JOB_NOT_FOUND', `there is no job '${id}'`)
@@ -162,5 +182,6 @@ export const finished: Partial<Job> = {
     warnings: [],
     objects: undefined,
     snapshots: undefined,
+    prune: undefined,
   },
 }

@@ -47,17 +47,21 @@ describe('POST /v1/orders', () => {
     expect(one.body.id).not.toBe(other.body.id)
   })
 
-  test('a check and a restore carry what is theirs', async () => {
+  test('a check, a restore and a prune carry what is theirs', async () => {
     await using api = await startApi()
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'check', readData: true })
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'check' })
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'restore', snapshot })
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'restore' })
+    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'prune', dryRun: true })
+    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'prune' })
     expect(api.dom0.calls.map(line => line.split(' ').toSpliced(2, 1).join(' '))).toEqual([
       'check work readData=true',
       'check work readData=false',
       `restore work snapshot=${snapshot}`,
       'restore work snapshot=newest',
+      'prune work dryRun=true',
+      'prune work dryRun=false',
     ])
   })
 
@@ -151,6 +155,8 @@ test('profiles and snapshots are dom0’s', async () => {
     volumes: 2,
     bytes: 3_000_000,
     bytesStored: 1_000_000,
+    keptBy: ['newest', 'daily'],
+    heldUntil: null,
   }
   api.dom0.snapshotsOf = [summary]
   expect((await call(api, 'GET', '/v1/profiles')).body).toEqual({
@@ -159,6 +165,55 @@ test('profiles and snapshots are dom0’s', async () => {
   })
   expect((await call(api, 'GET', '/v1/profiles/work/snapshots')).body).toEqual({
     snapshots: [{ ...summary, time: '2026-11-24T03:15:43.000Z' }],
+  })
+})
+
+describe('holds', () => {
+  const path = `/v1/profiles/work/snapshots/${snapshot}/hold`
+  const held = {
+    snapshot,
+    job: parseJobId('20261124T031500Z-00000001'),
+    time: new Date('2026-11-24T03:15:43Z'),
+    entry: 7,
+    epoch: 1,
+    volumes: 2,
+    bytes: 3_000_000,
+    bytesStored: 1_000_000,
+    keptBy: [],
+    heldUntil: null,
+  }
+
+  test('are set and ended by dom0, and answered with the snapshot', async () => {
+    await using api = await startApi()
+    api.dom0.snapshotsOf = [held]
+    const set = await call(api, 'PUT', path, { until: '2027-01-31T00:00:00Z' })
+    expect(set).toMatchObject({ status: 200, body: { snapshot, heldUntil: '2027-01-31T00:00:00.000Z' } })
+    const ended = await call(api, 'DELETE', path)
+    expect(ended).toMatchObject({ status: 200, body: { snapshot, keptBy: [], heldUntil: null } })
+    expect(api.dom0.calls).toEqual([
+      `hold work ${snapshot} 2027-01-31T00:00:00.000Z`,
+      `endHold work ${snapshot}`,
+    ])
+  })
+
+  test.each([
+    {},
+    { until: 'tomorrow' },
+    { until: '2027-01-31' },
+    { until: '2027-01-31T00:00:00Z', why: 'x' },
+  ])('until %j are refused', async body => {
+    await using api = await startApi()
+    api.dom0.snapshotsOf = [held]
+    expect((await call(api, 'PUT', path, body)).status).toBe(400)
+    expect(api.dom0.calls).toEqual([])
+  })
+
+  test('of a snapshot that there is not are 404', async () => {
+    await using api = await startApi()
+    expect(await call(api, 'DELETE', path)).toMatchObject({
+      status: 404,
+      body: { code: 'SNAPSHOT_NOT_FOUND' },
+    })
   })
 })
 

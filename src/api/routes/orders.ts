@@ -22,7 +22,7 @@ export function orderRoutes(app: Routes, context: RouteContext): void {
     '/v1/orders',
     {
       schema: {
-        summary: 'Order a backup, a check or a restore',
+        summary: 'Order a backup, a check, a restore or a prune',
         headers: Type.Object({ 'idempotency-key': Type.Optional(KeyText) }),
         body: OrderSchema,
         response: answers({ 202: Type.Ref('Job') }),
@@ -40,10 +40,11 @@ export function orderRoutes(app: Routes, context: RouteContext): void {
 }
 
 async function place(order: OrderView, key: IdempotencyKey, { dom0, closing }: RouteContext): Promise<Job> {
-  const { kind = 'backup', snapshot, readData } = order
+  const { kind = 'backup', snapshot, readData, dryRun } = order
   const profile = parseProfileName(order.profile)
   if (snapshot !== undefined && kind !== 'restore') throw misplaced('snapshot', 'restore', kind)
   if (readData !== undefined && kind !== 'check') throw misplaced('readData', 'check', kind)
+  if (dryRun !== undefined && kind !== 'prune') throw misplaced('dryRun', 'prune', kind)
   switch (kind) {
     case 'backup':
       return dom0.backup(profile, key, closing)
@@ -51,6 +52,8 @@ async function place(order: OrderView, key: IdempotencyKey, { dom0, closing }: R
       return dom0.check(profile, key, readData ?? false, closing)
     case 'restore':
       return dom0.restore(profile, key, snapshot === undefined ? null : parseSnapshotId(snapshot), closing)
+    case 'prune':
+      return dom0.prune(profile, key, dryRun ?? false, closing)
     default:
       return kind satisfies never
   }

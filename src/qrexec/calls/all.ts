@@ -3,12 +3,15 @@ import type { Role } from '../roles.ts'
 import { cosignLedger, readLedger } from './ledger.ts'
 import {
   cancelJob,
+  endHold,
+  holdSnapshot,
   jobEvents,
   listJobs,
   listProfiles,
   listSnapshots,
   orderBackup,
   orderCheck,
+  orderPrune,
   orderRestore,
 } from './orders.ts'
 import { releasePassphrase, stockBackupPassphrase, witnessLedger } from './release.ts'
@@ -53,10 +56,13 @@ export const allCalls: readonly CallDeclaration[] = [
   orderBackup,
   orderCheck,
   orderRestore,
+  orderPrune,
   cancelJob,
   listJobs,
   jobEvents,
   listSnapshots,
+  holdSnapshot,
+  endHold,
   listProfiles,
   readLedger,
   cosignLedger,
