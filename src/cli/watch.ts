@@ -84,6 +84,7 @@ export function summaryOf({ kind, profile, started, ended, outcome }: JobView): 
   const parts = [`${kind} of ${profile} done`]
   if (outcome?.snapshot !== undefined) parts.push(`snapshot ${outcome.snapshot.slice(0, 12)}`)
   if (outcome?.volumes !== undefined) parts.push(`${outcome.volumes} volumes`)
+  if (outcome?.prune !== undefined) return [...parts, ...pruneParts(outcome.prune, outcome)].join(', ')
   if (outcome?.snapshots !== undefined) parts.push(`${outcome.snapshots} snapshots`)
   if (outcome?.objects !== undefined) parts.push(`${outcome.objects} objects proven`)
   if (outcome?.bytes !== undefined) parts.push(`${bytesText(outcome.bytes)} read`)
@@ -91,4 +92,21 @@ export function summaryOf({ kind, profile, started, ended, outcome }: JobView): 
   if (started !== null && ended !== null)
     parts.push(durationText(new Date(ended).getTime() - new Date(started).getTime()))
   return parts.join(', ')
+}
+
+type Outcome = NonNullable<JobView['outcome']>
+
+function pruneParts(
+  { dryRun, forgotten, packsRemoved, packsRewritten, bytesFreed }: NonNullable<Outcome['prune']>,
+  { snapshots = 0, bytesStored = 0 }: Outcome,
+): readonly string[] {
+  return [
+    ...(dryRun ? ['dry run, nothing was changed'] : []),
+    `${forgotten} snapshots ${dryRun ? 'to forget' : 'forgotten'}`,
+    `${snapshots} stay`,
+    `${packsRemoved} packs ${dryRun ? 'to remove' : 'removed'}`,
+    `${packsRewritten} of them ${dryRun ? 'to rewrite' : 'rewritten'}`,
+    `${bytesText(bytesFreed)} ${dryRun ? 'to free' : 'freed'}`,
+    `${bytesText(bytesStored)} ${dryRun ? 'to store' : 'stored'}`,
+  ]
 }

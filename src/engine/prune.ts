@@ -16,6 +16,7 @@ import type { PrunableObjectStore } from '../storage/object-store.ts'
 import { type BackupJob, completeCommit, openPinned, repositoryDirectory } from './backup.ts'
 import { CachingStore } from './caching-store.ts'
 import { EngineError } from './errors.ts'
+import { PackJournal } from './pack-journal.ts'
 import type { EnginePorts } from './ports.ts'
 import { pruneEntries } from './prune-entries.ts'
 import { pruneOutcome } from './prune-outcome.ts'
@@ -66,10 +67,12 @@ export async function runPrune(ports: EnginePorts, task: PruneJob): Promise<Outc
   const cache = new RepositoryCache(directory)
   using repository = await openPinned(historyNow(ports, task), cache, storage, passphrase, signal)
   // Awaited here: key and connection end with this block.
-  return await prune(ports, task, { storage, cache, repository })
+  return await prune(ports, task, { directory, storage, cache, repository })
 }
 
 interface Opened {
+  /** dom0's own, of the repository. */
+  readonly directory: string
   readonly storage: PrunableObjectStore
   readonly cache: RepositoryCache
   readonly repository: Repository
@@ -90,7 +93,7 @@ async function prune(ports: EnginePorts, task: PruneJob, opened: Opened): Promis
   const judged = judge(ports, task, history)
   const forgotten = forgettable(judged)
   const staying = judged.filter(({ reasons }) => reasons.length > 0).map(one => one.snapshot.snapshotId)
-  const plan = await planPrune(source, staying, signal)
+  const plan = await sparingResumable(ports, opened, await planPrune(source, staying, signal), signal)
   if (task.dryRun)
     return pruneOutcome({ dryRun: true, history, forgotten, plan, ...foreseen(history, forgotten, plan) })
 
@@ -123,6 +126,19 @@ function historyNow(ports: EnginePorts, { profile, binding }: PruneJob): Reposit
 
 function judge(ports: EnginePorts, { profile }: PruneJob, history: RepositoryHistory) {
   return judgeSnapshots(requireRetention(profile), history, ports.environment.clock.now())
+}
+
+/** What an interrupted backup has stored is named by no index yet, and waits for the next backup to go on with it. */
+async function sparingResumable(
+  ports: EnginePorts,
+  { directory, storage, repository }: Opened,
+  plan: PrunePlan,
+  signal: AbortSignal,
+): Promise<PrunePlan> {
+  const journal = new PackJournal(directory, repository.key, ports.environment.entropy)
+  const resumable = await journal.adopt(new Set(plan.packs.keys()), storage, signal)
+  const ids = new Set(resumable.map(({ id }) => id))
+  return { ...plan, unnamedPacks: plan.unnamedPacks.filter(({ id }) => !ids.has(id)) }
 }
 
 /** All that may go. What is in force, before or after, is never among it. */

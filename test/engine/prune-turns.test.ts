@@ -1,8 +1,12 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Order } from '../../src/engine/orders.ts'
 import { hasEnded, type JobKind } from '../../src/qrexec/calls/orders.ts'
+import { StorageError } from '../../src/storage/errors.ts'
 import { mgmt } from '../support/engine.ts'
 import { newKey, type PruneBench, profileWith, pruneBench } from './prune-bench.ts'
+
+/* Many jobs, on a machine that may have others to do. */
+vi.setConfig({ testTimeout: 120_000 })
 
 vi.mock('../../src/crypto/kdf.ts', async original =>
   (await import('../support/memoised-scrypt.ts')).memoisedScrypt(original),
@@ -118,6 +122,30 @@ describe('a prune and other jobs of its repository', () => {
     await held.reached
     await expect(one.orders.order(order(one, 'prune'))).rejects.toMatchObject({ code: 'JOB_RUNNING' })
     held.letGo()
+  })
+})
+
+describe('what an interrupted backup has stored', () => {
+  it('stays for the next one to go on with, and is removed when that has no use for it', async () => {
+    const one = await bench()
+    const before = new Set(one.storage.objects.keys())
+    one.storage.faults.before = (operation, name) => {
+      if (operation === 'put' && name.startsWith('index/')) throw new StorageError('STORAGE_IO', 'planted')
+    }
+    await expect(one.backUp(1536, 256)).rejects.toThrow('STORAGE_IO')
+    one.storage.faults = {}
+    const left = [...one.storage.objects.keys()].filter(name => !before.has(name))
+    expect(left.filter(name => name.startsWith('data/')).length).toBeGreaterThan(0)
+
+    expect((await one.prune()).state).toBe('done')
+    for (const name of left) expect(one.storage.objects.has(name), name).toBe(true)
+    const { outcome } = await one.orders.ended((await one.orders.order(order(one, 'backup'))).id)
+    expect(outcome?.bytesStored).toBeLessThan(100_000)
+    expect(await one.check()).toMatchObject({ sound: true })
+
+    await one.backUp(1536, 256)
+    await one.prune()
+    expect(await one.check()).toMatchObject({ sound: true, ignored: 0 })
   })
 })
 

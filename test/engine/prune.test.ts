@@ -10,6 +10,9 @@ import { type BenchOptions, mgmt } from '../support/engine.ts'
 import type { MemoryStoreFaults } from '../support/memory-store.ts'
 import { type PruneBench, profileWith, pruneBench, StockRestic } from './prune-bench.ts'
 
+/* Many jobs, on a machine that may have others to do. */
+vi.setConfig({ testTimeout: 120_000 })
+
 vi.mock('../../src/crypto/kdf.ts', async original =>
   (await import('../support/memoised-scrypt.ts')).memoisedScrypt(original),
 )

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.ts'
 import { parseDigest } from '../../src/base/names.ts'
 import { checkRepository } from '../../src/repository/check.ts'
@@ -19,6 +19,9 @@ import { StorageError } from '../../src/storage/errors.ts'
 import { type ObjectName, objectName } from '../../src/storage/object-store.ts'
 import { MemoryStore } from '../support/memory-store.ts'
 import { backup, codeOf, expectedOf, KiB, MiB, never, newRepository, sampleImage } from './fixtures.ts'
+
+/* Many jobs, on a machine that may have others to do. */
+vi.setConfig({ testTimeout: 120_000 })
 
 let store: MemoryStore
 let created: CreatedRepository
