@@ -32,6 +32,8 @@ export async function scrubOver(
     const stream = await open(AbortSignal.any([signal, ended.signal]))
     stream.on('error', () => {})
     onAbort(ended.signal, () => stream.destroy())
+    // It may have been given up while it was opened, by somebody who did not look at the signal.
+    if (ended.signal.aborted) stream.destroy()
     const reader = new StreamReader(stream)
     for (;;) {
       const line = parseScrubLine(await reader.until(newline, scrubLineBytesMax))

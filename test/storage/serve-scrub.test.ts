@@ -266,6 +266,26 @@ describe('a storage that lies', () => {
     }
   })
 
+  test('that is reached after it was given up is left again', async () => {
+    await using pair = await socketPair()
+    const opened = Promise.withResolvers<typeof pair.client>()
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    try {
+      const over = scrubOver(
+        () => opened.promise,
+        systemClock,
+        () => {},
+        never,
+      )
+      vi.advanceTimersByTime(silenceMillisecondsMax)
+      opened.resolve(pair.client)
+      await expect(over).rejects.toMatchObject({ code: 'STORAGE_UNAVAILABLE', retry: false })
+      expect(pair.client.destroyed).toBe(true)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   test('that says nothing is not waited for', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout'] })
     try {
