@@ -35,6 +35,16 @@ export async function writeWhole(handle: FileHandle, bytes: Uint8Array, position
     at += (await handle.write(bytes, at, bytes.byteLength - at, position + at)).bytesWritten
 }
 
+/** Fills `into` from `position`; `false` when the file ends before. */
+export async function readWhole(handle: FileHandle, into: Uint8Array, position: number): Promise<boolean> {
+  for (let at = 0; at < into.byteLength; ) {
+    const { bytesRead } = await handle.read(into, at, into.byteLength - at, position + at)
+    if (bytesRead === 0) return false
+    at += bytesRead
+  }
+  return true
+}
+
 export async function syncDirectory(directory: string): Promise<void> {
   const handle: FileHandle = await open(directory)
   try {
@@ -72,24 +82,13 @@ export async function readBounded(file: string, bytesMax: number): Promise<Untru
     if (found.size > bytesMax)
       throw new BaseError('STREAM_TOO_LONG', `${name} has ${found.size} bytes; at most ${bytesMax} are read`)
     const bytes = new Uint8Array(found.size)
-    const length = await readInto(handle, bytes)
     // It may be a secret, and nobody would dispose of a second copy: one of the right length is the whole content.
-    if (length === bytes.byteLength) return new Untrusted(bytes)
+    if (await readWhole(handle, bytes, 0)) return new Untrusted(bytes)
     bytes.fill(0)
     throw new BaseError('STREAM_ENDED', `${name} became shorter while it was read`)
   } finally {
     await handle.close()
   }
-}
-
-async function readInto(handle: FileHandle, bytes: Uint8Array): Promise<number> {
-  let at = 0
-  while (at < bytes.byteLength) {
-    const { bytesRead } = await handle.read(bytes, at, bytes.byteLength - at, at)
-    if (bytesRead === 0) break
-    at += bytesRead
-  }
-  return at
 }
 
 export function ignoreMissing(error: unknown): void {

@@ -1,7 +1,7 @@
 import { constants, type PathLike } from 'node:fs'
 import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { CodedError, errnoOf } from '../base/errors.ts'
-import { ignoreMissing, writeWhole } from '../base/files.ts'
+import { ignoreMissing, readWhole, writeWhole } from '../base/files.ts'
 import { release } from '../base/memory.ts'
 import { type OffsetCipher, offsetAlignment } from '../crypto/offset-cipher.ts'
 import { RepositoryError } from './errors.ts'
@@ -142,10 +142,7 @@ export async function openForReading(path: string): Promise<FileHandle | null> {
 
 export async function readExactly(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafeSlow(length)
-  for (let at = 0; at < length; ) {
-    const { bytesRead } = await handle.read(bytes, at, length - at, offset + at)
-    if (bytesRead === 0) throw new RepositoryError('INDEX_TABLE_DAMAGED', 'an index table ends too early')
-    at += bytesRead
-  }
+  if (!(await readWhole(handle, bytes, offset)))
+    throw new RepositoryError('INDEX_TABLE_DAMAGED', 'an index table ends too early')
   return bytes
 }

@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises'
 import { CodedError, errnoOf } from '../base/errors.ts'
+import { readWhole } from '../base/files.ts'
 import { StorageError } from './errors.ts'
 
 /** The part of `node:fs/promises` that a local store uses; tests give one that fails at the N-th call. */
@@ -21,16 +22,6 @@ export function storageErrorOf(error: unknown, what: string): Error {
     cause: error,
     retry: passingErrnos.has(errno),
   })
-}
-
-/** Fills `into` from `position`; `false` when the file ends before. */
-export async function readWhole(handle: FileHandle, into: Uint8Array, position: number): Promise<boolean> {
-  for (let at = 0; at < into.byteLength; ) {
-    const { bytesRead } = await handle.read(into, at, into.byteLength - at, position + at)
-    if (bytesRead === 0) return false
-    at += bytesRead
-  }
-  return true
 }
 
 /** Whether the file holds exactly `bytes`, compared in pieces. */
