@@ -2,11 +2,10 @@ import type { Environment } from '../base/environment.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { BackupThreads, stopWork } from './backup-threads.ts'
 import { BackupHand, type VolumeWork } from './backup-work.ts'
-import { BlobRecords } from './blob-packer.ts'
+import { RecordView } from './blob-records.ts'
 import type { BlobTable } from './blob-table.ts'
 import { Claims } from './claims.ts'
 import type { ContentMap } from './content-map.ts'
-import { compressionLevel } from './format.ts'
 import { eventLoopTurn } from './lanes.ts'
 import { pooled } from './nonces.ts'
 import type { PackUploads } from './pack-uploads.ts'
@@ -43,16 +42,15 @@ export class BackupCrew {
     for (let entry = 0; entry < known.size; entry++)
       if (known.type(entry) === 'data') this.#claims.claim(known.id(entry))
     for (const { type, records } of uploads.stored)
-      if (type === 'data') for (const { id } of new BlobRecords(records)) this.#know(id)
-    const packing = { entropy: pooled(options.entropy), level: compressionLevel }
-    this.#hand = new BackupHand(key, packing, segmentBytes, {
+      if (type === 'data') for (const id of new RecordView(records).ids()) this.#know(id)
+    this.#hand = new BackupHand(key, pooled(options.entropy), {
       // Others have their turn, and are heard, after every segment.
       progress: async () => {
         await eventLoopTurn()
         this.#report()
       },
       body: async () => undefined,
-      put: ({ type, id, bytes, body, blobs }) => uploads.put({ type, id, bytes, records: blobs.bytes }, body),
+      put: pack => uploads.put(pack, pack.body),
     })
   }
 
@@ -119,8 +117,6 @@ export class BackupCrew {
 
   #startThreads(): BackupThreads {
     const threads = new BackupThreads(this.#key, {
-      segmentBytes,
-      level: compressionLevel,
       packsAhead: this.#options.concurrency,
       onPack: ({ id, bytes, body, records }) =>
         this.#uploads.put({ type: 'data', id, bytes, records }, body.subarray(0, bytes), () =>

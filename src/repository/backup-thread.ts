@@ -10,7 +10,6 @@ import { pooled } from './nonces.ts'
 /* A thread of `BackupThreads`. */
 
 export type ToThread =
-  | { readonly kind: 'begin'; readonly segmentBytes: number; readonly level: number }
   | { readonly kind: 'volume'; readonly work: VolumeWork }
   /** `null`: the thread makes a buffer for a pack by itself. */
   | { readonly kind: 'body'; readonly body: Uint8Array<ArrayBuffer> | null }
@@ -43,15 +42,28 @@ using key = new RepositoryKey((workerData as ThreadData).key)
 const segmentsPerProgress = 16
 
 let segments = 0
-let hand: BackupHand | null = null
 let wanting: ((body: Uint8Array | undefined) => void) | null = null
+
+const hand = new BackupHand(key, pooled(systemEntropy), {
+  progress() {
+    segments += 1
+    if (segments % segmentsPerProgress === 0) post({ kind: 'progress' })
+  },
+  body() {
+    post({ kind: 'want-body' })
+    return new Promise(resolve => {
+      wanting = resolve
+    })
+  },
+  put({ id, bytes, body, records }) {
+    const whole = new Uint8Array(body.buffer as ArrayBuffer)
+    post({ kind: 'pack', pack: { id, bytes, body: whole, records } }, [whole.buffer, records.buffer])
+  },
+})
 
 await new Promise<void>(ended => {
   port.on('message', (message: ToThread) => {
     switch (message.kind) {
-      case 'begin':
-        hand = begin(message.segmentBytes, message.level)
-        return
       case 'volume':
         void work(message.work)
         return
@@ -60,7 +72,7 @@ await new Promise<void>(ended => {
         wanting = null
         return
       case 'flush':
-        hand?.flush()
+        hand.flush()
         post({ kind: 'done' })
         return
       case 'end':
@@ -72,32 +84,12 @@ port.close()
 
 async function work(volume: VolumeWork): Promise<void> {
   try {
-    await hand?.work(volume)
+    await hand.work(volume)
     post({ kind: 'done' })
   } catch (error) {
     if (!(error instanceof HostError)) throw error
     post({ kind: 'unreadable', message: error.message })
   }
-}
-
-function begin(segmentBytes: number, level: number): BackupHand {
-  return new BackupHand(key, { entropy: pooled(systemEntropy), level }, segmentBytes, {
-    progress() {
-      segments += 1
-      if (segments % segmentsPerProgress === 0) post({ kind: 'progress' })
-    },
-    body() {
-      post({ kind: 'want-body' })
-      return new Promise(resolve => {
-        wanting = resolve
-      })
-    },
-    put({ id, bytes, body, blobs }) {
-      const whole = new Uint8Array(body.buffer as ArrayBuffer)
-      const records = blobs.bytes
-      post({ kind: 'pack', pack: { id, bytes, body: whole, records } }, [whole.buffer, records.buffer])
-    },
-  })
 }
 
 function post(message: FromThread, transfer: readonly ArrayBuffer[] = []): void {

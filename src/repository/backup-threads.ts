@@ -3,16 +3,14 @@ import type { Worker } from 'node:worker_threads'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { HostError } from '../host/errors.ts'
 import type { FromThread, MovedPack, ToThread } from './backup-thread.ts'
-import { stopFlag, type VolumeWork } from './backup-work.ts'
+import type { VolumeWork } from './backup-work.ts'
 import { startKeyThread } from './key-thread.ts'
+import { stopFlag } from './segments.ts'
 
 /** More would only wait for the disk and for the storage, and each has buffers of its own. */
 const threadsMax = 8
 
 export interface BackupThreadsOptions {
-  readonly segmentBytes: number
-  /** Of zstd. */
-  readonly level: number
   /** Packs that may be on their way beside those that are being filled. */
   readonly packsAhead: number
   readonly onPack: (pack: MovedPack) => void
@@ -112,11 +110,7 @@ class Hand {
   #settle: { resolve(): void; reject(error: unknown): void } | null = null
   #gone: Error | null = null
 
-  constructor(
-    key: RepositoryKey,
-    { segmentBytes, level, onPack, onProgress }: BackupThreadsOptions,
-    bodies: BodyPool,
-  ) {
+  constructor(key: RepositoryKey, { onPack, onProgress }: BackupThreadsOptions, bodies: BodyPool) {
     this.#thread = startKeyThread(new URL('./backup-thread.ts', import.meta.url), key)
     this.#thread.on('message', (message: FromThread) => {
       if (message.kind === 'progress') onProgress()
@@ -127,7 +121,6 @@ class Hand {
     })
     this.#thread.on('error', error => this.#leave(error))
     this.#thread.on('exit', () => this.#leave(new RangeError('a thread of a backup has ended')))
-    this.#send({ kind: 'begin', segmentBytes, level })
   }
 
   ask(message: ToThread): Promise<void> {

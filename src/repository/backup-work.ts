@@ -1,4 +1,5 @@
 import { closeSync, constants, openSync, readSync } from 'node:fs'
+import type { Entropy } from '../base/environment.ts'
 import { errnoOf } from '../base/errors.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { sha256 } from '../crypto/digest.ts'
@@ -7,28 +8,13 @@ import { BlobPacker, type FinishedPack, type PackerOptions } from './blob-packer
 import { isZero } from './chunker.ts'
 import { Claims, type SharedClaims } from './claims.ts'
 import { ContentMap, type SharedContent } from './content-map.ts'
+import { nextSegment, type SharedSegments, segmentBytes, stopFlag } from './segments.ts'
 
 /*
  * What costs a backup its time, on one thread: read → zero? → SHA-256 → known or claimed? → zstd → seal → pack → hash of
  * the pack. Every thread reads the volume by itself and takes the next segment from a shared counter, so that no plaintext
  * crosses between threads.
  */
-
-/** Segments of a volume that are to be read, in shared memory. */
-export interface SharedSegments {
-  readonly count: number
-  /** Float64: where each begins, at a chunk. */
-  readonly offsets: SharedArrayBuffer
-  /** Uint32. */
-  readonly lengths: SharedArrayBuffer
-  /** Int32: the next segment that nobody has taken; 1: stop. */
-  readonly control: SharedArrayBuffer
-  /** BigInt64: bytes that are done. */
-  readonly done: SharedArrayBuffer
-}
-
-export const nextSegment = 0
-export const stopFlag = 1
 
 export interface VolumeWork {
   readonly name: string
@@ -51,18 +37,12 @@ export interface PackOutlet {
 export class BackupHand {
   readonly #options: PackerOptions
   readonly #outlet: PackOutlet
-  readonly #buffer: Uint8Array
+  readonly #buffer = new Uint8Array(segmentBytes)
   #packer: BlobPacker | null = null
 
-  constructor(
-    key: RepositoryKey,
-    options: Omit<PackerOptions, 'key' | 'type'>,
-    segmentBytes: number,
-    outlet: PackOutlet,
-  ) {
-    this.#options = { ...options, key, type: 'data' }
+  constructor(key: RepositoryKey, entropy: Entropy, outlet: PackOutlet) {
+    this.#options = { type: 'data', key, entropy }
     this.#outlet = outlet
-    this.#buffer = new Uint8Array(segmentBytes)
   }
 
   /** Takes segments until there are none left or the stop flag is up. Throws `VOLUME_READ`. */
@@ -99,7 +79,7 @@ export class BackupHand {
 
   /** Hands over the pack that is open. */
   flush(): void {
-    if (this.#packer !== null && !this.#packer.isEmpty) this.#outlet.put(this.#packer.finish())
+    if (this.#packer !== null) this.#outlet.put(this.#packer.finish())
     this.#packer = null
   }
 

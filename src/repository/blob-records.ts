@@ -104,6 +104,15 @@ export class RecordView {
     return `${this.type(record)} ${toHex(this.id(record))}`
   }
 
+  /** Views, in order. */
+  *ids(): Generator<Uint8Array> {
+    for (let record = 0; record < this.count; record++) yield this.id(record)
+  }
+
+  blobs(): readonly PackedBlob[] {
+    return Array.from({ length: this.count }, (_, record) => this.blob(record))
+  }
+
   blob(record: number): PackedBlob {
     return {
       type: this.type(record),

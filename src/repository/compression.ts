@@ -3,6 +3,7 @@ import { constants, zstdCompressSync, zstdDecompress, zstdDecompressSync } from 
 import { view } from '../base/bytes.ts'
 import { release } from '../base/memory.ts'
 import { RepositoryError } from './errors.ts'
+import { compressionLevel } from './format.ts'
 import { looksRandom } from './looks-random.ts'
 
 /*
@@ -21,10 +22,10 @@ const slackBytes = 64
 const decompressAsync = promisify(zstdDecompress)
 
 /** `null` when compression would not make it smaller: then a blob is stored as it is. */
-export function compress(bytes: Uint8Array, level: number): Uint8Array | null {
+export function compress(bytes: Uint8Array): Uint8Array | null {
   if (looksRandom(bytes)) return null
   const compressed = zstdCompressSync(bytes, {
-    params: { [constants.ZSTD_c_compressionLevel]: level },
+    params: { [constants.ZSTD_c_compressionLevel]: compressionLevel },
     // One output buffer that holds the worst case; the default grows by 16 KiB.
     chunkSize: compressedBytesBound(bytes.byteLength),
     pledgedSrcSize: bytes.byteLength,

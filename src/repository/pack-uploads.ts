@@ -1,6 +1,5 @@
-import { toHex } from '../base/bytes.ts'
 import { type ObjectStore, objectName } from '../storage/object-store.ts'
-import { BlobRecords } from './blob-packer.ts'
+import { RecordView } from './blob-records.ts'
 import type { BlobType, ObjectReference } from './format.ts'
 import type { IndexedPack } from './index.ts'
 import { Lanes } from './lanes.ts'
@@ -50,8 +49,10 @@ export class PackUploads {
   }
 
   /** Puts a pack when its turn has come; `done` is called when `body` is no longer needed. */
-  put(pack: StoredPack, body: Uint8Array, done: () => void = () => {}): void {
+  put({ type, id, bytes, records }: StoredPack, body: Uint8Array, done: () => void = () => {}): void {
     const { store, onFailure } = this.#options
+    // No more than what is remembered: the body goes as soon as it is stored.
+    const pack = { type, id, bytes, records }
     const task = async () => {
       await store.put(objectName('data', pack.id), body, this.#stop.signal)
       await this.#remember(pack)
@@ -98,13 +99,8 @@ export class PackUploads {
 
   /** What an index says of the packs that are stored. */
   *indexed(): Iterable<IndexedPack> {
-    for (const { id, type, records } of this.#stored) {
-      const blobs = [...new BlobRecords(records)].map(({ id, ...place }) => ({
-        type,
-        id: toHex(id),
-        ...place,
-      }))
-      yield { id, blobs }
+    for (const { id, records } of this.#stored) {
+      yield { id, blobs: new RecordView(records).blobs() }
     }
   }
 }

@@ -9,13 +9,13 @@ import { RepositoryError } from './errors.ts'
 import { blobIdLength } from './format.ts'
 import { type PackedBlob, plainLengthOf, readPackHeader } from './pack.ts'
 
-/** Of one `writev`. */
-const writePartsMax = 64
-
 /*
  * What costs a restore and a check their time, as plain functions over bytes in memory: MAC, decryption, zstd and SHA-256
  * of many blobs at once. They run on whatever thread there is.
  */
+
+/** Of one `writev`. */
+const writePartsMax = 64
 
 /**
  * `open`: bytes of a pack that hold these blobs. `write`: the same, and where in which file each of them is written.

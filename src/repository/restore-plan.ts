@@ -33,9 +33,6 @@ export interface PackRange {
   readonly blobs: readonly WantedBlob[]
 }
 
-/** Whether a part of the file is to be written. */
-export type Wanted = (offset: number, length: number) => boolean
-
 export interface RestorePlan {
   /** Of what will be written. */
   readonly bytes: number
@@ -51,7 +48,6 @@ export function planRestore(
   ids: BlobIds,
   bytes: number,
   zeros: ZeroBlobs,
-  wanted: Wanted = () => true,
 ): RestorePlan {
   const offsets = new Float64Array(ids.length)
   const places = new Float64Array(ids.length)
@@ -61,14 +57,17 @@ export function planRestore(
   let bytesWanted = 0
   for (let index = 0; index < ids.length; index++) {
     const id = ids.at(index)
-    const location = zeros.lengthOf(id) === null ? locate(blobs, 'data', id) : null
-    const length = location === null ? (zeros.lengthOf(id) ?? 0) : plainLengthOf(location)
-    if (location !== null && wanted(at, length)) {
-      offsets[index] = at
-      places[index] = location.pack * 2 ** 32 + location.offset
-      chosen[count++] = index
-      bytesWanted += length
+    const zeroBytes = zeros.lengthOf(id)
+    if (zeroBytes !== null) {
+      at += zeroBytes
+      continue
     }
+    const location = locate(blobs, 'data', id)
+    offsets[index] = at
+    places[index] = location.pack * 2 ** 32 + location.offset
+    chosen[count++] = index
+    const length = plainLengthOf(location)
+    bytesWanted += length
     at += length
   }
   if (at !== bytes)

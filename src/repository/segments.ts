@@ -1,7 +1,21 @@
-import type { SharedSegments } from './backup-work.ts'
-
 /** Of a volume that is read in one piece. */
 export const segmentBytes = 1024 * 1024
+
+/** Segments of a volume that are to be read, in shared memory. */
+export interface SharedSegments {
+  readonly count: number
+  /** Float64: where each begins, at a chunk. */
+  readonly offsets: SharedArrayBuffer
+  /** Uint32. */
+  readonly lengths: SharedArrayBuffer
+  /** Int32: the next segment that nobody has taken; 1: stop. */
+  readonly control: SharedArrayBuffer
+  /** BigInt64: bytes that are done. */
+  readonly done: SharedArrayBuffer
+}
+
+export const nextSegment = 0
+export const stopFlag = 1
 
 /** Parts of a volume that are to be read, collected before any is. */
 export class Segments {

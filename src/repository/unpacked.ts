@@ -4,7 +4,7 @@ import type { RepositoryKey } from '../crypto/aead.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { compress, decompress } from './compression.ts'
 import { RepositoryError } from './errors.ts'
-import { compressionLevel, type StoredObject } from './format.ts'
+import type { StoredObject } from './format.ts'
 
 /*
  * "Unpacked Data Format": a snapshot or index file is sealed(0x02 || zstd(JSON)), or, as older versions wrote it,
@@ -20,7 +20,7 @@ export async function sealUnpacked(
   plaintext: Uint8Array,
   entropy: Entropy,
 ): Promise<StoredObject> {
-  const compressed = compress(plaintext, compressionLevel)
+  const compressed = compress(plaintext)
   const body = key.seal(
     compressed === null ? plaintext : Buffer.concat([Buffer.of(compressedMark), compressed]),
     entropy,

@@ -7,7 +7,8 @@ import { sha256, sha256Hex } from '../crypto/digest.ts'
 import { type ObjectStore, objectName } from '../storage/object-store.ts'
 import { BackupCrew } from './backup-crew.ts'
 import { BlobIds } from './blob-ids.ts'
-import { BlobPacker, BlobRecords } from './blob-packer.ts'
+import { BlobPacker } from './blob-packer.ts'
+import { RecordView } from './blob-records.ts'
 import type { BlobTable } from './blob-table.ts'
 import { contentIds } from './content-ids.ts'
 import { ContentMap } from './content-map.ts'
@@ -16,7 +17,6 @@ import {
   type BlobType,
   blobBytesMax,
   chunkBytesFor,
-  compressionLevel,
   type ObjectReference,
   type StoredObject,
   volumeBytesMax,
@@ -113,7 +113,7 @@ export class BackupWriter {
     this.#uploads = new PackUploads({ store, concurrency, onStored, onFailure }, adopted)
     this.#crew = new BackupCrew(repository.key, known, this.#uploads, options)
     for (const { type, records } of adopted)
-      if (type === 'tree') for (const { id } of new BlobRecords(records)) this.#trees.add(toHex(id))
+      if (type === 'tree') for (const id of new RecordView(records).ids()) this.#trees.add(toHex(id))
   }
 
   /** Reads what may have changed of a volume and stores the chunks that are not known. */
@@ -182,14 +182,14 @@ export class BackupWriter {
 
   /** `volumes/<vm>/<volume>.img` and `volumes/manifest.json`. */
   #addTrees(vms: readonly VmResult[]): { tree: string; manifest: Digest } {
-    const zeroBlob = (bytes: number) => this.#add('data', new Uint8Array(bytes))
+    const zeroBlob = remembered(bytes => this.#add('data', new Uint8Array(bytes)))
     const nodes: (DirectoryNode | FileNode)[] = []
     for (const { name, volumes } of vms) {
       const files = volumes.map(({ name, bytes, content }) => ({
         type: 'file' as const,
         name: name + imageSuffix,
         bytes,
-        content: contentIds(content, remembered(zeroBlob)),
+        content: contentIds(content, zeroBlob),
       }))
       nodes.push({ type: 'dir', name, subtree: this.#addTree(files) })
     }
@@ -230,20 +230,15 @@ export class BackupWriter {
     if (this.#trees.has(hex)) return
     this.#trees.add(hex)
     const { entropy } = this.#options
-    this.#treePacker ??= new BlobPacker({
-      type: 'tree',
-      key: this.#repository.key,
-      entropy,
-      level: compressionLevel,
-    })
+    this.#treePacker ??= new BlobPacker({ type: 'tree', key: this.#repository.key, entropy })
     if (this.#treePacker.add(id, plaintext)) this.#flushTrees()
   }
 
   #flushTrees(): void {
     if (this.#treePacker === null) return
-    const { type, id, bytes, body, blobs } = this.#treePacker.finish()
+    const pack = this.#treePacker.finish()
     this.#treePacker = null
-    this.#uploads.put({ type, id, bytes, records: blobs.bytes }, body)
+    this.#uploads.put(pack, pack.body)
   }
 
   async #putIndex(plaintext: Uint8Array, signal: AbortSignal): Promise<StoredObject> {
