@@ -30,6 +30,8 @@ export class BackupCrew {
   #claims: Claims
   #threads: BackupThreads | null = null
   #work: VolumeWork | null = null
+  /** Settles when nobody reads. */
+  #reading: Promise<void> = Promise.resolve()
   #report: () => void = () => {}
   #bytesAlone = 0
   #stopped = false
@@ -80,8 +82,9 @@ export class BackupCrew {
     if (this.#stopped) stopWork(work)
     const done = new BigInt64Array(shared.done)
     this.#report = () => onProgress(Number(Atomics.load(done, 0)))
+    this.#reading = this.#reader(segments.bytes)(work)
     try {
-      await this.#reader(segments.bytes)(work)
+      await this.#reading
     } finally {
       this.#work = null
     }
@@ -100,6 +103,8 @@ export class BackupCrew {
   async end(): Promise<void> {
     const threads = this.#threads
     this.#threads = null
+    // A thread that ends zeroes its key, which it may still seal with; whoever reads is told of a failure.
+    await this.#reading.catch(() => {})
     if (!this.#stopped) {
       this.#hand.flush()
       await threads?.flush()
