@@ -3,7 +3,7 @@ import { CodedError, printable } from '../base/errors.ts'
 import { type ProfileName, parseProfileName, type VmName } from '../base/names.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { type HsmBinding, parseBinding } from './binding.ts'
-import { ProfileError } from './errors.ts'
+import { type Position, ProfileError, where } from './errors.ts'
 import { type Profile, parseProfile } from './profile.ts'
 import { parseRoles, type Roles } from './roles.ts'
 
@@ -122,20 +122,21 @@ function requireBindings(
 }
 
 function requireRoles(profile: Profile, roles: Roles): void {
-  requireRole(profile, 'passphrase_vm', profile.passphraseVm, 'hsm', roles)
-  requireRole(profile, 'destination_vm', profile.destinationVm, 'storage', roles)
+  requireRole(profile, 'passphrase_vm', profile.passphraseVm, profile.passphraseVmAt, 'hsm', roles)
+  requireRole(profile, 'destination_vm', profile.destinationVm, profile.destinationVmAt, 'storage', roles)
 }
 
 function requireRole(
   { name }: Profile,
   key: string,
   vm: VmName,
+  at: Position,
   role: 'hsm' | 'storage',
   roles: Roles,
 ): void {
   if (!roles[role].includes(vm))
     throw new ProfileError(
       'CONFIGURATION_ROLE',
-      `profiles/${name}.conf: ${key} is '${vm}', which is not among '${role}' of roles.json`,
+      `profiles/${name}.conf: ${where(at)}: ${key} is '${vm}', which is not among '${role}' of roles.json`,
     )
 }

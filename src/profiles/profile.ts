@@ -23,6 +23,7 @@ const profileStart: Position = { line: 1, column: 1 }
 export interface Profile extends Extensions {
   readonly name: ProfileName
   readonly destinationVm: VmName
+  readonly destinationVmAt: Position
   /** As the storage VM understands it; the product's own storage service takes no path from a profile. */
   readonly destinationPath: string
   /** `null`: every VM whose property include_in_backups is set. */
@@ -30,13 +31,9 @@ export interface Profile extends Extensions {
   readonly exclude: readonly Selector[]
   readonly compression: Compression
   readonly passphraseVm: VmName
+  readonly passphraseVmAt: Position
   /** What is accepted but may surprise. */
   readonly warnings: readonly string[]
-}
-
-/** What exists on the machine, where that is known: names that do not are refused. */
-export interface KnownNames {
-  readonly vms: ReadonlySet<string>
 }
 
 const keys = [
@@ -51,26 +48,15 @@ const keys = [
 ]
 
 /** Throws `ProfileError` with line and column, whatever the bytes are. */
-export function parseProfile(
-  untrustedText: Untrusted<Uint8Array>,
-  name: ProfileName,
-  known?: KnownNames,
-): Profile {
+export function parseProfile(untrustedText: Untrusted<Uint8Array>, name: ProfileName): Profile {
   return untrustedText.parse(bytes => {
     if (bytes.byteLength > profileBytesMax)
       throw new ProfileError(
         'PROFILE_TOO_LARGE',
         `a profile of ${bytes.byteLength} bytes; at most ${profileBytesMax} are read`,
       )
-    const profile = readProfile(topLevel(parseYaml(bytes)), name)
-    return known === undefined ? profile.value : requireKnown(profile, known)
+    return readProfile(topLevel(parseYaml(bytes)), name)
   })
-}
-
-interface Placed {
-  readonly value: Profile
-  readonly destinationAt: Position
-  readonly passphraseAt: Position
 }
 
 function topLevel(root: YamlNode | null): YamlMapping {
@@ -83,7 +69,7 @@ function topLevel(root: YamlNode | null): YamlMapping {
   )
 }
 
-function readProfile(root: YamlMapping, name: ProfileName): Placed {
+function readProfile(root: YamlMapping, name: ProfileName): Profile {
   const fields = fieldsOf(root, 'the profile', keys)
   const required = (key: string): YamlNode => {
     const node = fields.get(key)
@@ -100,19 +86,17 @@ function readProfile(root: YamlMapping, name: ProfileName): Placed {
   const passphrase = required('passphrase_vm')
   const extensions = fields.get('strongroom')
   return {
-    destinationAt: destination.at,
-    passphraseAt: passphrase.at,
-    value: {
-      name,
-      destinationVm: parsedOf(destination, 'destination_vm', parseVmName),
-      destinationPath,
-      include,
-      exclude: exclude === undefined ? [] : parseSelectors(exclude, 'exclude'),
-      compression: compression === undefined ? compressionDefault : parseCompression(compression, warnings),
-      passphraseVm: parsedOf(passphrase, 'passphrase_vm', parseVmName),
-      ...(extensions === undefined ? extensionsDefault : parseExtensions(extensions)),
-      warnings,
-    },
+    name,
+    destinationVm: parsedOf(destination, 'destination_vm', parseVmName),
+    destinationVmAt: destination.at,
+    destinationPath,
+    include,
+    exclude: exclude === undefined ? [] : parseSelectors(exclude, 'exclude'),
+    compression: compression === undefined ? compressionDefault : parseCompression(compression, warnings),
+    passphraseVm: parsedOf(passphrase, 'passphrase_vm', parseVmName),
+    passphraseVmAt: passphrase.at,
+    ...(extensions === undefined ? extensionsDefault : parseExtensions(extensions)),
+    warnings,
   }
 }
 
@@ -153,17 +137,4 @@ function parsePath(node: YamlNode): string {
       `destination_path has ${path.length} characters or a control character; expected one line of 1 to ${pathLengthMax}`,
     )
   return path
-}
-
-function requireKnown({ value, destinationAt, passphraseAt }: Placed, { vms }: KnownNames): Profile {
-  const named: readonly (readonly [string, string, Position])[] = [
-    ['destination_vm', value.destinationVm, destinationAt],
-    ['passphrase_vm', value.passphraseVm, passphraseAt],
-    ...(value.include ?? [])
-      .filter(selector => selector.kind === 'name')
-      .map(selector => ['include', selector.value, selector.at] as const),
-  ]
-  for (const [key, vm, at] of named)
-    if (!vms.has(vm)) throw fault('PROFILE_VM_UNKNOWN', at, `${key}: there is no VM '${vm}'`)
-  return value
 }

@@ -1,5 +1,5 @@
 import { dom0, type VmName } from '../base/names.ts'
-import { fault, ProfileError } from './errors.ts'
+import { fault, type Position, ProfileError } from './errors.ts'
 import type { Profile } from './profile.ts'
 import type { Selector } from './selector.ts'
 
@@ -18,19 +18,12 @@ export interface Selection<V extends SelectableVm> {
 }
 
 /**
- * The VMs that a profile means. Throws `PROFILE_VM_UNKNOWN` for a name in include that is no VM, and
- * `PROFILE_SELECTION_EMPTY` when nothing is left.
+ * The VMs that a profile means. Throws `PROFILE_VM_UNKNOWN` with line and column for a name in include,
+ * destination_vm or passphrase_vm that is no VM, and `PROFILE_SELECTION_EMPTY` when nothing is left.
  */
 export function select<V extends SelectableVm>(profile: Profile, vms: readonly V[]): Selection<V> {
   const warnings: string[] = []
-  const names = new Set(vms.map(vm => vm.name as string))
-  for (const selector of profile.include ?? [])
-    if (selector.kind === 'name' && !names.has(selector.value))
-      throw fault(
-        'PROFILE_VM_UNKNOWN',
-        selector.at,
-        `profile '${profile.name}': there is no VM '${selector.value}'`,
-      )
+  requireVms(profile, new Set(vms.map(vm => vm.name)))
 
   const included =
     profile.include === null
@@ -47,6 +40,19 @@ export function select<V extends SelectableVm>(profile: Profile, vms: readonly V
       `profile '${profile.name}' selects none of ${vms.length} VMs`,
     )
   return { selected, warnings }
+}
+
+function requireVms(profile: Profile, vms: ReadonlySet<string>): void {
+  const named: readonly (readonly [string, string, Position])[] = [
+    ['destination_vm', profile.destinationVm, profile.destinationVmAt],
+    ['passphrase_vm', profile.passphraseVm, profile.passphraseVmAt],
+    ...(profile.include ?? [])
+      .filter(selector => selector.kind === 'name')
+      .map(selector => ['include', selector.value, selector.at] as const),
+  ]
+  for (const [key, vm, at] of named)
+    if (!vms.has(vm))
+      throw fault('PROFILE_VM_UNKNOWN', at, `profile '${profile.name}': ${key}: there is no VM '${vm}'`)
 }
 
 function matching<V extends SelectableVm>(

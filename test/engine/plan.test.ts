@@ -17,7 +17,11 @@ const vm = (name: string, volumes: readonly string[] = ['private', 'root']): Vm 
 
 function plan(inventory: readonly Vm[], more = '', include = '["@tag:backup"]') {
   const text = `include: ${include}\ndestination_vm: store\ndestination_path: /b\npassphrase_vm: vault\n${more}`
-  return planBackup(parseProfile(new Untrusted(utf8(text)), parseProfileName('nightly')), inventory)
+  const services = ['store', 'vault'].map(name => ({ ...vm(name, []), tags: [] }))
+  return planBackup(parseProfile(new Untrusted(utf8(text)), parseProfileName('nightly')), [
+    ...inventory,
+    ...services,
+  ])
 }
 
 describe('a plan', () => {

@@ -127,8 +127,8 @@ describe('bindings', () => {
 
 describe('roles', () => {
   test.each([
-    [{ hsm: ['other'] }, "passphrase_vm is 'vault'"],
-    [{ storage: ['other'] }, "destination_vm is 'sys-store'"],
+    [{ hsm: ['other'] }, "line 4, column 16: passphrase_vm is 'vault'"],
+    [{ storage: ['other'] }, "line 2, column 17: destination_vm is 'sys-store'"],
     [{ management: ['vault'] }, "'vault' is named for 'management' but already is 'hsm'"],
     [{ storage: ['sys-store', 'sys-store'] }, "'sys-store'"],
     [{ storage: ['dom0'] }, "'dom0'"],

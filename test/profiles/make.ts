@@ -3,13 +3,13 @@ import { utf8 } from '../../src/base/bytes.ts'
 import { CodedError } from '../../src/base/errors.ts'
 import { parseProfileName, parseVmName } from '../../src/base/names.ts'
 import { Untrusted } from '../../src/base/untrusted.ts'
-import { type KnownNames, type Profile, parseProfile } from '../../src/profiles/profile.ts'
+import { type Profile, parseProfile } from '../../src/profiles/profile.ts'
 import type { SelectableVm } from '../../src/profiles/selection.ts'
 
 export const nightly = parseProfileName('nightly')
 
-export function profileOf(text: string, known?: KnownNames): Profile {
-  return parseProfile(new Untrusted(utf8(text)), nightly, known)
+export function profileOf(text: string): Profile {
+  return parseProfile(new Untrusted(utf8(text)), nightly)
 }
 
 /** A valid profile with these lines more, or instead. */

@@ -36,11 +36,13 @@ describe('what stock qubesd means something by is accepted', () => {
     expect(profileOf(profileText())).toEqual({
       name: 'nightly',
       destinationVm: 'sys-store',
+      destinationVmAt: { line: 2, column: 17 },
       destinationPath: '/backup',
       include: [{ kind: 'name', value: 'work', text: 'work', at: { line: 1, column: 12 } }],
       exclude: [],
       compression: { enabled: true, filter: 'gzip' },
       passphraseVm: 'vault',
+      passphraseVmAt: { line: 4, column: 16 },
       retention: null,
       limits: null,
       schedule: null,
@@ -140,24 +142,6 @@ describe('our keys', () => {
     )
     expect(profile.retention).toMatchObject({ keepLast: 1, keepDaily: 0, keepWithinDays: 0 })
     expect(profile.limits).toEqual({ ordersPerDay: null, minutesBetween: 5 })
-  })
-})
-
-describe('names that are known', () => {
-  const known = { vms: new Set(['work', 'sys-store', 'vault']) }
-
-  test('are accepted', () => {
-    expect(profileOf(profileText({ exclude: '[ gone ]' }), known).name).toBe('nightly')
-  })
-
-  test.each([
-    ['include', '[ work, wrok ]', 'line 1, column 18'],
-    ['destination_vm', 'sys-stor', 'line 2, column 17'],
-    ['passphrase_vm', 'vualt', 'line 4, column 16'],
-  ])('an unknown one in %s is refused with its place', (key, value, place) => {
-    const error = errorOf(() => profileOf(profileText({ [key]: value }), known))
-    expect(error.code).toBe('PROFILE_VM_UNKNOWN')
-    expect(error.message).toContain(place)
   })
 })
 

@@ -10,6 +10,8 @@ const vms = [
   vm('untrusted', { includeInBackups: false }),
   vm('mail', { tags: ['backup', 'net'] }),
   vm('Zulu', { class: 'StandaloneVM' }),
+  vm('sys-store', { includeInBackups: false, class: 'RemoteVM' }),
+  vm('vault', { includeInBackups: false, class: 'RemoteVM' }),
 ]
 const choose = (include: string, exclude = '[]') => {
   const { selected, warnings } = select(profileOf(profileText({ include, exclude })), vms)
@@ -39,10 +41,16 @@ describe('what stock qubesd passes over in silence', () => {
     })
   })
 
-  test('a name that is no VM is an error with its place', () => {
-    const error = errorOf(() => choose('\n  - work\n  - wrok'))
+  test.each([
+    ['include', '\n  - work\n  - wrok', 'line 3, column 5', 'wrok'],
+    ['include', '[ work, wrok ]', 'line 1, column 18', 'wrok'],
+    ['destination_vm', 'sys-stor', 'line 2, column 17', 'sys-stor'],
+    ['passphrase_vm', 'vualt', 'line 4, column 16', 'vualt'],
+  ])('a name in %s that is no VM is an error with its place: %s', (key, value, place, name) => {
+    expect(select(profileOf(profileText()), vms).selected).toHaveLength(1)
+    const error = errorOf(() => select(profileOf(profileText({ [key]: value })), vms))
     expect(error.code).toBe('PROFILE_VM_UNKNOWN')
-    expect(error.message).toMatch(/^line 3, column 5: .*'wrok'/)
+    expect(error.message).toBe(`${place}: profile 'nightly': ${key}: there is no VM '${name}'`)
   })
 
   test('nothing left is an error', () => {

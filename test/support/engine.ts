@@ -61,6 +61,7 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
   const machine = path.join(directory, 'machine')
   await makeVm(machine, 'work', 3 * 1024 * 1024, 'work data')
   await makeVm(machine, 'personal', 2 * 1024 * 1024, 'personal data')
+  for (const service of services) await makeServiceVm(machine, service)
   const environment = options.environment ?? systemEnvironment
   const key = generateEd25519(environment.entropy)
   const signer = {
@@ -145,15 +146,23 @@ export async function makeVm(machine: string, name: string, bytes: number, text:
   const image = path.join(directory, 'private.img')
   await writeFile(image, text.repeat(20_000))
   await truncate(image, bytes)
-  const vm = {
-    class: 'AppVM',
-    tags: ['backup'],
-    running: false,
-    includeInBackups: true,
-    volumes: { private: 'private.img' },
-  }
-  await writeFile(path.join(directory, 'vm.json'), JSON.stringify(vm))
+  await writeVmFile(directory, { ...vmDefault, tags: ['backup'], volumes: { private: 'private.img' } })
   return image
+}
+
+/** The VMs that `testProfile` names for its storage and its passphrase. */
+const services = ['store', 'vault']
+
+async function makeServiceVm(machine: string, name: string): Promise<void> {
+  const directory = path.join(machine, name)
+  await mkdir(directory, { recursive: true })
+  await writeVmFile(directory, { ...vmDefault, includeInBackups: false })
+}
+
+const vmDefault = { class: 'AppVM', tags: [], running: false, includeInBackups: true, volumes: {} }
+
+async function writeVmFile(directory: string, vm: object): Promise<void> {
+  await writeFile(path.join(directory, 'vm.json'), JSON.stringify(vm))
 }
 
 export const testProfile = `
