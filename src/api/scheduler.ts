@@ -1,10 +1,8 @@
 import type { Milliseconds } from '../base/brand.ts'
-import { utf8 } from '../base/bytes.ts'
 import type { Clock } from '../base/environment.ts'
-import { type ErrorReport, reportOf } from '../base/errors.ts'
+import { isPassing, reportOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
-import { type IdempotencyKey, type ProfileName, parseIdempotencyKey } from '../base/names.ts'
-import { sha256Hex } from '../crypto/digest.ts'
+import { keyOfRun } from '../profiles/schedule.ts'
 import type { Catalogue } from './catalogue/catalogue.ts'
 import type { Schedule, ScheduleProgress } from './catalogue/schedule-records.ts'
 import type { Dom0Port } from './dom0.ts'
@@ -97,13 +95,4 @@ export class Scheduler {
       return { lastRun: schedule.lastRun, nextRun: schedule.nextRun, retryAfter, lastJob, failure }
     }
   }
-}
-
-export function keyOfRun(profile: ProfileName, due: Date): IdempotencyKey {
-  return parseIdempotencyKey(`run-${sha256Hex(utf8(`${profile}\n${due.toISOString()}`)).slice(0, 40)}`)
-}
-
-/** Nothing was decided, so asking again decides nothing twice. */
-function isPassing({ kind }: ErrorReport): boolean {
-  return kind === 'unavailable' || kind === 'timeout'
 }

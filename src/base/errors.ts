@@ -96,6 +96,11 @@ export function isErrorKind(text: string): text is ErrorKind {
   return Object.hasOwn(errorKinds, text)
 }
 
+/** Nothing was decided, so asking again decides nothing twice. */
+export function isPassing({ kind }: Pick<ErrorReport, 'kind'>): boolean {
+  return kind === 'unavailable' || kind === 'timeout'
+}
+
 const messageLengthMax = 2000
 
 /** Text from elsewhere made fit for logs, messages and terminals: control and format characters become `?`. */

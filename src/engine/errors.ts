@@ -49,6 +49,12 @@ export const engineErrors = {
     meaning: 'The profile selects no volume at all.',
     hint: 'look at include and exclude of the profile: a backup of nothing is refused',
   },
+  BACKUP_OVERDUE: {
+    kind: 'failed',
+    meaning:
+      'The newest snapshot is older than `max_age_days` of the sealed profile allows, or there is none.',
+    hint: 'order a backup, and find out why none was ordered or why they fail: `strongroom jobs` and the ledger tell',
+  },
   CHECK_OVERDUE: {
     kind: 'failed',
     meaning: 'Stored data was not read for longer than `check_within_days` of the sealed profile allows.',

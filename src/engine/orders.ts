@@ -157,7 +157,10 @@ export class Orders {
 
   #requireWithinLimits({ order, profile }: Accepted): void {
     if (order.kind !== 'backup') return
-    const past = this.#ports.ledger.orders(order.profile)
+    const past = this.#ports.ledger
+      .orders(order.profile)
+      .filter(({ kind }) => kind === 'backup')
+      .map(({ time }) => time)
     const verdict = mayOrder(profile.limits, past, this.#ports.environment.clock.now())
     if (!verdict.allowed) throw new EngineError('ORDER_LIMIT', verdict.reason)
   }

@@ -4,7 +4,7 @@ import type { Digest, ProfileName, RepositoryName, VmName } from '../base/names.
 import type { Inventory } from '../host/inventory.ts'
 import type { VolumeSource } from '../host/volumes.ts'
 import type { PassphraseService } from '../hsm/passphrase-service.ts'
-import type { Entry } from '../ledger/entry.ts'
+import type { Entry, EntryOf } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/history.ts'
 import type { Configuration } from '../profiles/config.ts'
 import type { Examiner } from '../repository/examination.ts'
@@ -28,8 +28,12 @@ export interface LedgerPort {
   /** Durable and signed when it resolves; the index of the first entry. */
   append(entries: readonly Entry[]): Promise<number>
   repository(profile: ProfileName, epoch: number): RepositoryHistory | null
-  /** Times of accepted orders of a profile, oldest first. */
-  orders(profile: ProfileName): readonly Date[]
+  /** When it was begun. */
+  readonly began: Date
+  /** When the configuration in force was recorded as such; `null`: none was. */
+  readonly configured: Date | null
+  /** Accepted orders of a profile, oldest first. */
+  orders(profile: ProfileName): readonly EntryOf<'order'>[]
   /** Shows the head to the HSM VM as a witness; failure is no failure of the job. */
   publish(hsmVm: VmName, signal: AbortSignal): Promise<void>
 }

@@ -3,12 +3,12 @@ import { type JobId, type ProfileName, parseJobId, parseProfileName, type VmName
 import type { RepositoryHistory } from '../ledger/history.ts'
 import * as calls from '../qrexec/calls/orders.ts'
 import { type Handler, type IncomingCall, respond } from '../qrexec/server.ts'
-import { dataState } from './data-state.ts'
 import { EngineError } from './errors.ts'
 import { adminVm, type Judge } from './judge.ts'
 import { Listeners, tell } from './listener.ts'
 import type { Orders } from './orders.ts'
 import type { EnginePorts } from './ports.ts'
+import { profileState } from './profile-state.ts'
 
 const progressIntervalMilliseconds = 1000
 
@@ -77,7 +77,7 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
         .map(profile => {
           const epoch = value.bindings.get(profile.name)?.epoch ?? 0
           const history = ports.ledger.repository(profile.name, epoch)
-          return { name: profile.name, ...dataState(profile, history, now) }
+          return profileState(profile, history, ports.ledger.began, now)
         })
       return { configuration: { version, digest }, profiles }
     }),

@@ -36,12 +36,18 @@ interface ProfileHistory {
 
 export class LedgerHistory {
   #size = 0
+  #began = new Date(0)
   #configuration: Recorded<'configuration'> | null = null
   readonly #profiles = new Map<ProfileName, ProfileHistory>()
 
   /** Count of entries read so far. */
   get size(): number {
     return this.#size
+  }
+
+  /** The time of the first entry. */
+  get began(): Date {
+    return this.#began
   }
 
   /** The sealed configuration that was last recorded as in force. */
@@ -104,6 +110,8 @@ export class LedgerHistory {
         this.#addChecked(position, entry)
         return
       case 'genesis':
+        this.#began = entry.time
+        return
       case 'release-request':
       case 'refusal':
       case 'job':

@@ -11,6 +11,7 @@ import type { VmName } from '../base/names.ts'
 import { JobBoard } from '../engine/jobs.ts'
 import { Orders } from '../engine/orders.ts'
 import type { EnginePorts } from '../engine/ports.ts'
+import { SealedSchedules } from '../engine/sealed-schedules.ts'
 import { serveAdmin } from '../engine/serve-admin.ts'
 import { serveOrders } from '../engine/serve-orders.ts'
 import { systemCommands } from '../host/commands.ts'
@@ -149,7 +150,11 @@ const calls = createServer(
 )
 const listener = await listenSocket(settings.services, socket => calls.accept(socket))
 log.info('ready', { configuration: version, digest, entries: ledger.size })
+const stopping = new AbortController()
+const scheduled = new SealedSchedules(ports, orders).run(stopping.signal)
 onStop(log, async () => {
+  stopping.abort()
+  await scheduled
   await orders.close()
   await listener.close()
 })

@@ -1,7 +1,7 @@
 import type { ProfileName, VmName } from '../base/names.ts'
 import type { LedgerPort } from '../engine/ports.ts'
 import type { Checkpoint } from '../ledger/checkpoint.ts'
-import type { Entry } from '../ledger/entry.ts'
+import type { Entry, EntryOf } from '../ledger/entry.ts'
 import { type LedgerHistory, type RepositoryHistory, readHistory } from '../ledger/history.ts'
 import type { Ledger } from '../ledger/log.ts'
 
@@ -60,11 +60,16 @@ export class RecordedLedger implements LedgerPort {
     return this.#history.repository(profile, epoch)
   }
 
-  orders(profile: ProfileName): readonly Date[] {
-    return this.#history
-      .orders(profile)
-      .filter(({ kind }) => kind === 'backup')
-      .map(({ time }) => time)
+  get began(): Date {
+    return this.#history.began
+  }
+
+  get configured(): Date | null {
+    return this.#history.configuration?.time ?? null
+  }
+
+  orders(profile: ProfileName): readonly EntryOf<'order'>[] {
+    return this.#history.orders(profile)
   }
 
   publish(hsmVm: VmName, signal: AbortSignal): Promise<void> {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Milliseconds } from '../base/brand.ts'
+import { type IdempotencyKey, type ProfileName, parseIdempotencyKey } from '../base/names.ts'
 import { type Calendar, isDueOn } from './calendar.ts'
 import { Zone } from './zone.ts'
 
@@ -106,4 +107,10 @@ export function dueRun({ schedule, seed, lastRun, now }: DueQuestion): Date | nu
   if (lastRun !== null && due.getTime() <= lastRun.getTime()) return null
   const madeUp = schedule.catchUp && lastRun !== null
   return madeUp || until - due.getTime() <= missedAfter ? due : null
+}
+
+/** The key of a scheduled order: a profile and a due time give one job, however often it is ordered. */
+export function keyOfRun(profile: ProfileName, due: Date): IdempotencyKey {
+  const digest = createHash('sha256').update(`${profile}\n${due.toISOString()}`).digest('hex')
+  return parseIdempotencyKey(`run-${digest.slice(0, 40)}`)
 }

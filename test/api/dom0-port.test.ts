@@ -81,7 +81,7 @@ describe('the port over the wire', () => {
     ])
     expect(await port.snapshots(work, forever)).toEqual([])
     expect((await port.profiles(forever)).profiles).toEqual([
-      { name: work, unreadSince: new Date('2026-11-12T00:00:00Z'), alarms: [] },
+      { name: work, unreadSince: new Date('2026-11-12T00:00:00Z'), nextRun: null, alarms: [] },
     ])
     expect(await port.ledger(7, forever)).toMatchObject({ checkpoint: 'note', entries: [Uint8Array.of(1)] })
     await port.cosign({ size: 7, cosignature: 'line\n' }, forever)

@@ -26,7 +26,12 @@ export class FakeDom0 implements Dom0Port {
     throw new Error('no ledger in this test')
   }
   snapshotsOf: readonly SnapshotSummary[] = []
-  state: ProfileState = { name: work, unreadSince: new Date('2026-11-12T00:00:00Z'), alarms: [] }
+  state: ProfileState = {
+    name: work,
+    unreadSince: new Date('2026-11-12T00:00:00Z'),
+    nextRun: null,
+    alarms: [],
+  }
   /** Followers of `events`; ended by `endEvents`. */
   readonly #followers = new Set<(job: Job | null) => void>()
   #count = 0

@@ -4,8 +4,8 @@ import { systemEntropy } from '../../src/base/environment.ts'
 import { parseDigest, parseIdempotencyKey } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { slotSetOf } from '../../src/base/slots.ts'
-import { dataState } from '../../src/engine/data-state.ts'
 import type { Order } from '../../src/engine/orders.ts'
+import { profileState } from '../../src/engine/profile-state.ts'
 import type { CheckResult, Examination } from '../../src/repository/examination.ts'
 import type { ReadingPlan } from '../../src/repository/read-cycle.ts'
 import { RestoreError } from '../../src/restore/errors.ts'
@@ -167,12 +167,21 @@ describe('a cycle that was not kept', () => {
 })
 
 describe('what dom0 says of a profile’s data', () => {
-  const profile = { name: 'nightly' as EngineBench['profile'], checkWithinDays: 7 }
+  const profile = {
+    name: 'nightly' as EngineBench['profile'],
+    checkWithinDays: 7,
+    maxAgeDays: null,
+    schedule: null,
+  }
+  const stateOf = (one: EngineBench, now: Date, wanted: object = {}) => {
+    const { unreadSince, alarms } = profileState({ ...profile, ...wanted }, historyOf(one), begin, now)
+    return { unreadSince, alarms }
+  }
 
   it('is since when all of it was read, and an alarm beyond the sealed days', async () => {
     const clock = new SetClock()
     const one = await bench(sound, clock)
-    const state = () => dataState(profile, historyOf(one), clock.now())
+    const state = () => stateOf(one, clock.now())
     clock.days = 7
     expect(state()).toEqual({ unreadSince: begin, alarms: [] })
     clock.days = 7 + 1 / day
@@ -187,7 +196,7 @@ describe('what dom0 says of a profile’s data', () => {
         },
       ],
     })
-    expect(dataState({ ...profile, checkWithinDays: null }, historyOf(one), clock.now()).alarms).toEqual([])
+    expect(stateOf(one, clock.now(), { checkWithinDays: null }).alarms).toEqual([])
     await check(one, '1/2')
     expect(state().alarms).toHaveLength(1)
     clock.days = 8
@@ -196,7 +205,7 @@ describe('what dom0 says of a profile’s data', () => {
   })
 
   it('is nothing while nothing is stored', () => {
-    expect(dataState(profile, null, begin)).toEqual({ unreadSince: null, alarms: [] })
+    expect(profileState(profile, null, begin, begin)).toMatchObject({ unreadSince: null, alarms: [] })
   })
 
   it('counts nothing that a check of the structure has seen', async () => {
@@ -204,7 +213,7 @@ describe('what dom0 says of a profile’s data', () => {
     const one = await bench(sound, clock)
     clock.days = 9
     await check(one, 'structure')
-    expect(dataState(profile, historyOf(one), clock.now())).toMatchObject({
+    expect(stateOf(one, clock.now())).toMatchObject({
       unreadSince: begin,
       alarms: [{}],
     })

@@ -179,7 +179,7 @@ describe('a caller sees', () => {
   it('profiles that it may order, and the configuration in force', async () => {
     const one = await bench()
     const configuration = { version: 1, digest: 'ab'.repeat(32) }
-    const nightly = { name: 'nightly', unreadSince: null, alarms: [] }
+    const nightly = { name: 'nightly', unreadSince: null, nextRun: null, alarms: [] }
     expect(await client(one, mayNightly).ask(calls.listProfiles, '', undefined)).toEqual({
       configuration,
       profiles: [nightly],

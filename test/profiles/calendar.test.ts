@@ -1,7 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parseCalendar } from '../../src/profiles/calendar.ts'
-import { fromCron } from '../../src/profiles/cron.ts'
 import { ProfileError } from '../../src/profiles/errors.ts'
 import { next, previous } from '../../src/profiles/schedule.ts'
 import { errorOf, vectors } from './make.ts'
@@ -66,43 +65,6 @@ describe('what systemd takes and a backup has no use for', () => {
   })
 })
 
-describe('crontab', () => {
-  test.each([
-    ['30 2 * * *', '*-*-* 02:30:00'],
-    ['0 21 * * 1-5', 'Mon..Fri *-*-* 21:00:00'],
-    ['0 21 * * 0', 'Sun *-*-* 21:00:00'],
-    ['0 21 * * 5-7', 'Fri..Sun *-*-* 21:00:00'],
-    ['*/15 * * * *', '*-*-* *:00,15,30,45:00'],
-    ['0 0 1 jan,jul *', '*-01,07-01 00:00:00'],
-    ['5 4 * * Sun', 'Sun *-*-* 04:05:00'],
-    ['0 8-18/5 * * *', '*-*-* 08,13,18:00:00'],
-    ['@daily', '*-*-* 00:00:00'],
-    ['@weekly', 'Sun *-*-* 00:00:00'],
-  ])('%s', (line, text) => {
-    expect(fromCron(line).text).toBe(text)
-  })
-
-  test.each([
-    '* * * * *',
-    '0 0 1 * 1',
-    '0 0 * *',
-    '0 0 * * * *',
-    '60 0 * * *',
-    '0 24 * * *',
-    '0 0 0 * *',
-    '0 0 * 13 *',
-    '0 0 * * 8',
-    '0 0 * foo *',
-    '*/0 * * * *',
-    '5-1 0 * * *',
-    '@reboot',
-    '',
-    '0 0 31 2 *',
-  ])('%s is refused', line => {
-    expect(errorOf(() => fromCron(line)).code).toBe('CALENDAR_INVALID')
-  })
-})
-
 test('any text gives a calendar or a ProfileError', () => {
   const piece = fc.constantFrom(
     '*',
@@ -129,12 +91,11 @@ test('any text gives a calendar or a ProfileError', () => {
         fc.array(piece, { maxLength: 14 }).map(all => all.join('')),
       ),
       text => {
-        for (const parse of [parseCalendar, fromCron])
-          try {
-            parse(text)
-          } catch (error) {
-            if (!(error instanceof ProfileError)) throw error
-          }
+        try {
+          parseCalendar(text)
+        } catch (error) {
+          if (!(error instanceof ProfileError)) throw error
+        }
       },
     ),
     { numRuns: 3000, seed: 20261124 },

@@ -56,7 +56,7 @@ async function statusOf(context: RouteContext): Promise<StatusView> {
     running: running.map(jobView),
     profiles: [...new Set(names)].sort().map(name => ({
       name,
-      nextRun: nextRunOf(scheduleOf.get(name), now),
+      nextRun: timeView(earliest(nextRunOf(scheduleOf.get(name), now), stateOf.get(name)?.nextRun ?? null)),
       lastBackup: viewOrNull(backups.get(name)),
       lastSuccess: timeView(successes.get(name)?.ended ?? null),
       lastCheck: viewOrNull(checks.get(name)),
@@ -108,9 +108,15 @@ function alarmsOf(
   return alarms
 }
 
-function nextRunOf(schedule: Schedule | undefined, now: Date): string | null {
+function nextRunOf(schedule: Schedule | undefined, now: Date): Date | null {
   if (schedule === undefined) return null
-  return timeView(nextStarts(schedule.profile, schedule, now, 1)[0] ?? null)
+  return nextStarts(schedule.profile, schedule, now, 1)[0] ?? null
+}
+
+/** The management VM orders by its schedules, dom0 by the sealed ones. */
+function earliest(one: Date | null, other: Date | null): Date | null {
+  if (one === null || other === null) return one ?? other
+  return one < other ? one : other
 }
 
 function viewOrNull(job: Job | undefined) {

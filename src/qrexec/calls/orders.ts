@@ -195,6 +195,8 @@ const parseProfileState = fields('profile', {
   name: is.name(parseProfileName),
   /** Everything stored was read, or was stored, at this time or later, as the ledger proves. `null`: nothing is stored. */
   unreadSince: is.nullable(is.time),
+  /** When dom0 orders a backup by itself, as the sealed profile's schedule says. */
+  nextRun: is.nullable(is.time),
   /** What dom0 wants a person to see to. No names of VMs. */
   alarms: is.array(fields('alarm', { code: is.string(64), message: is.string(500), time: is.time }), 10),
 })

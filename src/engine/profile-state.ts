@@ -1,0 +1,60 @@
+import type { RepositoryHistory } from '../ledger/history.ts'
+import type { Profile } from '../profiles/profile.ts'
+import type { ProfileState } from '../qrexec/calls/orders.ts'
+import { dayMilliseconds, oldestOf, slotTimes } from '../repository/read-cycle.ts'
+import { nextSealedRun } from './sealed-schedules.ts'
+
+type Alarm = ProfileState['alarms'][number]
+
+/**
+ * What the ledger proves of a profile's backups, and whether that is what the sealed profile wants. `began`: when the
+ * ledger was; a profile that was never backed up has no newest snapshot since then.
+ */
+export function profileState(
+  profile: Pick<Profile, 'name' | 'checkWithinDays' | 'maxAgeDays' | 'schedule'>,
+  history: RepositoryHistory | null,
+  began: Date,
+  now: Date,
+): ProfileState {
+  const stored = history !== null && history.snapshots.length > 0 ? history : null
+  const unreadSince = stored === null ? null : oldestOf(slotTimes(stored.checks, stored.time, now))
+  return {
+    name: profile.name,
+    unreadSince,
+    nextRun: nextSealedRun(profile, now),
+    alarms: [
+      ...overdueBackup(profile, stored?.snapshots.at(-1)?.time ?? null, began, now),
+      ...(unreadSince === null ? [] : overdueCheck(profile, unreadSince, now)),
+    ],
+  }
+}
+
+function overdueBackup(
+  { name, maxAgeDays }: Pick<Profile, 'name' | 'maxAgeDays'>,
+  newest: Date | null,
+  began: Date,
+  now: Date,
+): readonly Alarm[] {
+  const due = dueAfter(newest ?? began, maxAgeDays)
+  if (due === null || now <= due) return []
+  const found =
+    newest === null
+      ? `'${name}' was never backed up`
+      : `the newest snapshot of '${name}' is of ${newest.toISOString()}`
+  return [{ code: 'BACKUP_OVERDUE', message: `no backup within ${maxAgeDays} days: ${found}`, time: due }]
+}
+
+function overdueCheck(
+  { name, checkWithinDays }: Pick<Profile, 'name' | 'checkWithinDays'>,
+  unreadSince: Date,
+  now: Date,
+): readonly Alarm[] {
+  const due = dueAfter(unreadSince, checkWithinDays)
+  if (due === null || now <= due) return []
+  const message = `no full cycle within ${checkWithinDays} days: some data of '${name}' was read last, or stored, at ${unreadSince.toISOString()}`
+  return [{ code: 'CHECK_OVERDUE', message, time: due }]
+}
+
+function dueAfter(since: Date, days: number | null): Date | null {
+  return days === null ? null : new Date(since.getTime() + days * dayMilliseconds)
+}
