@@ -25,6 +25,7 @@ import { disclosable } from './disclose.ts'
 import { EngineError } from './errors.ts'
 import type { JobBoard, PlacedOrder } from './jobs.ts'
 import type { EnginePorts, SealedConfiguration } from './ports.ts'
+import { isRefusal, Refusals } from './refusals.ts'
 import { releasePassphrase } from './release.ts'
 import { runScrub } from './scrub.ts'
 
@@ -43,10 +44,7 @@ export interface Order {
 }
 
 const jobsAtOnceMax = 8
-/** Refusals beyond this are only logged: a flood of senseless orders must not fill the ledger. */
-const refusalsPerHourMax = 120
 const progressIntervalMilliseconds = 500
-const hourMilliseconds = 3_600_000
 const structureOnly = parseReadChoice('structure')
 
 interface Running {
@@ -67,13 +65,14 @@ export class Orders {
   readonly #ports: EnginePorts
   readonly #board: JobBoard
   readonly #running = new Map<JobId, Running>()
-  readonly #refusals: number[] = []
+  readonly #refusals: Refusals
   /** Orders are judged one after another, so that two at the same moment cannot both be the first. */
   #gate: Promise<unknown> = Promise.resolve()
 
   constructor(ports: EnginePorts, board: JobBoard) {
     this.#ports = ports
     this.#board = board
+    this.#refusals = new Refusals(ports)
   }
 
   get board(): JobBoard {
@@ -116,6 +115,7 @@ export class Orders {
     for (const [id, { controller }] of this.#running)
       controller.abort(new EngineError('JOB_INTERRUPTED', `dom0 is stopping; job ${id} is given up`))
     await Promise.allSettled([...this.#running.values()].map(({ ended }) => ended))
+    await this.#refusals.flush()
   }
 
   newKey(): IdempotencyKey {
@@ -124,6 +124,7 @@ export class Orders {
 
   async #accept(order: Order): Promise<Job> {
     const id = newJobId(this.#ports.environment)
+    await this.#refusals.recordHeld()
     try {
       const known = this.#board.byKey(order.initiator, order.key)
       if (known !== undefined) {
@@ -319,7 +320,8 @@ export class Orders {
     const ended = this.#ports.environment.clock.now()
     const entries: Entry[] = []
     const ofJob = { time: ended, job: job.id, profile: job.profile }
-    if (error?.kind === 'refused') entries.push({ type: 'refusal', ...ofJob, code: error.code })
+    if (error !== null && isRefusal(error))
+      entries.push({ type: 'refusal', ...ofJob, code: error.code, alsoRefused: undefined })
     entries.push({ type: 'job', ...ofJob, kind: job.kind, result, code: error?.code ?? null })
     // The job has ended whatever the disk says; a ledger or board that cannot be written stops the next order.
     const unrecorded = (failure: unknown) =>
@@ -335,18 +337,11 @@ export class Orders {
   }
 
   async #recordRefusal(id: JobId, { profile, initiator, kind }: Order, error: unknown): Promise<void> {
-    const { clock } = this.#ports.environment
     const report = reportOf(error)
-    const now = clock.now()
+    const time = this.#ports.environment.clock.now()
     this.#ports.log.warn('order refused', { job: id, profile, initiator, kind, code: report.code })
     if (report.code === 'INTERNAL') return
-    while ((this.#refusals[0] ?? Number.POSITIVE_INFINITY) < clock.monotonic() - hourMilliseconds)
-      this.#refusals.shift()
-    if (this.#refusals.length >= refusalsPerHourMax) return
-    this.#refusals.push(clock.monotonic())
-    await this.#ports.ledger
-      .append([{ type: 'refusal', time: now, job: id, profile, code: report.code }])
-      .catch(failure => this.#ports.log.error('a refusal could not be recorded', { job: id, error: failure }))
+    await this.#refusals.record({ time, job: id, profile, code: report.code })
   }
 }
 

@@ -58,8 +58,16 @@ const shapes = {
     nonce: digest,
   }),
   release: fields('release', { type: is.literal('release'), ...ofJob, purpose, request: is.integer() }),
-  /** An order or a release that was refused, with the code of the refusal. */
-  refusal: fields('refusal', { type: is.literal('refusal'), ...ofJob, code: is.string(64) }),
+  /**
+   * An order or a release that was refused, with the code of the refusal. `alsoRefused`: so many orders were refused
+   * since the last entry of this type, in a flood; dom0's log has them one by one.
+   */
+  refusal: fields('refusal', {
+    type: is.literal('refusal'),
+    ...ofJob,
+    code: is.string(64),
+    alsoRefused: is.optional(is.integer(1)),
+  }),
   /** First trust of a repository: pins its key file and its config. */
   repository: fields('repository', {
     type: is.literal('repository'),

@@ -2,6 +2,8 @@ import { appendFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
+import { systemEnvironment } from '../../src/base/environment.ts'
+import type { ErrorKind } from '../../src/base/errors.ts'
 import { parseIdempotencyKey, parseVmName } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { Secret } from '../../src/base/secret.ts'
@@ -31,9 +33,10 @@ async function bench(options?: BenchOptions): Promise<EngineBench> {
 }
 
 let keys = 0
+const newKey = () => parseIdempotencyKey(`key-${String(++keys).padStart(8, '0')}`)
 function backup(one: EngineBench, more: Partial<Order> = {}): Order {
-  const key = parseIdempotencyKey(`key-${String(++keys).padStart(8, '0')}`)
-  return { kind: 'backup', profile: one.profile, initiator: mgmt, key, ifRunning: 'refuse', ...more }
+  const { profile } = one
+  return { kind: 'backup', profile, initiator: mgmt, key: newKey(), ifRunning: 'refuse', ...more }
 }
 
 async function run(one: EngineBench, order = backup(one)) {
@@ -210,6 +213,30 @@ describe('orders', () => {
     })
   })
 
+  it('of a flood are recorded in one entry that counts them', async () => {
+    let elapsed = 0
+    const clock = { ...systemEnvironment.clock, monotonic: () => elapsed }
+    const one = await bench({ environment: { ...systemEnvironment, clock } })
+    const unknown = backup(one, { profile: 'other' as EngineBench['profile'] })
+    const refuse = (times: number) =>
+      Promise.all(
+        Array.from({ length: times }, () => one.orders.order({ ...unknown, key: newKey() }).catch(() => {})),
+      )
+    const recorded = async () => {
+      await readEntries(one)
+      return entriesOf(one).flatMap(entry => (entry.type === 'refusal' ? [entry.alsoRefused ?? 0] : []))
+    }
+    await refuse(500)
+    expect(await recorded()).toEqual(Array(120).fill(0))
+    elapsed = 3_600_001
+    await refuse(2)
+    expect(await recorded()).toEqual([...Array(120).fill(0), 379, 0, 0])
+    await refuse(130)
+    await one.orders.close()
+    expect((await recorded()).slice(-2)).toEqual([0, 12])
+    expect((await recorded()).reduce((sum, more) => sum + 1 + more, 0)).toBe(632)
+  })
+
   it('beyond the sealed limits are refused and recorded', async () => {
     const one = await bench({ profileText: `${testProfile}strongroom:\n  limits:\n    orders_per_day: 1\n` })
     expect((await run(one)).state).toBe('done')
@@ -226,6 +253,31 @@ describe('orders', () => {
     const changed = Object.assign(new Error('changed'), {})
     const ports = { ...one.ports, configuration: { current: () => Promise.reject(changed) } }
     await expect(new Orders(ports, one.orders.board).order(backup(one))).rejects.toBe(changed)
+  })
+})
+
+describe('what the HSM VM refuses', () => {
+  const answer = (code: string, kind: ErrorKind) =>
+    new RemoteError({ code, kind, message: 'as it was answered', hint: '' })
+
+  it.each([
+    ['HSM_REFUSED_PURPOSE', 'refused'],
+    ['HSM_REFUSED_LEDGER', 'integrity'],
+    ['HSM_PIN_WRONG', 'key'],
+    ['HSM_ENVELOPE_MISSING', 'missing'],
+  ] as const)('is recorded as a refusal, once: %s', async (code, kind) => {
+    const one = await bench({ release: () => Promise.reject(answer(code, kind)) })
+    expect(await run(one)).toMatchObject({ state: 'failed', error: { code } })
+    await readEntries(one)
+    const types = entriesOf(one).map(entry => ('code' in entry ? `${entry.type} ${entry.code}` : entry.type))
+    expect(types).toEqual(['genesis', 'order', 'release-request', `refusal ${code}`, `job ${code}`])
+  })
+
+  it('is not what it could not be asked', async () => {
+    const one = await bench({ release: () => Promise.reject(answer('HSM_TOKEN_MISSING', 'unavailable')) })
+    expect(await run(one)).toMatchObject({ state: 'failed', error: { code: 'HSM_TOKEN_MISSING' } })
+    await readEntries(one)
+    expect(entriesOf(one).map(({ type }) => type)).toEqual(['genesis', 'order', 'release-request', 'job'])
   })
 })
 
