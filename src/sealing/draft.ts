@@ -8,7 +8,7 @@ import { SealError } from './errors.ts'
 import { reportingIo } from './io.ts'
 import { isSealedPath } from './paths.ts'
 import { sealedFileBytesMax, sealedFilesMax } from './role.ts'
-import { standardRoles } from './standard-roles.ts'
+import { offeredPaths, standardRoles } from './standard-roles.ts'
 
 /* The draft: plain files in folders named as in the sealed configuration, for any editor. */
 
@@ -18,7 +18,7 @@ const readme = 'README.md'
 export async function createDraft(directory: string): Promise<void> {
   await reportingIo(async () => {
     await makePrivateDirectory(directory)
-    for (const limit of Object.values(standardRoles).flat())
+    for (const limit of offeredPaths)
       if (limit.endsWith('/')) await makePrivateDirectory(path.join(directory, limit))
     await writeDurably(path.join(directory, readme), utf8(readmeText()), 0o600)
   })
@@ -63,9 +63,10 @@ function invalid(name: string, found: string): SealError {
 }
 
 function readmeText(): string {
-  const rows = Object.entries(standardRoles).map(
-    ([role, limits]) => `- ${limits.join(', ')}: sealed by the role \`${role}\``,
-  )
+  const rows = Object.entries(standardRoles).flatMap(([role, limits]) => {
+    const offered = limits.filter(limit => offeredPaths.includes(limit))
+    return offered.length === 0 ? [] : [`- ${offered.join(', ')}: sealed by the role \`${role}\``]
+  })
   return `# Draft of the sealed configuration
 
 Edit the files here, then run \`strongroom seal sign\`. It shows what would change before it signs anything.

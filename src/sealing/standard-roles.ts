@@ -10,3 +10,6 @@ export const standardRoles = {
   schedules: ['schedules/'],
   machine: ['machine/', 'roles.json', 'repositories.json'],
 } as const satisfies Readonly<Record<string, readonly string[]>>
+
+/** Of these paths, those that a configuration may hold today. The others are reserved: a root is hard to change. */
+export const offeredPaths: readonly string[] = ['profiles/', 'hsm/', 'policy/', 'roles.json']

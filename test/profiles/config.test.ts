@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
 import { CodedError } from '../../src/base/errors.ts'
 import { parseConfiguration } from '../../src/profiles/config.ts'
+import { offeredPaths, standardRoles } from '../../src/sealing/standard-roles.ts'
 import { errorOf, nightly, profileText } from './make.ts'
 
 const key = (byte: number) => Buffer.alloc(32, byte).toString('base64')
@@ -65,6 +66,21 @@ test('a key may be given as OpenSSL writes it', () => {
   ).roles
   expect(Buffer.from(keys.dom0).toString('base64url')).toBe(publicKey.export({ format: 'jwk' }).x)
   expect(keys.management).toEqual(new Uint8Array(32).fill(3))
+})
+
+test('holds what a new draft offers, and nothing else of what a root allows', () => {
+  const files: Record<string, string> = {
+    'profiles/': 'profiles/other.conf',
+    'hsm/': 'hsm/other.json',
+    'policy/': 'policy/other.policy',
+    'schedules/': 'schedules/other.json',
+    'machine/': 'machine/other.json',
+  }
+  for (const limit of Object.values(standardRoles).flat()) {
+    const known =
+      codeOf(() => configurationOf({ [files[limit] ?? limit]: '{}' })) !== 'CONFIGURATION_FILE_UNKNOWN'
+    expect({ limit, known }).toEqual({ limit, known: offeredPaths.includes(limit) })
+  }
 })
 
 describe('files', () => {
@@ -172,3 +188,13 @@ test('a damaged file gives a configuration or a CodedError', () => {
     { numRuns: 500, seed: 20261124 },
   )
 })
+
+function codeOf(act: () => unknown): string | null {
+  try {
+    act()
+    return null
+  } catch (error) {
+    if (error instanceof CodedError) return error.code
+    throw error
+  }
+}
