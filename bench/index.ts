@@ -9,13 +9,10 @@ import { type Digest, parseDigest } from '../src/base/names.ts'
 import { RepositoryKey, repositoryKeyLength } from '../src/crypto/aead.ts'
 import { BlobIds } from '../src/repository/blob-ids.ts'
 import { BlobRecords } from '../src/repository/blob-records.ts'
-import { BlobTable } from '../src/repository/blob-table.ts'
 import { blobIdLength, indexBlobsMax } from '../src/repository/format.ts'
-import { openIndex } from '../src/repository/index.ts'
 import { IndexTable } from '../src/repository/index-table.ts'
 import { bringIndexTable } from '../src/repository/index-table-update.ts'
 import { IndexTableWriter } from '../src/repository/index-table-writer.ts'
-import { addToTable } from '../src/repository/reader.ts'
 import { sealUnpacked } from '../src/repository/unpacked.ts'
 
 /*
@@ -171,16 +168,6 @@ async function tableOnly(): Promise<void> {
   fs.rmSync(alone)
 }
 
-/** For comparison: all of them in memory. */
-async function inMemory(): Promise<void> {
-  const table = new BlobTable()
-  await timed('table in memory', async () => {
-    for (const id of objectIds())
-      addToTable(table, await openIndex(key, fs.readFileSync(path.join(objects, id))))
-  })
-  if (table.size < blobs) throw new Error('not all blobs were there')
-}
-
 const steps: Readonly<Record<string, () => Promise<void>>> = {
   objects: () => makeObjects(0, blobs),
   build: async () => {
@@ -195,7 +182,6 @@ const steps: Readonly<Record<string, () => Promise<void>>> = {
     await using _ = await timed('extend by one index object', bring)
   },
   table: tableOnly,
-  memory: inMemory,
 }
 
 if (options.step !== undefined) await steps[options.step]?.()

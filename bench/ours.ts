@@ -2,12 +2,12 @@ import fs from 'node:fs/promises'
 import path from 'node:path'
 import { utf8 } from '../src/base/bytes.ts'
 import { systemEnvironment } from '../src/base/environment.ts'
-import { parseDigest, parseVmName } from '../src/base/names.ts'
+import { type Digest, parseDigest, parseVmName } from '../src/base/names.ts'
 import { Secret } from '../src/base/secret.ts'
 import { checkRepository, type Expected, type ExpectedSnapshot } from '../src/repository/check.ts'
 import type { ObjectReference } from '../src/repository/format.ts'
 import { readEverything } from '../src/repository/read-cycle.ts'
-import { fetchKnown, listVolumes, readSnapshot } from '../src/repository/reader.ts'
+import { fetchIndexTable, listVolumes, readSnapshot } from '../src/repository/reader.ts'
 import { createRepository, openRepository, type Repository } from '../src/repository/repository.ts'
 import { restoreVolume } from '../src/repository/restore.ts'
 import type { BackupVolume } from '../src/repository/volume-plan.ts'
@@ -35,6 +35,9 @@ const [step = '', repositoryPath = '', directory = ''] = process.argv.slice(2)
 const statePath = `${repositoryPath}.state.json`
 const store = new LocalStore(repositoryPath, systemEnvironment)
 
+/** dom0 keeps the table from one backup to the next; here it is left behind for the next step. */
+const place = { tablePath: `${repositoryPath}.blobs`, entropy: systemEnvironment.entropy }
+
 function passphrase(): Secret {
   return Secret.take(utf8('benchmark'))
 }
@@ -48,7 +51,7 @@ async function init(): Promise<void> {
 async function backup(): Promise<void> {
   const state = await load()
   using repository = await open(state)
-  const known = await fetchKnown(repository, store, indexIds(state), signal)
+  await using known = await fetchIndexTable(repository, store, indexIds(state), place, signal)
   const writer = new BackupWriter(repository, store, known, { ...systemEnvironment, concurrency: putsAtOnce })
   const volumes: VolumeResult[] = []
   for (const file of (await fs.readdir(directory)).sort()) {
@@ -73,7 +76,7 @@ async function check(): Promise<void> {
     repository,
     store,
     expected,
-    { reading: readEverything },
+    { reading: readEverything, ...place },
     () => {},
     signal,
   )
@@ -84,8 +87,8 @@ async function check(): Promise<void> {
 async function restore(): Promise<void> {
   const state = await load()
   using repository = await open(state)
-  const blobs = await fetchKnown(repository, store, indexIds(state), signal)
-  const source = { repository, store, blobs }
+  await using table = await fetchIndexTable(repository, store, indexIds(state), place, signal)
+  const source = { repository, store, blobs: table.reader }
   const newest = state.snapshots.at(-1)
   if (newest === undefined) throw new Error('there is nothing to restore')
   const snapshot = await readSnapshot(repository, store, newest.snapshot.id, signal)
@@ -121,8 +124,8 @@ async function volumeOf(name: string, file: string): Promise<BackupVolume> {
   }
 }
 
-function indexIds(state: State): readonly string[] {
-  return state.snapshots.flatMap(({ index }) => index.map(({ id }) => id))
+function indexIds(state: State): readonly Digest[] {
+  return state.snapshots.flatMap(({ index }) => index.map(({ id }) => parseDigest(id)))
 }
 
 function reference({ id, bytes }: ObjectReference): ObjectReference {

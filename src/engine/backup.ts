@@ -1,5 +1,6 @@
 import path from 'node:path'
 import type { Milliseconds } from '../base/brand.ts'
+import { fromHex } from '../base/bytes.ts'
 import { deadline } from '../base/environment.ts'
 import { parseSnapshotId, type RepositoryName, repositoryOf, type SnapshotId } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
@@ -10,9 +11,10 @@ import type { RepositoryHistory } from '../ledger/history.ts'
 import type { HsmBinding } from '../profiles/config.ts'
 import type { Profile } from '../profiles/profile.ts'
 import type { Job, Outcome, Progress } from '../qrexec/calls/orders.ts'
-import type { BlobTable } from '../repository/blob-table.ts'
 import { RepositoryError } from '../repository/errors.ts'
-import { loadKnown } from '../repository/reader.ts'
+import { blobIdLength } from '../repository/format.ts'
+import type { IndexTable } from '../repository/index-table.ts'
+import { bringIndexTable } from '../repository/index-table-update.ts'
 import { openRepository, type Repository } from '../repository/repository.ts'
 import { type BackupResult, BackupWriter, type VmResult } from '../repository/writer.ts'
 import { StorageError } from '../storage/errors.ts'
@@ -65,7 +67,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   const cache = new RepositoryCache(directory)
   const history = await knownHistory(ports, task, repository, cache, storage, passphrase)
   using opened = await openPinned(history, cache, storage, passphrase, signal)
-  const known = await knownBlobs(opened, history, cache, storage, signal)
+  await using known = await knownBlobs(ports, opened, history, cache, storage, signal)
 
   const isCurrent = (snapshot: SnapshotId) => history.snapshots.some(one => one.snapshotId === snapshot)
   const contents = new ContentCache(directory, opened.key, ports.environment.entropy)
@@ -74,7 +76,11 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   const writer = new BackupWriter(opened, new CachingStore(storage, cache), known, {
     ...ports.environment,
     concurrency: packsAtOnce,
-    adopted: await journal.adopt(known.packIds(), storage, signal),
+    adopted: await journal.adopt(
+      id => known.reader.findPack(fromHex(id, blobIdLength)) >= 0,
+      storage,
+      signal,
+    ),
     onStored: pack => journal.append(pack),
   })
   // What the host keeps for the next backup takes the place of what it kept for this one only when all is done.
@@ -223,18 +229,27 @@ async function openPinned(
   return openRepository({ passphrase, keyFile, config, pinned })
 }
 
+/** dom0's table of all blobs that the ledger's index objects name, with those of the backups since it was made. */
 function knownBlobs(
-  repository: Repository,
+  { environment, log }: EnginePorts,
+  { key }: Repository,
   { snapshots }: RepositoryHistory,
   cache: RepositoryCache,
   storage: ObjectStore,
   signal: AbortSignal,
-): Promise<BlobTable> {
-  async function* bodies(): AsyncGenerator<Uint8Array> {
-    for (const { index } of snapshots)
-      for (const reference of index) yield await cache.get('index', reference, storage, signal)
-  }
-  return loadKnown(repository, bodies())
+): Promise<IndexTable> {
+  const references = new Map(snapshots.flatMap(({ index }) => index).map(one => [one.id, one]))
+  return bringIndexTable(
+    cache.indexTable,
+    {
+      key,
+      entropy: environment.entropy,
+      indexes: [...references.keys()],
+      fetchIndex: id => cache.get('index', references.get(id) ?? { id, bytes: 0 }, storage, signal),
+      onDamaged: error => log.warn('the table of blobs is made anew', { error }),
+    },
+    signal,
+  )
 }
 
 function snapshotEntry(

@@ -4,7 +4,7 @@ import { toHex, view } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
 import { errnoOf } from '../base/errors.ts'
 import { ignoreMissing, makePrivateDirectory } from '../base/files.ts'
-import { parseDigest } from '../base/names.ts'
+import { type Digest, parseDigest } from '../base/names.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { blobIdLength } from '../repository/format.ts'
 import type { StoredPack } from '../repository/pack-uploads.ts'
@@ -50,12 +50,12 @@ export class PackJournal {
    * cut away, so that the next append is found. A storage that lies here could as well have lost the pack afterwards.
    */
   async adopt(
-    known: ReadonlySet<string>,
+    isKnown: (pack: Digest) => boolean,
     store: ObjectStore,
     signal: AbortSignal,
   ): Promise<readonly StoredPack[]> {
     const packs = new Map<string, StoredPack>()
-    for (const pack of await this.#read()) if (!known.has(pack.id)) packs.set(pack.id, pack)
+    for (const pack of await this.#read()) if (!isKnown(pack.id)) packs.set(pack.id, pack)
     const all = [...packs.values()]
     const present: StoredPack[] = []
     for (let at = 0; at < all.length; at += headsAtOnce) {

@@ -22,6 +22,11 @@ export class RepositoryCache {
     this.#directory = directory
   }
 
+  /** The file of the table of all blobs. */
+  get indexTable(): string {
+    return path.join(this.#directory, 'blobs')
+  }
+
   async keep(name: ObjectName, body: Uint8Array): Promise<void> {
     const file = this.#file(name)
     await makePrivateDirectory(path.dirname(file))

@@ -1,6 +1,8 @@
 import './failure.ts'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { Duplex } from 'node:stream'
-import { systemClock } from '../base/environment.ts'
+import { systemEnvironment } from '../base/environment.ts'
 import { createLog } from '../base/log.ts'
 import { sandboxMarker } from '../host/local/marker.ts'
 import { localTransport } from '../host/local/transport.ts'
@@ -23,7 +25,8 @@ try {
     channel: Duplex.from({ readable: process.stdin, writable: process.stdout }),
     storage: async ({ storageVm, capability }, signal) =>
       connectStorage(await transport.open(storageRead.service, capability, storageVm, signal)),
-    clock: systemClock,
+    ...systemEnvironment,
+    tablePath: path.join(tmpdir(), 'blobs'),
     log,
   })
   process.exit(0)

@@ -3,9 +3,9 @@ import type { RepositoryKey } from '../crypto/aead.ts'
 import { BackupThreads, stopWork } from './backup-threads.ts'
 import { BackupHand, type VolumeWork } from './backup-work.ts'
 import { RecordView } from './blob-records.ts'
-import type { BlobTable } from './blob-table.ts'
 import { Claims } from './claims.ts'
 import type { ContentMap } from './content-map.ts'
+import type { IndexTable } from './index-table.ts'
 import { eventLoopTurn } from './lanes.ts'
 import { pooled } from './nonces.ts'
 import type { PackUploads } from './pack-uploads.ts'
@@ -25,9 +25,11 @@ export interface CrewOptions extends Environment {
 export class BackupCrew {
   readonly #key: RepositoryKey
   readonly #uploads: PackUploads
+  readonly #known: IndexTable
   readonly #options: CrewOptions
   readonly #hand: BackupHand
-  #claims: Claims
+  /** Chunks of packs that are adopted, and of this backup. */
+  #claims: Claims = Claims.of(claimsBeside)
   #threads: BackupThreads | null = null
   #work: VolumeWork | null = null
   /** Settles when nobody reads. */
@@ -36,15 +38,13 @@ export class BackupCrew {
   #bytesAlone = 0
   #stopped = false
 
-  constructor(key: RepositoryKey, known: BlobTable, uploads: PackUploads, options: CrewOptions) {
+  constructor(key: RepositoryKey, known: IndexTable, uploads: PackUploads, options: CrewOptions) {
     this.#key = key
+    this.#known = known
     this.#uploads = uploads
     this.#options = options
-    this.#claims = Claims.of(known.size + claimsBeside)
-    for (let entry = 0; entry < known.size; entry++)
-      if (known.type(entry) === 'data') this.#claims.claim(known.id(entry))
     for (const { type, records } of uploads.stored)
-      if (type === 'data') for (const id of new RecordView(records).ids()) this.#know(id)
+      if (type === 'data') for (const id of new RecordView(records).ids()) this.#adopt(id)
     this.#hand = new BackupHand(key, pooled(options.entropy), {
       // Others have their turn, and are heard, after every segment.
       progress: async () => {
@@ -56,7 +56,7 @@ export class BackupCrew {
     })
   }
 
-  #know(id: Uint8Array): void {
+  #adopt(id: Uint8Array): void {
     if (this.#claims.count === this.#claims.blobsMax)
       this.#claims = this.#claims.grown(2 * this.#claims.blobsMax)
     this.#claims.claim(id)
@@ -64,7 +64,8 @@ export class BackupCrew {
 
   /** Stores a blob that is no chunk, unless it is known. */
   store(id: Uint8Array, plaintext: Uint8Array): void {
-    if (this.#claims.claim(id)) this.#hand.store(id, plaintext)
+    if (this.#known.reader.find('data', id) === null && this.#claims.claim(id))
+      this.#hand.store(id, plaintext)
   }
 
   /** Reads segments of a volume into `content`, and stores the chunks that are new. */
@@ -77,7 +78,14 @@ export class BackupCrew {
     const claimsNeeded = this.#claims.count + content.length + claimsBeside
     if (claimsNeeded > this.#claims.blobsMax) this.#claims = this.#claims.grown(claimsNeeded)
     const shared = segments.share()
-    const work = { name, path, content: content.share, segments: shared, claims: this.#claims.share }
+    const work = {
+      name,
+      path,
+      content: content.share,
+      segments: shared,
+      known: this.#known.share(),
+      claims: this.#claims.share,
+    }
     this.#work = work
     if (this.#stopped) stopWork(work)
     const done = new BigInt64Array(shared.done)

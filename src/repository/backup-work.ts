@@ -8,6 +8,7 @@ import { BlobPacker, type FinishedPack, type PackerOptions } from './blob-packer
 import { isZero } from './chunker.ts'
 import { Claims, type SharedClaims } from './claims.ts'
 import { ContentMap, type SharedContent } from './content-map.ts'
+import { IndexTableReader, type IndexTableShare } from './index-table-reader.ts'
 import { nextSegment, type SharedSegments, segmentBytes, stopFlag } from './segments.ts'
 
 /*
@@ -22,6 +23,9 @@ export interface VolumeWork {
   readonly path: string
   readonly content: SharedContent
   readonly segments: SharedSegments
+  /** What is in the repository already. */
+  readonly known: IndexTableShare
+  /** What is new, as soon as a thread has taken it upon itself. */
   readonly claims: SharedClaims
 }
 
@@ -46,9 +50,9 @@ export class BackupHand {
   }
 
   /** Takes segments until there are none left or the stop flag is up. Throws `VOLUME_READ`. */
-  async work({ name, path, content, segments, claims }: VolumeWork): Promise<void> {
+  async work({ name, path, content, segments, known, claims }: VolumeWork): Promise<void> {
     const map = new ContentMap(content)
-    const claimed = new Claims(claims)
+    const blobs = { known: new IndexTableReader(known), claims: new Claims(claims) }
     const offsets = new Float64Array(segments.offsets)
     const lengths = new Uint32Array(segments.lengths)
     const control = new Int32Array(segments.control)
@@ -61,7 +65,7 @@ export class BackupHand {
         const bytes = this.#buffer.subarray(0, lengths[segment])
         const offset = offsets[segment] ?? 0
         read(name, file, bytes, offset)
-        await this.#chunks(bytes, offset / map.chunkBytes, map, claimed)
+        await this.#chunks(bytes, offset / map.chunkBytes, map, blobs)
         Atomics.add(done, 0, BigInt(bytes.byteLength))
         await this.#outlet.progress()
       }
@@ -83,13 +87,18 @@ export class BackupHand {
     this.#packer = null
   }
 
-  async #chunks(bytes: Uint8Array, first: number, map: ContentMap, claims: Claims): Promise<void> {
+  async #chunks(
+    bytes: Uint8Array,
+    first: number,
+    map: ContentMap,
+    { known, claims }: { readonly known: IndexTableReader; readonly claims: Claims },
+  ): Promise<void> {
     for (let at = 0, chunk = first; at < bytes.byteLength; at += map.chunkBytes, chunk++) {
       const plaintext = bytes.subarray(at, at + map.chunkBytes)
       if (isZero(plaintext)) continue
       const id = sha256(plaintext)
       map.set(chunk, id)
-      if (!claims.claim(id)) continue
+      if (known.find('data', id) !== null || !claims.claim(id)) continue
       this.#packer ??= new BlobPacker(this.#options, await this.#outlet.body())
       this.store(id, plaintext)
     }

@@ -2,17 +2,17 @@ import type { Digest } from '../base/names.ts'
 import { slotOf, slotSetOf } from '../base/slots.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { type ObjectStore, objectName, parseObjectName } from '../storage/object-store.ts'
-import { BlobTable } from './blob-table.ts'
-import { type CheckProgress, checkPacks } from './check-packs.ts'
+import { type CheckProgress, checkPacks, type ExpectedPack } from './check-packs.ts'
 import { CheckFindings, type CheckReport, type ProvenData } from './check-report.ts'
 import { checkSnapshots } from './check-trees.ts'
 import { RepositoryError } from './errors.ts'
 import type { ObjectReference } from './format.ts'
-import { type IndexedPack, openIndex } from './index.ts'
-import { packBytesOf } from './pack.ts'
+import type { IndexTable } from './index-table.ts'
+import { bringIndexTable } from './index-table-update.ts'
+import { headerRange, packBytesOf } from './pack.ts'
 import { type PacksSummary, summarisePacks } from './packs-root.ts'
 import { chooseSlots, type ReadingPlan } from './read-cycle.ts'
-import { addToTable, fetchObject } from './reader.ts'
+import { fetchObject, type TablePlace } from './reader.ts'
 import type { Repository } from './repository.ts'
 import { openSnapshot, type Snapshot } from './snapshot.ts'
 
@@ -34,7 +34,7 @@ export interface Expected {
   readonly snapshots: readonly ExpectedSnapshot[]
 }
 
-export interface CheckOptions {
+export interface CheckOptions extends TablePlace {
   /** Of which packs every blob is opened and hashed. */
   readonly reading: ReadingPlan
 }
@@ -47,7 +47,7 @@ export async function checkRepository(
   repository: Repository,
   store: ObjectStore,
   expected: Expected,
-  { reading }: CheckOptions,
+  options: CheckOptions,
   onProgress: (progress: CheckProgress) => void,
   signal: AbortSignal,
 ): Promise<CheckReport> {
@@ -55,39 +55,32 @@ export async function checkRepository(
   await checkPins(store, expected, findings, signal)
   const snapshots = await openSnapshots(repository, store, expected, findings, signal)
   const before = findings.count
-  const packs = await openIndexes(repository, store, expected, findings, signal)
+  await using table = await openIndexes(repository, store, expected, options, findings, signal)
+  const packs = await comparePacks(table, expected, findings)
   const indexesWhole = findings.count === before
 
-  const blobs = new BlobTable()
-  addToTable(blobs, packs)
-  const source = { repository, store, blobs }
-  const slots = chooseSlots(reading, packs.map(referenceOf))
-  const isRead = ({ id }: IndexedPack) => slots.has(slotOf(id))
-  const faulty = await checkPacks(source, packs, findings, isRead, onProgress, signal)
-  await checkSnapshots(source, snapshots, findings, signal)
+  const slots = chooseSlots(options.reading, packs)
+  const isRead = ({ id }: ObjectReference) => slots.has(slotOf(id))
+  const faulty = await checkPacks({ repository, store, table, packs }, findings, isRead, onProgress, signal)
+  await checkSnapshots({ repository, store, blobs: table.reader }, snapshots, findings, signal)
 
   const names = expectedNames(expected, packs)
   return findings.report({
     objects: names.size,
     ignored: await countOthers(store, names, signal),
-    blobs: blobs.size,
+    blobs: table.counts.records - table.counts.repeatedRecords,
     proven: provenData(indexesWhole ? slots : new Set(), packs, faulty),
   })
 }
 
 function provenData(
   read: ReadonlySet<number>,
-  packs: readonly IndexedPack[],
-  faulty: ReadonlySet<IndexedPack>,
+  packs: readonly ObjectReference[],
+  faulty: ReadonlySet<Digest>,
 ): ProvenData {
   const slots = new Set(read)
-  for (const { id } of faulty) slots.delete(slotOf(id))
-  const proven = packs.filter(({ id }) => slots.has(slotOf(id)))
-  return { slots: slotSetOf(slots), packs: summarisePacks(proven.map(referenceOf)) }
-}
-
-function referenceOf({ id, blobs }: IndexedPack): ObjectReference {
-  return { id, bytes: packBytesOf(blobs) }
+  for (const id of faulty) slots.delete(slotOf(id))
+  return { slots: slotSetOf(slots), packs: summarisePacks(packs.filter(({ id }) => slots.has(slotOf(id)))) }
 }
 
 async function checkPins(
@@ -127,30 +120,51 @@ async function openSnapshots(
   return snapshots
 }
 
-/** The packs of all indexes, each once; compared, backup by backup, with what the ledger counted. */
+/** Of the index objects that are there and right. */
 async function openIndexes(
-  repository: Repository,
+  { key }: Repository,
   store: ObjectStore,
   expected: Expected,
+  { tablePath, entropy }: CheckOptions,
   findings: CheckFindings,
   signal: AbortSignal,
-): Promise<readonly IndexedPack[]> {
-  const packs = new Map<Digest, IndexedPack>()
-  for (const { snapshot, index, packs: counted } of expected.snapshots) {
-    const own: ObjectReference[] = []
-    for (const reference of index) {
-      const object = { name: `index/${reference.id}`, id: reference.id, missing: 'missingIndex' as const }
-      await findings.step(object, async () => {
-        const body = await fetchReferenced(store, 'index', reference, signal)
-        for (const pack of await openIndex(repository.key, body)) {
-          own.push(referenceOf(pack))
-          if (packs.has(pack.id))
-            findings.add('PACKS_DIFFER', `pack ${pack.id.slice(0, 16)}… is in two indexes`, object.name)
-          packs.set(pack.id, pack)
-        }
-      })
-    }
-    const found = summarisePacks(own)
+): Promise<IndexTable> {
+  const references = new Map(expected.snapshots.flatMap(({ index }) => index).map(one => [one.id, one]))
+  return await bringIndexTable(
+    tablePath,
+    {
+      key,
+      entropy,
+      indexes: [...references.keys()],
+      fetchIndex: id => fetchReferenced(store, 'index', references.get(id) ?? { id, bytes: 0 }, signal),
+      each: (id, add) => findings.step({ name: `index/${id}`, id, missing: 'missingIndex' }, add),
+      onDamaged: error => {
+        throw error
+      },
+    },
+    signal,
+  )
+}
+
+/** All packs, each once; compared, backup by backup, with what the ledger counted. */
+async function comparePacks(
+  table: IndexTable,
+  { snapshots }: Expected,
+  findings: CheckFindings,
+): Promise<readonly ExpectedPack[]> {
+  const packs: ExpectedPack[] = []
+  const packsOf = new Map<Digest | undefined, ObjectReference[]>()
+  for await (const { id, blobs, index, repeats } of table.packs()) {
+    const pack = { id, bytes: packBytesOf(blobs), headerBytes: headerRange(blobs).length }
+    const name = table.indexes[index]
+    const own = packsOf.get(name) ?? []
+    own.push(pack)
+    packsOf.set(name, own)
+    if (!repeats) packs.push(pack)
+    else findings.add('PACKS_DIFFER', `pack ${id.slice(0, 16)}… is in two indexes`, `index/${name}`)
+  }
+  for (const { snapshot, index, packs: counted } of snapshots) {
+    const found = summarisePacks(index.flatMap(({ id }) => packsOf.get(id) ?? []))
     if (found.root !== counted.root || found.count !== counted.count || found.bytes !== counted.bytes)
       findings.add(
         'PACKS_DIFFER',
@@ -158,7 +172,7 @@ async function openIndexes(
         `snapshots/${snapshot.id}`,
       )
   }
-  return [...packs.values()]
+  return packs
 }
 
 async function fetchReferenced(
@@ -176,7 +190,10 @@ async function fetchReferenced(
   return body
 }
 
-function expectedNames({ pinned, snapshots }: Expected, packs: readonly IndexedPack[]): ReadonlySet<string> {
+function expectedNames(
+  { pinned, snapshots }: Expected,
+  packs: readonly ObjectReference[],
+): ReadonlySet<string> {
   const names = new Set(packs.map(({ id }) => `data/${id}`))
   for (const { snapshot, index } of snapshots) {
     names.add(`snapshots/${snapshot.id}`)

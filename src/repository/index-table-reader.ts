@@ -4,7 +4,6 @@ import type { Digest } from '../base/names.ts'
 import { OffsetCipher } from '../crypto/offset-cipher.ts'
 import { BlobFilter } from './blob-filter.ts'
 import { RecordView, recordBytes } from './blob-records.ts'
-import type { BlobLocation } from './blob-table.ts'
 import type { BlobType } from './format.ts'
 import type { IndexedPack } from './index.ts'
 import {
@@ -21,6 +20,8 @@ import { keyBytes, keyStartOf, keysPerPage, SortedKeys } from './sorted-keys.ts'
 /** Neighbours in a volume are mostly neighbours in a pack: the next blob that is asked for is often in the same page. */
 const recordsPerPage = 42
 const packsPerPage = 42
+/** Of each section: 4 MiB of records, 2 of keys. All of a repository of up to 40 GiB. */
+const pagesKept = 2048
 
 /** What another thread needs to look into an open table. Posting it copies neither the memory nor the key. */
 export interface IndexTableShare {
@@ -31,6 +32,17 @@ export interface IndexTableShare {
   readonly resident: SharedArrayBuffer
 }
 export const residentAt = 16
+
+export interface BlobLocation {
+  /** Number of the pack in the table, for `packId`. */
+  readonly pack: number
+  /** Of the sealed blob in its pack. */
+  readonly offset: number
+  /** Of the sealed blob. */
+  readonly length: number
+  /** Of the plaintext; 0 when the blob is stored as it is. */
+  readonly uncompressedLength: number
+}
 
 export interface FoundBlob extends BlobLocation {
   /** Number of its record, the lowest of the blob's: 0 to `counts.records - 1`. */
@@ -60,7 +72,7 @@ export class IndexTableReader {
     const layout = layoutOf(counts)
     const file = { fd, cipher: new OffsetCipher(key), closed: new Int32Array(resident, 0, 1) }
     const pages = ({ offset, bytes }: SectionPlace, entryBytes: number, entriesPerPage: number) =>
-      new PageReader(file, { offset, entries: bytes / entryBytes, entryBytes, entriesPerPage })
+      new PageReader(file, { offset, entries: bytes / entryBytes, entryBytes, entriesPerPage, pagesKept })
     const words = ({ offset, bytes }: SectionPlace) =>
       new Uint32Array(resident, residentAt + offset - layout.packSamples.offset, bytes / 4)
     this.counts = counts

@@ -20,6 +20,8 @@ export interface IndexTableSource {
   readonly fetchIndex: (id: Digest) => Promise<Uint8Array>
   /** A table that was there is not used, and made again from nothing. */
   readonly onDamaged: (error: CodedError) => void
+  /** Runs `add`, which takes one index object in; what it keeps from being thrown is left out of the table. */
+  readonly each?: (id: Digest, add: () => Promise<void>) => Promise<void>
 }
 
 /**
@@ -42,13 +44,16 @@ export async function bringIndexTable(
   }
   for (const id of base?.indexes ?? []) wanted.delete(id)
   await using writer = await IndexTableWriter.begin(path, base, source.entropy)
+  const { each = (_, add) => add() } = source
   const records = new BlobRecords()
   for (const id of wanted) {
     signal.throwIfAborted()
-    const plaintext = await openUnpacked(source.key, await source.fetchIndex(id), indexBytesMax)
-    const scanned = scanIndex(plaintext, records)
-    release(plaintext)
-    await writer.add(id, scanned)
+    await each(id, async () => {
+      const plaintext = await openUnpacked(source.key, await source.fetchIndex(id), indexBytesMax)
+      const scanned = scanIndex(plaintext, records)
+      release(plaintext)
+      await writer.add(id, scanned)
+    })
     await eventLoopTurn()
   }
   await writer.finish(source.key)

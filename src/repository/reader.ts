@@ -1,13 +1,16 @@
 import { fromHex, toHex } from '../base/bytes.ts'
+import type { Entropy } from '../base/environment.ts'
+import type { CodedError } from '../base/errors.ts'
 import { type Digest, parseDigest, type VmName } from '../base/names.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { type ObjectKind, type ObjectStore, objectBytesMax, objectName } from '../storage/object-store.ts'
 import { openBlob } from './blob.ts'
 import type { BlobIds } from './blob-ids.ts'
-import { type BlobLocation, BlobTable } from './blob-table.ts'
 import { RepositoryError } from './errors.ts'
 import { type BlobType, blobIdLength } from './format.ts'
-import { type IndexedPack, openIndex } from './index.ts'
+import type { IndexTable } from './index-table.ts'
+import type { FoundBlob, IndexTableReader } from './index-table-reader.ts'
+import { bringIndexTable } from './index-table-update.ts'
 import { type ManifestVolume, manifestBytesMax, manifestName, parseManifest } from './manifest.ts'
 import type { Repository } from './repository.ts'
 import { openSnapshot, type Snapshot, volumesDirectory } from './snapshot.ts'
@@ -22,7 +25,7 @@ import { parseTree, type TreeNode } from './tree.ts'
 export interface BlobSource {
   readonly repository: Repository
   readonly store: ObjectStore
-  readonly blobs: BlobTable
+  readonly blobs: IndexTableReader
 }
 
 export interface SnapshotVolume extends ManifestVolume {
@@ -56,39 +59,29 @@ export async function fetchObject(
   })
 }
 
-/** Adds the packs of an index. Of a blob in several packs the first stays. */
-export function addToTable(table: BlobTable, packs: readonly IndexedPack[]): void {
-  for (const { id, blobs } of packs) {
-    const pack = table.addPack(id)
-    for (const { type, id, offset, length, uncompressedLength } of blobs) {
-      const blobId = fromHex(id, blobIdLength)
-      if (table.find(type, blobId) < 0)
-        table.place(table.claim(type, blobId), { pack, offset, length, uncompressedLength })
-    }
-  }
+/** Where a table of all blobs may be made: a path in a directory that exists. Nothing of it is needed afterwards. */
+export interface TablePlace {
+  readonly tablePath: string
+  readonly entropy: Entropy
 }
 
-/** The blobs that these sealed index objects name. Throws `MAC_WRONG`, `REPOSITORY_FORMAT`, `REPOSITORY_LIMIT`. */
-export async function loadKnown(
-  repository: Repository,
-  indexObjects: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-): Promise<BlobTable> {
-  const table = new BlobTable()
-  for await (const body of indexObjects) addToTable(table, await openIndex(repository.key, body))
-  return table
-}
-
-/** As `loadKnown`, from the storage, by the ids that the ledger names. */
-export async function fetchKnown(
-  repository: Repository,
+/**
+ * A table of the blobs that these index objects name, where there is none yet. Throws `MAC_WRONG`,
+ * `REPOSITORY_FORMAT`, `REPOSITORY_LIMIT`, `OBJECT_WRONG`, `INDEX_TABLE_FULL`, and what the store throws.
+ */
+export function fetchIndexTable(
+  { key }: Repository,
   store: ObjectStore,
-  indexIds: readonly string[],
+  indexes: readonly Digest[],
+  { tablePath, entropy }: TablePlace,
   signal: AbortSignal,
-): Promise<BlobTable> {
-  async function* bodies(): AsyncGenerator<Uint8Array> {
-    for (const id of indexIds) yield await fetchObject(store, 'index', id, signal)
-  }
-  return loadKnown(repository, bodies())
+): Promise<IndexTable> {
+  const fetchIndex = (id: Digest) => fetchObject(store, 'index', id, signal)
+  return bringIndexTable(tablePath, { key, entropy, indexes, fetchIndex, onDamaged: unexpected }, signal)
+}
+
+function unexpected(error: CodedError): never {
+  throw error
 }
 
 export async function readSnapshot(
@@ -171,10 +164,9 @@ export async function readBlob(
 }
 
 /** Throws `BLOB_MISSING` when no index names the blob. */
-export function locate(blobs: BlobTable, type: BlobType, id: Uint8Array): BlobLocation {
-  const entry = blobs.find(type, id)
-  const location = entry < 0 ? null : blobs.location(entry)
-  if (location === null)
+export function locate(blobs: IndexTableReader, type: BlobType, id: Uint8Array): FoundBlob {
+  const found = blobs.find(type, id)
+  if (found === null)
     throw new RepositoryError('BLOB_MISSING', `${type} blob ${toHex(id).slice(0, 16)}… is in no index`)
-  return location
+  return found
 }

@@ -1,7 +1,7 @@
 import { KiB, MiB, toHex } from '../base/bytes.ts'
 import type { BlobIds } from './blob-ids.ts'
-import type { BlobLocation } from './blob-table.ts'
 import { RepositoryError } from './errors.ts'
+import type { BlobLocation, IndexTableReader } from './index-table-reader.ts'
 import { plainLengthOf } from './pack.ts'
 import { type BlobSource, locate } from './reader.ts'
 import type { ZeroBlobs } from './zero-blobs.ts'
@@ -51,6 +51,7 @@ export function planRestore(
 ): RestorePlan {
   const offsets = new Float64Array(ids.length)
   const places = new Float64Array(ids.length)
+  const records = new Uint32Array(ids.length)
   const chosen = new Uint32Array(ids.length)
   let count = 0
   let at = 0
@@ -64,6 +65,7 @@ export function planRestore(
     }
     const location = locate(blobs, 'data', id)
     offsets[index] = at
+    records[index] = location.record
     places[index] = location.pack * 2 ** 32 + location.offset
     chosen[count++] = index
     const length = plainLengthOf(location)
@@ -73,7 +75,7 @@ export function planRestore(
   if (at !== bytes)
     throw new RepositoryError('VOLUME_DIGEST', `the blobs of a volume have ${at} bytes; expected ${bytes}`)
   const order = chosen.subarray(0, count).sort((a, b) => (places[a] ?? 0) - (places[b] ?? 0) || a - b)
-  return { bytes: bytesWanted, ranges: () => rangesOf(blobs, ids, offsets, order) }
+  return { bytes: bytesWanted, ranges: () => rangesOf(blobs, ids, records, offsets, order) }
 }
 
 interface OpenRange {
@@ -85,18 +87,20 @@ interface OpenRange {
 }
 
 function* rangesOf(
-  blobs: BlobSource['blobs'],
+  blobs: IndexTableReader,
   ids: BlobIds,
+  records: Uint32Array,
   offsets: Float64Array,
   order: Uint32Array,
 ): Generator<PackRange> {
   let range: OpenRange | null = null
   for (let at = 0; at < order.length; ) {
-    const id = ids.at(order[at] ?? 0)
+    const first = order[at] ?? 0
+    const record = records[first] ?? 0
     const targets: number[] = []
-    for (; at < order.length && Buffer.compare(ids.at(order[at] ?? 0), id) === 0; at++)
+    for (; at < order.length && records[order[at] ?? 0] === record; at++)
       targets.push(offsets[order[at] ?? 0] ?? 0)
-    const location = locate(blobs, 'data', id)
+    const location = blobs.location(record)
     if (range !== null && !fits(range, location)) {
       yield finished(range)
       range = null
@@ -105,7 +109,7 @@ function* rangesOf(
     range ??= { pack, offset, end: offset, plainBytes: 0, blobs: [] }
     range.end = Math.max(range.end, offset + length)
     range.plainBytes += plainLengthOf(location)
-    range.blobs.push({ id: toHex(id), location, targets })
+    range.blobs.push({ id: toHex(ids.at(first)), location, targets })
   }
   if (range !== null) yield finished(range)
 }

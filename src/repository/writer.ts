@@ -9,7 +9,6 @@ import { BackupCrew } from './backup-crew.ts'
 import { BlobIds } from './blob-ids.ts'
 import { BlobPacker } from './blob-packer.ts'
 import { RecordView } from './blob-records.ts'
-import type { BlobTable } from './blob-table.ts'
 import { contentIds } from './content-ids.ts'
 import { ContentMap } from './content-map.ts'
 import { RepositoryError } from './errors.ts'
@@ -22,6 +21,7 @@ import {
   volumeBytesMax,
 } from './format.ts'
 import { encodeIndex, groupForIndexes } from './index.ts'
+import type { IndexTable } from './index-table.ts'
 import { encodeManifest, manifestName } from './manifest.ts'
 import { PackUploads, type StoredPack } from './pack-uploads.ts'
 import { type PacksSummary, summarisePacks } from './packs-root.ts'
@@ -89,13 +89,13 @@ export interface BackupResult {
 const volumeName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$/
 
 /**
- * `addVolume` one after another, then `prepare`, `finish` or `abort`; an error is an `abort`. `known` is read, not changed.
+ * `addVolume` one after another, then `prepare`, `finish` or `abort`; an error is an `abort`. `known` stays open until then.
  */
 export class BackupWriter {
   readonly #repository: Repository
   readonly #store: ObjectStore
   readonly #options: WriterOptions
-  readonly #known: BlobTable
+  readonly #known: IndexTable
   readonly #uploads: PackUploads
   readonly #crew: BackupCrew
   /** Trees of this backup; other blobs are the crew's. */
@@ -103,7 +103,7 @@ export class BackupWriter {
   #treePacker: BlobPacker | null = null
   #ended = false
 
-  constructor(repository: Repository, store: ObjectStore, known: BlobTable, options: WriterOptions) {
+  constructor(repository: Repository, store: ObjectStore, known: IndexTable, options: WriterOptions) {
     this.#repository = repository
     this.#store = store
     this.#options = options
@@ -221,7 +221,7 @@ export class BackupWriter {
       )
     const id = sha256(plaintext)
     if (type === 'data') this.#crew.store(id, plaintext)
-    else if (this.#known.find(type, id) < 0) this.#storeTree(id, plaintext)
+    else if (this.#known.reader.find(type, id) === null) this.#storeTree(id, plaintext)
     return id
   }
 

@@ -15,7 +15,7 @@ import { stageFirstDay } from '../../bench/images/first-day.ts'
 
 const MiB = 1024 * 1024
 const imageBytes = 4096 * MiB
-const residentBytesMax = 400 * MiB
+const residentBytesMax = 300 * MiB
 const root = path.join(import.meta.dirname, '../..')
 
 let directory: string

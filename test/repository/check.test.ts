@@ -5,14 +5,23 @@ import { checkRepository, type Expected } from '../../src/repository/check.ts'
 import type { CheckProgress } from '../../src/repository/check-packs.ts'
 import { summarisePacks } from '../../src/repository/packs-root.ts'
 import { type ReadingPlan, readEverything, readNothing } from '../../src/repository/read-cycle.ts'
-import { loadKnown } from '../../src/repository/reader.ts'
 import type { CreatedRepository } from '../../src/repository/repository.ts'
 import { sealUnpacked } from '../../src/repository/unpacked.ts'
 import type { BackupResult } from '../../src/repository/writer.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 import { objectName, parseObjectName } from '../../src/storage/object-store.ts'
 import { MemoryStore } from '../support/memory-store.ts'
-import { backup, codeOf, expectedOf, MiB, never, newRepository, sampleImage } from './fixtures.ts'
+import {
+  backup,
+  codeOf,
+  expectedOf,
+  MiB,
+  never,
+  newRepository,
+  sampleImage,
+  tableOf,
+  tablePlace,
+} from './fixtures.ts'
 
 let store: MemoryStore
 let created: CreatedRepository
@@ -26,10 +35,7 @@ beforeEach(async () => {
   const image = sampleImage(4 * MiB)
   one = await backup(created, store, [{ name: 'work', volumes: { root: image } }])
   image.fill(7, MiB, MiB + 100)
-  const known = await loadKnown(
-    created.repository,
-    one.index.map(({ body }) => body),
-  )
+  const known = await tableOf(created, one)
   two = await backup(created, store, [{ name: 'work', volumes: { root: image } }], known)
   expected = expectedOf(created, one, two)
   return () => created[Symbol.dispose]()
@@ -37,7 +43,7 @@ beforeEach(async () => {
 
 const check = (readData: boolean, what = expected) => checkWith(readData ? readEverything : readNothing, what)
 const checkWith = (reading: ReadingPlan, what = expected) =>
-  checkRepository(created.repository, store, what, { reading }, () => {}, never)
+  checkRepository(created.repository, store, what, { reading, ...tablePlace() }, () => {}, never)
 
 const largest = (result: BackupResult) => {
   const pack = result.packs.toSorted((a, b) => b.bytes - a.bytes)[0]
@@ -50,7 +56,14 @@ describe.each([false, true])('a check that reads the data: %s', readData => {
     const told: CheckProgress[] = []
     const reading = readData ? readEverything : readNothing
     const onProgress = (progress: CheckProgress) => void told.push(progress)
-    await checkRepository(created.repository, store, expected, { reading }, onProgress, never)
+    await checkRepository(
+      created.repository,
+      store,
+      expected,
+      { reading, ...tablePlace() },
+      onProgress,
+      never,
+    )
     const packs = [...one.packs, ...two.packs]
     expect(told).toHaveLength(packs.length)
     expect(told.at(-1)?.bytesDone).toBe(told[0]?.bytesTotal)

@@ -2,14 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.ts'
 import type { Extent } from '../../src/host/volumes.ts'
-import { BlobTable } from '../../src/repository/blob-table.ts'
 import { unpackContent } from '../../src/repository/content-map.ts'
-import { loadKnown } from '../../src/repository/reader.ts'
+import type { IndexTable } from '../../src/repository/index-table.ts'
 import type { CreatedRepository } from '../../src/repository/repository.ts'
 import type { BackupVolume, EarlierContent } from '../../src/repository/volume-plan.ts'
 import { BackupWriter, type VolumeResult } from '../../src/repository/writer.ts'
 import { MemoryStore } from '../support/memory-store.ts'
-import { codeOf, fileVolume, KiB, MiB, never, newRepository, volumeDigestOf } from './fixtures.ts'
+import { codeOf, fileVolume, KiB, MiB, never, newRepository, tableOf, volumeDigestOf } from './fixtures.ts'
 
 /* A backup that is told what has not changed since the one before. */
 
@@ -29,18 +28,12 @@ beforeEach(async () => {
 })
 afterEach(() => created[Symbol.dispose]())
 
-async function first(): Promise<{ volume: VolumeResult; known: BlobTable }> {
-  const writer = new BackupWriter(created.repository, store, new BlobTable(), options)
+async function first(): Promise<{ volume: VolumeResult; known: IndexTable }> {
+  const writer = new BackupWriter(created.repository, store, await tableOf(created), options)
   const volume = await writer.addVolume(fileVolume('root', image), () => {}, never)
   const vms = [{ name: 'work' as never, volumes: [volume] }]
   const { index } = await writer.finish({ vms, time: new Date(), tags: [] }, never)
-  return {
-    volume,
-    known: await loadKnown(
-      created.repository,
-      index.map(({ body }) => body),
-    ),
-  }
+  return { volume, known: await tableOf(created, { index }) }
 }
 
 /** The volume, of which everything but `data` is said to be unchanged if it is asked with the right state. */
@@ -61,7 +54,7 @@ function told(bytes: Uint8Array, data: readonly number[], asked: unknown[] = [])
 
 async function second(
   volume: BackupVolume,
-  known: BlobTable,
+  known: IndexTable,
   earlier: EarlierContent,
 ): Promise<VolumeResult> {
   const writer = new BackupWriter(created.repository, store, known, options)

@@ -2,14 +2,17 @@ import { createHash, randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { systemEnvironment } from '../../src/base/environment.ts'
+import { systemEntropy, systemEnvironment } from '../../src/base/environment.ts'
 import { CodedError } from '../../src/base/errors.ts'
-import type { VmName } from '../../src/base/names.ts'
+import type { Digest, VmName } from '../../src/base/names.ts'
 import { Secret } from '../../src/base/secret.ts'
 import type { Extent } from '../../src/host/volumes.ts'
-import { BlobTable } from '../../src/repository/blob-table.ts'
 import type { Expected } from '../../src/repository/check.ts'
 import { isZero } from '../../src/repository/chunker.ts'
+import type { StoredObject } from '../../src/repository/format.ts'
+import type { IndexTable } from '../../src/repository/index-table.ts'
+import { bringIndexTable } from '../../src/repository/index-table-update.ts'
+import type { TablePlace } from '../../src/repository/reader.ts'
 import { type CreatedRepository, createRepository } from '../../src/repository/repository.ts'
 import type { WriterSink } from '../../src/repository/restore.ts'
 import type { BackupVolume } from '../../src/repository/volume-plan.ts'
@@ -35,6 +38,38 @@ export const digestOf = (bytes: Uint8Array) => createHash('sha256').update(bytes
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'strongroom-volumes-'))
 process.once('exit', () => fs.rmSync(scratch, { recursive: true, force: true }))
 let files = 0
+
+/** For one table, removed with the process. */
+export function tablePlace(): TablePlace {
+  return { tablePath: path.join(scratch, `table-${files++}`), entropy: systemEntropy }
+}
+
+/** The blobs that the indexes of these backups name. It stays open. */
+export async function tableOf(
+  { repository }: Pick<CreatedRepository, 'repository'>,
+  ...backups: readonly { readonly index: readonly StoredObject[] }[]
+): Promise<IndexTable> {
+  const bodies = new Map(backups.flatMap(({ index }) => index).map(({ id, body }) => [id, body]))
+  const { tablePath, entropy } = tablePlace()
+  const source = {
+    key: repository.key,
+    entropy,
+    indexes: [...bodies.keys()],
+    fetchIndex: async (id: Digest) => bodies.get(id) ?? new Uint8Array(0),
+    onDamaged: (error: CodedError) => {
+      throw error
+    },
+  }
+  return keptOpen(await bringIndexTable(tablePath, source, never))
+}
+
+const tables: IndexTable[] = []
+
+/** For as long as the process: a table that nobody holds is closed when memory is collected. */
+export function keptOpen(table: IndexTable): IndexTable {
+  tables.push(table)
+  return table
+}
 
 /** A volume in a file, removed with the process. Ranges of zeros longer than `holeBytes` are told as holes. */
 export function fileVolume(name: string, bytes: Uint8Array, holeBytes = 64 * KiB): BackupVolume {
@@ -100,13 +135,16 @@ export interface VmImages {
 }
 
 export async function backup(
-  { repository }: CreatedRepository,
+  created: CreatedRepository,
   store: ObjectStore,
   vms: readonly VmImages[],
-  known = new BlobTable(),
+  known?: IndexTable,
   onProgress: (progress: WriteProgress) => void = () => {},
 ): Promise<BackupResult> {
-  const writer = new BackupWriter(repository, store, known, { ...systemEnvironment, concurrency: 2 })
+  const writer = new BackupWriter(created.repository, store, known ?? (await tableOf(created)), {
+    ...systemEnvironment,
+    concurrency: 2,
+  })
   const results = []
   for (const { name, volumes } of vms) {
     const done = []

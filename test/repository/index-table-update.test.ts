@@ -10,10 +10,9 @@ import { sha256 } from '../../src/crypto/digest.ts'
 import { encodeIndex, parseIndex } from '../../src/repository/index.ts'
 import type { IndexTable } from '../../src/repository/index-table.ts'
 import { bringIndexTable } from '../../src/repository/index-table-update.ts'
-import { loadKnown } from '../../src/repository/reader.ts'
 import { openUnpacked, sealUnpacked } from '../../src/repository/unpacked.ts'
 import { MemoryStore } from '../support/memory-store.ts'
-import { backup, codeOf, MiB, never, newRepository, sampleImage } from './fixtures.ts'
+import { backup, codeOf, MiB, never, newRepository, sampleImage, tableOf } from './fixtures.ts'
 import { bytesOfId, indexIdOf, samplePacks, TableFixture } from './table-fixture.ts'
 
 let fixture: TableFixture
@@ -119,35 +118,25 @@ describe('bringing a table up to date', () => {
     expect((await readdir(fixture.directory)).filter(name => name.startsWith('blobs'))).toEqual(['blobs'])
   })
 
-  test('knows of a real repository what the table in memory knows', async () => {
+  test('knows of a real repository what its indexes say', async () => {
     const store = new MemoryStore()
     using created = await newRepository(store)
     const volumes = { root: sampleImage(3 * MiB), private: sampleImage(2 * MiB, 2) }
     const { index } = await backup(created, store, [{ name: 'work', volumes }])
-    const { key } = created.repository
-    const bodies = new Map(index.map(({ id, body }) => [id, body]))
-    const known = await loadKnown(created.repository, bodies.values())
-    const file = path.join(fixture.directory, 'real')
-    const source = {
-      key,
-      entropy: systemEntropy,
-      indexes: [...bodies.keys()],
-      fetchIndex: async (id: Digest) => bodies.get(id) ?? new Uint8Array(0),
-      onDamaged: () => {},
-    }
-    await using table = await bringIndexTable(file, source, never)
-    expect(known.size).toBeGreaterThan(10)
-    expect(table.counts.records - table.counts.repeatedRecords).toBe(known.size)
-    for (let entry = 0; entry < known.size; entry++) {
-      const found = table.reader.find(known.type(entry), known.id(entry))
-      const { pack, ...place } = known.location(entry) ?? { pack: -1 }
-      expect(found).toMatchObject(place)
-      expect(table.reader.packId(found?.pack ?? -1)).toBe(known.packId(pack))
-    }
+    await using table = await tableOf(created, { index })
     const packs = []
-    for (const body of bodies.values()) packs.push(...parseIndex(await openUnpacked(key, body, 64 * MiB)))
+    for (const { body } of index)
+      packs.push(...parseIndex(await openUnpacked(created.repository.key, body, 64 * MiB)))
     const inTable = (await Array.fromAsync(table.packs())).map(({ id, blobs }) => ({ id, blobs }))
     expect(inTable).toEqual(packs)
+    const blobs = packs.flatMap(({ id: pack, blobs }) => blobs.map(blob => ({ pack, ...blob })))
+    expect(blobs.length).toBeGreaterThan(10)
+    expect(table.counts.records).toBe(blobs.length)
+    for (const { pack, type, id, ...place } of blobs) {
+      const found = table.reader.find(type, bytesOfId(id))
+      expect(found).toMatchObject(place)
+      expect(table.reader.packId(found?.pack ?? -1)).toBe(pack)
+    }
     expect(table.reader.find('data', sha256(Buffer.from('never stored')))).toBeNull()
   })
 })

@@ -175,7 +175,6 @@ describe('a table', () => {
     })
     expect(await Promise.all(answers)).toEqual([expected, expected])
     await table[Symbol.asyncDispose]()
-    // An id whose page is not the one in memory.
     expect(() => ids.map(id => table.reader.find('data', id))).toThrow(RangeError)
   })
 

@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { fetchKnown, listVolumes, readSnapshot, type SnapshotVolume } from '../../src/repository/reader.ts'
+import {
+  fetchIndexTable,
+  listVolumes,
+  readSnapshot,
+  type SnapshotVolume,
+} from '../../src/repository/reader.ts'
 import type { CreatedRepository } from '../../src/repository/repository.ts'
 import { restoreVolume } from '../../src/repository/restore.ts'
 import type { BackupResult } from '../../src/repository/writer.ts'
@@ -10,11 +15,14 @@ import {
   codeOf,
   digestOf,
   KiB,
+  keptOpen,
   MemorySink,
   MiB,
   never,
   newRepository,
   sampleImage,
+  tableOf,
+  tablePlace,
   volumeDigestOf,
 } from './fixtures.ts'
 
@@ -37,12 +45,9 @@ afterAll(() => created[Symbol.dispose]())
 
 async function reading(from = store) {
   const { repository } = created
-  const blobs = await fetchKnown(
-    repository,
-    from,
-    result.index.map(({ id }) => id),
-    never,
-  )
+  const indexes = result.index.map(({ id }) => id)
+  const table = await fetchIndexTable(repository, from, indexes, tablePlace(), never)
+  const { reader: blobs } = keptOpen(table)
   const snapshot = await readSnapshot(repository, from, result.snapshot.id, never)
   return { source: { repository, store: from, blobs }, snapshot }
 }
@@ -144,7 +149,7 @@ describe('restoring a volume', () => {
     gone.objects.delete(name)
     expect(await attempt()).toBe('STORAGE_MISSING')
     const { repository } = created
-    const withoutIndex = { repository, store, blobs: await fetchKnown(repository, store, [], never) }
+    const withoutIndex = { repository, store, blobs: (await tableOf(created)).reader }
     expect(await codeOf(() => listVolumes(withoutIndex, snapshot, never))).toBe('BLOB_MISSING')
   })
 

@@ -4,15 +4,9 @@ import os from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parseDigest } from '../../src/base/names.ts'
 import type { ManifestVolume } from '../../src/repository/manifest.ts'
-import {
-  fetchKnown,
-  fileOf,
-  loadKnown,
-  readSnapshot,
-  readTree,
-  subtreeOf,
-} from '../../src/repository/reader.ts'
+import { fetchIndexTable, fileOf, readSnapshot, readTree, subtreeOf } from '../../src/repository/reader.ts'
 import { openRepository } from '../../src/repository/repository.ts'
 import { restoreContent } from '../../src/repository/restore.ts'
 import { type ObjectKind, objectName } from '../../src/storage/object-store.ts'
@@ -28,6 +22,8 @@ import {
   passphrase,
   passphraseText,
   sampleImage,
+  tableOf,
+  tablePlace,
   volumeDigestOf,
 } from './fixtures.ts'
 
@@ -79,10 +75,7 @@ describe('stock restic reads what we write', () => {
       { name: 'work', volumes: first },
       { name: 'vault', volumes: { private: new Uint8Array(MiB), empty: new Uint8Array(0) } },
     ])
-    const known = await loadKnown(
-      created.repository,
-      one.index.map(({ body }) => body),
-    )
+    const known = await tableOf(created, one)
     const two = await backup(created, store, [{ name: 'work', volumes: second }], known)
     expect(two.bytesStored).toBeLessThan(one.bytesStored / 4)
     root = await layOut(store, 'ours')
@@ -187,8 +180,9 @@ describe('we read what stock restic writes', () => {
       [...store.objects.keys()]
         .filter(name => name.startsWith(`${kind}/`))
         .map(name => name.slice(kind.length + 1))
-    const blobs = await fetchKnown(repository, store, idsOf('index'), never)
-    const reading = { repository, store, blobs }
+    const indexes = idsOf('index').map(parseDigest)
+    await using table = await fetchIndexTable(repository, store, indexes, tablePlace(), never)
+    const reading = { repository, store, blobs: table.reader }
     const snapshot = await readSnapshot(repository, store, idsOf('snapshots')[0] ?? '', never)
     let nodes = await readTree(reading, snapshot.tree, never)
     for (const part of path.join(directory, 'source').split('/').filter(Boolean))

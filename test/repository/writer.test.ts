@@ -4,9 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.ts'
 import type { VmName } from '../../src/base/names.ts'
 import type { Extent } from '../../src/host/volumes.ts'
-import { BlobTable } from '../../src/repository/blob-table.ts'
 import { contentIds } from '../../src/repository/content-ids.ts'
-import { loadKnown } from '../../src/repository/reader.ts'
 import { openSnapshot } from '../../src/repository/snapshot.ts'
 import { BackupWriter } from '../../src/repository/writer.ts'
 import { MemoryStore } from '../support/memory-store.ts'
@@ -20,6 +18,7 @@ import {
   never,
   newRepository,
   sampleImage,
+  tableOf,
   volumeDigestOf,
 } from './fixtures.ts'
 
@@ -65,7 +64,7 @@ describe('a backup', () => {
   test('the digest of a volume is over the hashes of its chunks, holes and zeros included', async () => {
     const store = new MemoryStore()
     using created = await newRepository(store)
-    const writer = new BackupWriter(created.repository, store, new BlobTable(), options)
+    const writer = new BackupWriter(created.repository, store, await tableOf(created), options)
     for (const bytes of [0, 1, 512, 256 * KiB, 256 * KiB + 1, 3 * MiB, 5 * MiB + 513]) {
       const image = sampleImage(bytes)
       const result = await writer.addVolume(fileVolume(`v${bytes}`, image), () => {}, never)
@@ -91,7 +90,7 @@ describe('a backup', () => {
     // What the host calls a hole is not what the file has there: reading it would show.
     const liar = Buffer.from(image).fill(7, MiB, 2 * MiB)
     writeFileSync(volume.path, liar)
-    const writer = new BackupWriter(created.repository, store, new BlobTable(), options)
+    const writer = new BackupWriter(created.repository, store, await tableOf(created), options)
     const result = await writer.addVolume(volume, () => {}, never)
     expect(result.digest).toBe(volumeDigestOf(image, result.chunkBytes))
     await writer.abort()
@@ -102,32 +101,27 @@ describe('a backup', () => {
     using created = await newRepository(store)
     const image = sampleImage(16 * MiB)
     const one = await backup(created, store, [{ name: 'work', volumes: { root: image } }])
-    const indexBodies = () => one.index.map(({ body }) => body)
     const same = await backup(
       created,
       store,
       [{ name: 'work', volumes: { root: image } }],
-      await loadKnown(created.repository, indexBodies()),
+      await tableOf(created, one),
     )
     // The manifest, whose salt is new, and the trees above it.
     expect(same.packs).toHaveLength(2)
     expect(same.bytesStored).toBeLessThan(4 * KiB)
     const changed = image.slice()
     changed.set(systemEnvironment.entropy.bytes(4 * KiB), 9 * MiB)
-    const known = await loadKnown(created.repository, indexBodies())
+    const known = await tableOf(created, one)
     const next = await backup(created, store, [{ name: 'work', volumes: { root: changed } }], known)
-    const added = await loadKnown(
-      created.repository,
-      next.index.map(({ body }) => body),
-    )
     // The chunk, the trees of VM, `volumes` and root, and the manifest.
-    expect(added.size).toBe(5)
+    expect((await tableOf(created, next)).counts.records).toBe(5)
   })
 
   test('prepare leaves the snapshot to be put by whoever records it', async () => {
     const store = new MemoryStore()
     using created = await newRepository(store)
-    const writer = new BackupWriter(created.repository, store, new BlobTable(), options)
+    const writer = new BackupWriter(created.repository, store, await tableOf(created), options)
     const root = await writer.addVolume(fileVolume('root', sampleImage(MiB)), () => {}, never)
     const vms = [{ name: work, volumes: [root] }]
     const result = await writer.prepare({ vms, time: new Date(), tags: [] }, never)
@@ -190,7 +184,7 @@ describe('a backup that does not end well', () => {
         yield { kind: 'data', offset: 0, length: volume.bytes + missing }
       },
     }
-    const writer = new BackupWriter(created.repository, store, new BlobTable(), options)
+    const writer = new BackupWriter(created.repository, store, await tableOf(created), options)
     expect(await codeOf(() => writer.addVolume(failing, () => {}, never))).toBe('VOLUME_READ')
     expect(await codeOf(() => writer.addVolume(volume, () => {}, never))).toBe('WRITER_ENDED')
     expect(await codeOf(() => writer.finish({ vms: [], time: new Date(), tags: [] }, never))).toBe(
@@ -209,7 +203,7 @@ describe('a backup that does not end well', () => {
         signal.addEventListener('abort', () => reject(signal.reason))
         setImmediate(() => stop.abort(reason))
       })
-    const writer = new BackupWriter(created.repository, store, new BlobTable(), options)
+    const writer = new BackupWriter(created.repository, store, await tableOf(created), options)
     const noise = fileVolume('root', systemEnvironment.entropy.bytes(64 * MiB), 64 * MiB)
     await expect(writer.addVolume(noise, () => {}, stop.signal)).rejects.toBe(reason)
     expect(kindsIn(store)).toHaveLength(2)
@@ -218,7 +212,7 @@ describe('a backup that does not end well', () => {
   test('after abort nothing more is written', async () => {
     const store = new MemoryStore()
     using created = await newRepository(store)
-    const writer = new BackupWriter(created.repository, store, new BlobTable(), options)
+    const writer = new BackupWriter(created.repository, store, await tableOf(created), options)
     const root = await writer.addVolume(fileVolume('root', images.root), () => {}, never)
     await writer.abort()
     const before = store.journal.length
@@ -237,7 +231,7 @@ describe('what has no place in a snapshot', () => {
   ])('%s', async (_, name, bytes) => {
     const store = new MemoryStore()
     using created = await newRepository(store)
-    const writer = new BackupWriter(created.repository, store, new BlobTable(), options)
+    const writer = new BackupWriter(created.repository, store, await tableOf(created), options)
     const volume = { ...fileVolume('root', new Uint8Array(1)), name, bytes }
     expect(await codeOf(() => writer.addVolume(volume, () => {}, never))).toBe('VOLUME_UNSUITABLE')
   })

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { Duplex } from 'node:stream'
 import { utf8 } from '../../src/base/bytes.ts'
-import { systemClock, systemEntropy } from '../../src/base/environment.ts'
+import { systemEntropy, systemEnvironment } from '../../src/base/environment.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { parseIdempotencyKey, parseJobId, parseVmName, repositoryOf } from '../../src/base/names.ts'
 import { Secret } from '../../src/base/secret.ts'
@@ -68,7 +68,14 @@ export function honest(store: ObjectStore): Inside {
     list: store.list.bind(store),
     [Symbol.asyncDispose]: async () => {},
   }
-  return channel => workInside({ channel, storage: async () => opened, clock: systemClock, log: silentLog })
+  return async channel => {
+    const scratch = await mkdtemp(path.join(tmpdir(), 'sandbox-'))
+    const tablePath = path.join(scratch, 'blobs')
+    const storage = async () => opened
+    await workInside({ channel, storage, ...systemEnvironment, tablePath, log: silentLog }).finally(() =>
+      rm(scratch, { recursive: true }),
+    )
+  }
 }
 
 export interface Room extends AsyncDisposable {

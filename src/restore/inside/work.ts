@@ -1,12 +1,12 @@
 import type { Duplex } from 'node:stream'
 import type { Milliseconds } from '../../base/brand.ts'
-import type { Clock } from '../../base/environment.ts'
+import type { Clock, Entropy } from '../../base/environment.ts'
 import { CodedError, reportOf } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import { StreamReader } from '../../base/reader.ts'
 import { Secret } from '../../base/secret.ts'
 import { checkRepository } from '../../repository/check.ts'
-import { fetchKnown, fetchObject, listVolumes, readSnapshot } from '../../repository/reader.ts'
+import { fetchIndexTable, fetchObject, listVolumes, readSnapshot } from '../../repository/reader.ts'
 import { openRepository, type Repository } from '../../repository/repository.ts'
 import { restoreVolume } from '../../repository/restore.ts'
 import type { Snapshot } from '../../repository/snapshot.ts'
@@ -31,6 +31,9 @@ export interface InsidePorts {
   /** Opens the repository that the task's capability is for. */
   readonly storage: (task: Task, signal: AbortSignal) => Promise<ObjectStore & AsyncDisposable>
   readonly clock: Clock
+  readonly entropy: Entropy
+  /** Where a table of all blobs may be made: a path in a directory of this sandbox. */
+  readonly tablePath: string
   readonly log: Log
 }
 
@@ -38,7 +41,8 @@ export interface InsidePorts {
  * The sandbox's whole life: one task, one passphrase, one verdict. Whatever happens, hostile bytes included, ends as a
  * verdict or as the end of this process, which dom0 takes for a failed check.
  */
-export async function workInside({ channel, storage, clock, log }: InsidePorts): Promise<void> {
+export async function workInside(ports: InsidePorts): Promise<void> {
+  const { channel, storage, clock, log } = ports
   const out = new FrameWriter(channel)
   const signal = new AbortController().signal
   const reader = new StreamReader(channel)
@@ -53,8 +57,8 @@ export async function workInside({ channel, storage, clock, log }: InsidePorts):
     const progress = throttled(clock, out)
     verdict =
       task.kind === 'check'
-        ? await check(task, repository, store, progress, signal)
-        : await restore(task, repository, store, out, progress, signal)
+        ? await check(task, repository, store, ports, progress, signal)
+        : await restore(task, repository, store, ports, out, progress, signal)
   } catch (error) {
     log.error('the work failed', { error })
     const { code, message } = reportOf(error)
@@ -105,6 +109,7 @@ async function check(
   task: Task,
   repository: Repository,
   store: ObjectStore,
+  { tablePath, entropy }: InsidePorts,
   progress: Report,
   signal: AbortSignal,
 ): Promise<Verdict> {
@@ -114,7 +119,7 @@ async function check(
     repository,
     store,
     { pinned: { keyFile, config }, snapshots },
-    { reading },
+    { reading, tablePath, entropy },
     ({ bytesDone, bytesTotal }) => progress(bytesDone, bytesTotal),
     signal,
   )
@@ -128,6 +133,7 @@ async function restore(
   task: Task,
   repository: Repository,
   store: ObjectStore,
+  ports: InsidePorts,
   out: FrameWriter,
   progress: Report,
   signal: AbortSignal,
@@ -138,8 +144,8 @@ async function restore(
   const snapshot = await presentSnapshot(repository, store, wanted.snapshot.id, signal)
   // A snapshot refers to blobs of earlier jobs; those of later ones are of no use to it.
   const indexes = task.snapshots.slice(0, at + 1).flatMap(({ index }) => index.map(({ id }) => id))
-  const blobs = await fetchKnown(repository, store, indexes, signal)
-  const source = { repository, store, blobs }
+  await using table = await fetchIndexTable(repository, store, indexes, ports, signal)
+  const source = { repository, store, blobs: table.reader }
   const { volumes, manifestBytes } = await listVolumes(source, snapshot, signal)
   await out.frame('manifest', manifestBytes)
   const bytesTotal = volumes.reduce((sum, { bytes }) => sum + bytes, 0)
