@@ -43,7 +43,6 @@ const keys = [
   'destination_path',
   'compression',
   'passphrase_vm',
-  'passphrase_text',
   'strongroom',
 ]
 
@@ -70,13 +69,13 @@ function topLevel(root: YamlNode | null): YamlMapping {
 }
 
 function readProfile(root: YamlMapping, name: ProfileName): Profile {
+  refusePassphraseText(root)
   const fields = fieldsOf(root, 'the profile', keys)
   const required = (key: string): YamlNode => {
     const node = fields.get(key)
     if (node === undefined) throw missing(key, root.at)
     return node
   }
-  refusePassphraseText(fields.get('passphrase_text'))
   const warnings: string[] = []
   const destination = required('destination_vm')
   const destinationPath = parsePath(required('destination_path'))
@@ -100,10 +99,15 @@ function readProfile(root: YamlMapping, name: ProfileName): Profile {
   }
 }
 
-/** Before anything else is read of it: the text must not reach a message. */
-function refusePassphraseText(node: YamlNode | undefined): void {
-  if (node !== undefined)
-    throw fault('PROFILE_PASSPHRASE_TEXT', node.at, 'passphrase_text keeps the passphrase in clear text')
+/** Before anything else is read: the text must not reach a message, nor its key the list of those that may be given. */
+function refusePassphraseText({ entries }: YamlMapping): void {
+  const entry = entries.find(({ key }) => key === 'passphrase_text')
+  if (entry !== undefined)
+    throw fault(
+      'PROFILE_PASSPHRASE_TEXT',
+      entry.value.at,
+      'passphrase_text keeps the passphrase in clear text',
+    )
 }
 
 function parseInclude(node: YamlNode): readonly Selector[] | null {

@@ -75,6 +75,13 @@ describe('what stock qubesd silently misreads is refused, with code and place', 
     expect(error.hint).toContain('passphrase_vm')
   })
 
+  test('the keys that an unknown one is answered with are all accepted', () => {
+    const { message } = errorOf(() => profileOf(profileText({ passphrase: 'x' })))
+    const [, offered = ''] = /; the keys are (.*)$/.exec(message) ?? []
+    expect(offered.split(', ')).toContain('passphrase_vm')
+    expect(offered).not.toContain('passphrase_text')
+  })
+
   test('bytes that are no UTF-8', () => {
     const bytes = new Uint8Array([...Buffer.from(profileText()), 0x23, 0xff])
     expect(errorOf(() => parseProfile(new Untrusted(bytes), nightly)).code).toBe('PROFILE_TEXT')
