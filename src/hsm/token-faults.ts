@@ -2,19 +2,25 @@ import { HsmError, type HsmErrorCode } from './errors.ts'
 
 /* What the return values of PKCS#11 (v2.40, section 5.1) mean here. */
 
-const names: Readonly<Record<number, HsmErrorCode>> = {
-  48: 'HSM_TOKEN_REMOVED', // CKR_DEVICE_ERROR
-  50: 'HSM_TOKEN_REMOVED', // CKR_DEVICE_REMOVED
-  176: 'HSM_TOKEN_REMOVED', // CKR_SESSION_CLOSED
-  179: 'HSM_TOKEN_REMOVED', // CKR_SESSION_HANDLE_INVALID
-  224: 'HSM_TOKEN_REMOVED', // CKR_TOKEN_NOT_PRESENT
-  257: 'HSM_TOKEN_REMOVED', // CKR_USER_NOT_LOGGED_IN: the token came back in between
-  112: 'HSM_MECHANISM_MISSING', // CKR_MECHANISM_INVALID
-  160: 'HSM_PIN_WRONG', // CKR_PIN_INCORRECT
-  161: 'HSM_PIN_WRONG', // CKR_PIN_INVALID
-  162: 'HSM_PIN_WRONG', // CKR_PIN_LEN_RANGE
-  163: 'HSM_PIN_LOCKED', // CKR_PIN_EXPIRED
-  164: 'HSM_PIN_LOCKED', // CKR_PIN_LOCKED
+interface Meaning {
+  readonly code: HsmErrorCode
+  readonly words: string
+}
+
+const removed = (words: string): Meaning => ({ code: 'HSM_TOKEN_REMOVED', words })
+const meanings: Readonly<Record<number, Meaning>> = {
+  48: removed('the token has a fault or went away'), // CKR_DEVICE_ERROR
+  50: removed('the token was removed'), // CKR_DEVICE_REMOVED
+  176: removed('the session with the token was closed'), // CKR_SESSION_CLOSED
+  179: removed('the session with the token is gone'), // CKR_SESSION_HANDLE_INVALID
+  224: removed('the token is not there'), // CKR_TOKEN_NOT_PRESENT
+  257: removed('the token has forgotten the login: it was away in between'), // CKR_USER_NOT_LOGGED_IN
+  112: { code: 'HSM_MECHANISM_MISSING', words: 'the token does not have the mechanism' }, // CKR_MECHANISM_INVALID
+  160: { code: 'HSM_PIN_WRONG', words: 'the PIN is wrong' }, // CKR_PIN_INCORRECT
+  161: { code: 'HSM_PIN_WRONG', words: 'the PIN has characters that the token does not take' }, // CKR_PIN_INVALID
+  162: { code: 'HSM_PIN_WRONG', words: 'the PIN is shorter or longer than the token takes' }, // CKR_PIN_LEN_RANGE
+  163: { code: 'HSM_PIN_LOCKED', words: 'the PIN has expired' }, // CKR_PIN_EXPIRED
+  164: { code: 'HSM_PIN_LOCKED', words: 'the PIN is locked' }, // CKR_PIN_LOCKED
 }
 
 export const alreadyInitialised = 0x191
@@ -30,7 +36,9 @@ export function tokenError(what: string, error: unknown): HsmError {
   if (error instanceof HsmError) return error
   const value = returnValueOf(error)
   if (value === null) return new HsmError('HSM_TOKEN_FAILED', `${what} failed in the PKCS#11 binding`)
-  const code = names[value] ?? 'HSM_TOKEN_FAILED'
-  const retry = code === 'HSM_TOKEN_REMOVED'
-  return new HsmError(code, `${what}: the module answered 0x${value.toString(16)}`, { retry })
+  const { code, words } = meanings[value] ?? {
+    code: 'HSM_TOKEN_FAILED',
+    words: `the module answered 0x${value.toString(16)}`,
+  }
+  return new HsmError(code, `${what}: ${words}`, { retry: code === 'HSM_TOKEN_REMOVED' })
 }
