@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { type ErrorKind, errorKinds } from '../base/errors.ts'
+import { jitterMinutesMax } from '../profiles/jitter.ts'
 import { jobKinds, jobPhases, jobStates } from '../qrexec/calls/orders.ts'
 
 /*
@@ -154,7 +155,11 @@ export const ScheduleSettingSchema = Type.Object(
       Type.String({ maxLength: 64, description: 'IANA name; UTC when absent', examples: ['Europe/Berlin'] }),
     ),
     jitterMinutes: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: 720, description: 'spread over this many minutes; 0 when absent' }),
+      Type.Integer({
+        minimum: 0,
+        maximum: jitterMinutesMax,
+        description: 'spread over this many minutes; 0 when absent',
+      }),
     ),
     catchUp: Type.Optional(
       Type.Boolean({ description: 'make up for one run missed in an outage; true when absent' }),

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import type { Milliseconds } from '../base/brand.ts'
 import { type IdempotencyKey, type ProfileName, parseIdempotencyKey } from '../base/names.ts'
 import { type Calendar, isDueOn } from './calendar.ts'
+import { jitter } from './jitter.ts'
 import { Zone } from './zone.ts'
 
 export { type Calendar, parseCalendar } from './calendar.ts'
@@ -63,13 +63,6 @@ function occurrences(calendar: Calendar, zone: Zone, epochDay: number): readonly
     return resumes === null ? shown.slice(0, 1) : [resumes]
   })
   return [...new Set(instants)].sort((a, b) => a - b)
-}
-
-/** The delay of one profile's runs: the same each time, so that runs keep their distance. `seed`: e.g. the profile. */
-export function jitter(seed: string, jitterMinutes: number): Milliseconds {
-  if (jitterMinutes === 0) return 0
-  const digest = createHash('sha256').update(`jitter ${seed}`).digest()
-  return digest.readUInt32BE(0) % (jitterMinutes * minute)
 }
 
 /** The next `count` runs, jitter included. */

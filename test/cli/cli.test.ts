@@ -267,11 +267,11 @@ describe('what goes wrong', () => {
     [['check', 'work', '--read-data', '--read-data-cycle', '30d'], 2, 'cannot be used with option'],
     [['check', 'work', '--scrub', '--read-data'], 2, 'cannot be used with option'],
     [['check', 'work', '--read-data-subset', '8/7'], 2, "what a check reads: '8/7'; expected structure, all"],
-    [
-      ['schedule', 'set', 'work', 'daily', '--jitter', 'much'],
+    ...['much', '20m', '-5', '1.5', '721'].map((jitter): [readonly string[], number, string] => [
+      ['schedule', 'set', 'work', 'daily', `--jitter=${jitter}`],
       2,
-      'error: --jitter takes whole minutes [CLI_USAGE]',
-    ],
+      `error: --jitter is '${jitter}'; expected whole minutes from 0 to 720, without a unit [CLI_USAGE]`,
+    ]),
     [['schedule', 'set', 'work', 'now and then'], 2, 'error: '],
     [['order', '../etc'], 2, 'error: body.profile must match pattern'],
     [

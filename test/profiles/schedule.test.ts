@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { dueRun, jitter, next, nextRuns, parseCalendar, type Schedule } from '../../src/profiles/schedule.ts'
+import { jitter } from '../../src/profiles/jitter.ts'
+import { dueRun, next, nextRuns, parseCalendar, type Schedule } from '../../src/profiles/schedule.ts'
 import { requireTimeZone } from '../../src/profiles/zone.ts'
 import { errorOf } from './make.ts'
 

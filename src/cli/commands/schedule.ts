@@ -1,4 +1,6 @@
 import type { ScheduleSettingView, ScheduleView } from '../../api/schemas.ts'
+import { printable } from '../../base/errors.ts'
+import { jitterMinutesMax } from '../../profiles/jitter.ts'
 import { parseNothing, parseSchedulesView, parseScheduleView } from '../answers.ts'
 import { CliError } from '../errors.ts'
 import { table, timeText } from '../render.ts'
@@ -29,12 +31,12 @@ const addSet: AddCommand = (parent, io) => {
     usage: 'set <profile> <calendar>',
     summary: 'set the schedule of a profile: a systemd calendar expression',
     examples: [
-      'strongroom schedule set work daily',
-      "strongroom schedule set work '*-*-* 02:30:00' --jitter 20",
+      'strongroom schedule set nightly daily',
+      "strongroom schedule set nightly '*-*-* 02:30:00' --jitter 20",
     ],
   })
     .option('--time-zone <name>', 'IANA time zone', 'UTC')
-    .option('--jitter <minutes>', 'spread starts over this many minutes', '0')
+    .option('--jitter <minutes>', `spread starts over this many minutes, at most ${jitterMinutesMax}`, '0')
     .option('--no-catch-up', 'do not make up for a run that was missed')
     .option('--disabled', 'keep the schedule, but order nothing')
     .action(
@@ -115,6 +117,10 @@ function pathOf(profile: string): string {
 }
 
 function minutes(text: string): number {
-  if (!/^\d{1,4}$/.test(text)) throw new CliError('CLI_USAGE', '--jitter takes whole minutes')
-  return Number(text)
+  const value = /^\d{1,4}$/.test(text) ? Number(text) : Number.NaN
+  if (value <= jitterMinutesMax) return value
+  throw new CliError(
+    'CLI_USAGE',
+    `--jitter is '${printable(text).slice(0, 80)}'; expected whole minutes from 0 to ${jitterMinutesMax}, without a unit`,
+  )
 }
