@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander'
+import { errorKinds } from '../base/errors.ts'
 import { addCancel } from './commands/cancel.ts'
 import { addCheck } from './commands/check.ts'
 import { addCompletions } from './commands/completions.ts'
@@ -28,21 +29,24 @@ const allCommands = [
 
 /** `argv` without node and script. Answers the exit code; nothing is thrown. */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
-  const program = buildProgram(io)
+  const json = argv.includes('--json')
+  const program = buildProgram(io, json)
   try {
     await program.parseAsync([...argv], { from: 'user' })
     return 0
   } catch (error) {
-    if (!(error instanceof CommanderError)) return reportFailure(io, error, argv.includes('--json'))
+    if (!(error instanceof CommanderError)) return reportFailure(io, error, json)
     // --help, --version: commander has printed what was asked for.
     if (error.exitCode === 0) return 0
+    const isUnfinished = error.code === 'commander.help'
+    // A group without its command: the help that commander has printed says all there is to say.
+    if (isUnfinished && !json) return errorKinds.usage.exit
     const message = error.message.replace(/^error: /, '').replace(/\n/g, ' ')
-    const asked = argv.length === 0 ? 'a command is needed' : message
-    return reportFailure(io, new CliError('CLI_USAGE', asked), argv.includes('--json'))
+    return reportFailure(io, new CliError('CLI_USAGE', isUnfinished ? 'a command is needed' : message), json)
   }
 }
 
-function buildProgram(io: CliIo): Command {
+function buildProgram(io: CliIo, json: boolean): Command {
   const program = new Command('strongroom')
     .description('Encrypted VM backups that the person who orders them cannot read.')
     .option('--api <address>', 'unix:/path, http://127.0.0.1:PORT or https://HOST (or STRONGROOM_API)')
@@ -57,7 +61,10 @@ function buildProgram(io: CliIo): Command {
       .configureHelp({ showGlobalOptions: true })
       .configureOutput({
         writeOut: text => io.stdout.write(text),
-        writeErr: text => io.stderr.write(text),
+        // For people: with --json there are objects only.
+        writeErr: text => {
+          if (!json) io.stderr.write(text)
+        },
         // Reported once, by `runCli`, in the form of all other errors.
         outputError: () => {},
       })
@@ -81,6 +88,6 @@ Exit codes:
   13 unreachable  14 no room  15 no answer in time  130 cancelled or detached
 
 Examples:
-  $ strongroom order work --wait
+  $ strongroom order nightly --wait
   $ strongroom status
 `

@@ -363,7 +363,7 @@ describe('without an API', () => {
       expect(top.stdout).toContain(`  ${command}`)
     }
     const help = await runHere(['schedule', 'set', '--help'])
-    expect(help.stdout).toContain('Examples:\n  $ strongroom schedule set work daily\n')
+    expect(help.stdout).toContain('Examples:\n  $ strongroom schedule set nightly daily\n')
     expect(help.stdout).toContain('--token-file <file>')
   })
 
@@ -372,6 +372,27 @@ describe('without an API', () => {
     expect(code).toBe(0)
     for (const word of ['snapshots', 'schedule', 'read-data-subset', 'read-data-cycle', 'scrub', 'time-zone'])
       expect(stdout).toContain(word)
+  })
+
+  test.each([[], ['schedule'], ['ledger']])(
+    'a group without its command answers its help: %s',
+    async (...words) => {
+      const { stdout: help } = await runHere([...words, '--help'])
+      expect(await runHere(words)).toEqual({ code: 2, stdout: '', stderr: help })
+      const json = await runHere([...words, '--json'])
+      expect([json.code, json.stdout]).toEqual([2, ''])
+      expect(lines(json.stderr)).toMatchObject([{ code: 'CLI_USAGE', message: 'a command is needed' }])
+    },
+  )
+
+  test('the examples name the profile of the quickstart', async () => {
+    const helps = await Promise.all(
+      ['order', 'jobs', 'snapshots', 'restore', 'check', 'schedule'].map(word => runHere([word, '--help'])),
+    )
+    for (const { stdout } of helps) {
+      expect(stdout).toMatch(/\$ strongroom .*\bnightly\b/)
+      expect(stdout).not.toMatch(/\$ strongroom .*\bwork\b/)
+    }
   })
 
   test('an unknown shell is a usage error', async () => {

@@ -28,10 +28,10 @@ export const addCheck: AddCommand = (parent, io) => {
     usage: 'check <profile>',
     summary: 'order a check of a profile’s repository against the ledger',
     examples: [
-      'strongroom check work --wait',
-      'strongroom check work --read-data --wait',
-      'strongroom check work --read-data-cycle 30d --wait',
-      'strongroom check work --scrub --wait',
+      'strongroom check nightly --wait',
+      'strongroom check nightly --read-data --wait',
+      'strongroom check nightly --read-data-cycle 30d --wait',
+      'strongroom check nightly --scrub --wait',
     ],
   })
   for (const [name, option] of Object.entries(choices))

@@ -16,7 +16,7 @@ export const addJobs: AddCommand = (parent, io) => {
     usage: 'jobs [job]',
     summary: 'list jobs, newest first, or follow one to its end',
     examples: [
-      'strongroom jobs --profile work',
+      'strongroom jobs --profile nightly',
       'strongroom jobs 20261124T031500Z-1f2e3d4c',
       'strongroom jobs --json',
     ],

@@ -6,9 +6,9 @@ export const addOrder: AddCommand = (parent, io) => {
     usage: 'order <profile>',
     summary: 'order a backup',
     examples: [
-      'strongroom order work',
-      'strongroom order work --wait',
-      'strongroom order work --json --wait | jq .job.state',
+      'strongroom order nightly',
+      'strongroom order nightly --wait',
+      'strongroom order nightly --json --wait | jq .job.state',
     ],
   })
     .option('--wait', 'follow the job to its end; the exit code is the job’s')

@@ -9,7 +9,7 @@ export const addRestore: AddCommand = (parent, io) => {
   const command = describe({
     usage: 'restore <profile>',
     summary: 'order a restore into new volumes, never over existing ones',
-    examples: ['strongroom restore work --wait', 'strongroom restore work --snapshot 6f3c…e1 --wait'],
+    examples: ['strongroom restore nightly --wait', 'strongroom restore nightly --snapshot 6f3c…e1 --wait'],
   })
     .option('--snapshot <id>', 'which snapshot (64 hex digits); the newest when absent')
     .option('--wait', 'follow the job to its end; the exit code is the job’s')

@@ -18,7 +18,7 @@ export const addSchedule: AddCommand = (parent, io) => {
     usage: 'schedule',
     summary: 'set, show and remove schedules',
     examples: [
-      "strongroom schedule set work 'mon..fri 21:00' --time-zone Europe/Berlin",
+      "strongroom schedule set nightly 'mon..fri 21:00' --time-zone Europe/Berlin",
       'strongroom schedule show',
     ],
   })
@@ -59,7 +59,7 @@ const addShow: AddCommand = (parent, io) => {
   const command = describe({
     usage: 'show [profile]',
     summary: 'show one schedule with its next five runs, or all of them',
-    examples: ['strongroom schedule show', 'strongroom schedule show work'],
+    examples: ['strongroom schedule show', 'strongroom schedule show nightly'],
   }).action(
     act(io, async (session, _options, [profile]) => {
       if (profile !== undefined) {
@@ -77,7 +77,7 @@ const addRemove: AddCommand = (parent, io) => {
   const command = describe({
     usage: 'remove <profile>',
     summary: 'remove the schedule of a profile',
-    examples: ['strongroom schedule remove work'],
+    examples: ['strongroom schedule remove nightly'],
   }).action(
     act(io, async (session, _options, [profile = '']) => {
       await session.api.request('DELETE', pathOf(profile), parseNothing)

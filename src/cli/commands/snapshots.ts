@@ -7,7 +7,7 @@ export const addSnapshots: AddCommand = (parent, io) => {
   const command = describe({
     usage: 'snapshots <profile>',
     summary: 'list the snapshots of a profile, as the ledger knows them, oldest first',
-    examples: ['strongroom snapshots work', 'strongroom snapshots work --json'],
+    examples: ['strongroom snapshots nightly', 'strongroom snapshots nightly --json'],
   }).action(
     act(io, async (session, _options, [profile = '']) => {
       const path = `/v1/profiles/${encodeURIComponent(profile)}/snapshots`
