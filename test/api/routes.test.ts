@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { type IdempotencyKey, parseJobId, parseSnapshotId } from '../../src/base/names.ts'
+import { type IdempotencyKey, parseJobId, parseProfileName, parseSnapshotId } from '../../src/base/names.ts'
 import { QrexecError } from '../../src/qrexec/errors.ts'
 import { SealError } from '../../src/sealing/errors.ts'
 import { finished, work } from './fake-dom0.ts'
@@ -96,7 +96,6 @@ describe('jobs', () => {
     const all = await call(api, 'GET', '/v1/jobs?profile=work&count=2')
     expect(all.body.stale).toBe(false)
     expect(all.body.jobs.map((job: { kind: string }) => job.kind)).toEqual(['restore', 'check'])
-    expect((await call(api, 'GET', '/v1/jobs?profile=home')).body.jobs).toEqual([])
     const one = await call(api, 'GET', `/v1/jobs/${all.body.jobs[0].id}`)
     expect(one.body).toEqual(all.body.jobs[0])
   })
@@ -116,6 +115,24 @@ describe('jobs', () => {
     api.dom0.board.clear()
     expect((await call(api, 'GET', `/v1/jobs/${body.id}`)).body).toEqual(seen.body)
     expect((await call(api, 'GET', '/v1/jobs')).body.jobs).toEqual([seen.body])
+  })
+
+  test('of a profile that does not exist are an error; of one without jobs, or unknown to a silent dom0, none', async () => {
+    await using api = await startApi()
+    expect(await call(api, 'GET', '/v1/jobs?profile=wrok')).toMatchObject({
+      status: 404,
+      body: { code: 'API_PROFILE_NOT_FOUND', detail: "dom0 offers no profile 'wrok'" },
+    })
+    expect((await call(api, 'GET', '/v1/jobs?profile=work')).body).toEqual({ jobs: [], stale: false })
+    api.dom0.failure = new QrexecError('QREXEC_UNREACHABLE', 'dom0 is down')
+    expect((await call(api, 'GET', '/v1/jobs?profile=wrok')).body).toEqual({ jobs: [], stale: true })
+  })
+
+  test('of a profile that is sealed no more are still told', async () => {
+    await using api = await startApi()
+    const { body } = await call(api, 'POST', '/v1/orders', { profile: 'work' })
+    api.dom0.state = { ...api.dom0.state, name: parseProfileName('other') }
+    expect((await call(api, 'GET', '/v1/jobs?profile=work')).body.jobs).toMatchObject([{ id: body.id }])
   })
 
   test('a job of which dom0 no longer knows the end is not shown as running for ever', async () => {

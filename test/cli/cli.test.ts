@@ -279,6 +279,7 @@ describe('what goes wrong', () => {
       10,
       "error: there is no profile 'holiday' [PROFILE_NOT_FOUND]\nhint: seal a profile",
     ],
+    [['jobs', '--profile', 'nope'], 10, "error: dom0 offers no profile 'nope' [API_PROFILE_NOT_FOUND]"],
     [['cancel', '20261124T031500Z-ffffffff'], 10, '[JOB_NOT_FOUND]'],
     [['--api', 'http://192.0.2.1:80', 'status'], 2, 'would show the token to the network [CLI_ADDRESS]'],
     [

@@ -10,6 +10,7 @@ import { JobIdText, JobsSchema, ProfileNameText } from '../schemas.ts'
 import type { Routes } from '../server.ts'
 import { jobView } from '../views.ts'
 import { answers } from './answers.ts'
+import { requireOffered } from './offered.ts'
 
 const jobsShownDefault = 50
 const jobsShownMax = 1_000
@@ -39,12 +40,16 @@ export function jobRoutes(app: Routes, context: RouteContext): void {
       },
     },
     async request => {
-      const { profile, count } = request.query
+      const { count } = request.query
+      const profile =
+        request.query.profile === undefined ? undefined : parseProfileName(request.query.profile)
       const stale = !(await tryRefresh(context))
       const jobs = await catalogue.jobs.list({
-        ...(profile === undefined ? {} : { profile: parseProfileName(profile) }),
+        ...(profile === undefined ? {} : { profile }),
         countMax: Math.min(Number(count ?? jobsShownDefault), jobsShownMax),
       })
+      // A profile that is sealed no more keeps the jobs it had.
+      if (profile !== undefined && jobs.length === 0 && !stale) await requireOffered(context, profile)
       return { jobs: jobs.map(jobView), stale }
     },
   )

@@ -8,6 +8,7 @@ import type { Routes } from '../server.ts'
 import { nextStarts, settingOf } from '../timetable.ts'
 import { scheduleView } from '../views.ts'
 import { answers } from './answers.ts'
+import { requireOffered } from './offered.ts'
 
 const params = Type.Object({ name: ProfileNameText }, { additionalProperties: false })
 const path = '/v1/profiles/:name/schedule'
@@ -55,6 +56,7 @@ export function scheduleRoutes(app: Routes, context: RouteContext): void {
     async request => {
       const profile = parseProfileName(request.params.name)
       const setting = settingOf(request.body)
+      // A schedule for a profile that is not there would fail in the night.
       await requireOffered(context, profile)
       const since = now()
       const first = nextStarts(profile, setting, since, 1)[0] ?? null
@@ -90,11 +92,4 @@ async function find({ catalogue }: RouteContext, profile: ProfileName): Promise<
 
 function noSchedule(profile: ProfileName): ApiError {
   return new ApiError('API_SCHEDULE_NOT_FOUND', `the profile '${profile}' has no schedule`)
-}
-
-/** A schedule for a misspelt profile would fail in the night; it is refused now. */
-async function requireOffered({ dom0, closing }: RouteContext, profile: ProfileName): Promise<void> {
-  const { profiles } = await dom0.profiles(closing)
-  if (!profiles.some(({ name }) => name === profile))
-    throw new ApiError('API_PROFILE_NOT_FOUND', `dom0 offers no profile '${profile}'`)
 }
