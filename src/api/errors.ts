@@ -47,6 +47,11 @@ export const apiErrors = {
     meaning: 'The profile has no schedule.',
     hint: 'set one',
   },
+  API_ALARM_NOT_FOUND: {
+    kind: 'missing',
+    meaning: 'There is nothing to acknowledge: the witness has raised no alarm.',
+    hint: 'nothing to do; other alarms of `strongroom status` end when their cause does',
+  },
   API_STREAMS_BUSY: {
     kind: 'unavailable',
     meaning: 'As many event streams are open as this service allows.',

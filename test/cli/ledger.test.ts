@@ -73,7 +73,23 @@ test('a key file that is missing, empty or another key is a coded error', async 
   }
 })
 
-test('an alarm that is not there cannot be acknowledged', async () => {
-  const { code, stderr } = await stand.run(['ledger', 'acknowledge'])
-  expect([code, stderr.includes('[API_NOT_FOUND]')]).toEqual([10, true])
+test('an alarm is acknowledged once; without one that is said, and nothing is written', async () => {
+  const { witness } = stand.api.catalogue
+  const nothing =
+    'error: there is nothing to acknowledge: the witness has raised no alarm [API_ALARM_NOT_FOUND]\nhint: nothing to do'
+  const acknowledge = () => stand.run(['ledger', 'acknowledge'])
+  expect(await acknowledge()).toMatchObject({
+    code: 10,
+    stdout: '',
+    stderr: expect.stringContaining(nothing),
+  })
+  expect(await witness.get(origin)).toBeNull()
+
+  const seen = new Date('2026-11-24T03:15:00Z')
+  const quiet = { origin, size: 3, root: '00'.repeat(32), checkpoint: 'as it was', seen, alarm: null }
+  await witness.put({ ...quiet, alarm: { code: 'LEDGER_FORKED', message: 'another past', time: seen } })
+  expect(await acknowledge()).toMatchObject({ code: 0, stdout: 'the alarm is acknowledged\n' })
+  expect(await witness.get(origin)).toEqual(quiet)
+  expect(await acknowledge()).toMatchObject({ code: 10, stderr: expect.stringContaining(nothing) })
+  expect(await witness.get(origin)).toEqual(quiet)
 })

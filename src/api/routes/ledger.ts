@@ -58,7 +58,10 @@ export function ledgerRoutes(app: Routes, { dom0, catalogue, ledger, log, closin
     async (_request, reply) => {
       const state = ledger === null ? null : await catalogue.witness.get(ledger.origin)
       if (state === null || state.alarm === null)
-        throw new ApiError('API_NOT_FOUND', 'the witness has raised no alarm')
+        throw new ApiError(
+          'API_ALARM_NOT_FOUND',
+          'there is nothing to acknowledge: the witness has raised no alarm',
+        )
       await catalogue.witness.put({ ...state, alarm: null })
       log.warn('the alarm of the witness was acknowledged', { alarm: state.alarm })
       return reply.code(204).send(null)
