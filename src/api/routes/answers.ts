@@ -1,12 +1,19 @@
 import { type TSchema, Type } from 'typebox'
 
-const Problem = (description: string) => ({
+/** An answer that has more to say than the schema of its JSON. */
+interface Described {
+  readonly description: string
+  readonly headers?: Readonly<Record<string, TSchema>>
+  readonly content: Readonly<Record<string, { readonly schema: TSchema }>>
+}
+
+const Problem = (description: string): Described => ({
   description,
   content: { 'application/problem+json': { schema: Type.Ref('Problem') } },
 })
 
 /** The answers of a route: its own, and the problems that any may give. */
-export function answers<const Own extends Record<number, TSchema>>(own: Own) {
+export function answers<const Own extends Record<number, TSchema | Described>>(own: Own) {
   return {
     ...own,
     '4xx': Problem('the request was refused; nothing was done'),

@@ -87,18 +87,22 @@ function eventRoute(app: Routes, context: RouteContext): void {
     {
       schema: {
         summary: 'Every change of a job until it ends, as server-sent events',
-        description:
-          'Each event is named `job` and holds the whole job. With Last-Event-ID the state that was seen is not sent ' +
-          'again; 204 says that it was the final one.',
+        description: 'With Last-Event-ID the state that was seen is not sent again.',
         params: OneJob,
         headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ maxLength: 64 })) }),
-        produces: ['text/event-stream'],
+        response: answers({
+          200: {
+            description: 'events named `job`, each with a Job as its data, and comments that break a silence',
+            content: { 'text/event-stream': { schema: Type.String() } },
+          },
+          204: Type.Null({ description: 'the state that Last-Event-ID names was the final one' }),
+        }),
       },
     },
     async (request, reply) => {
       const lastEventId = request.headers['last-event-id']
       const job = await findJob(context, parseJobId(request.params.id))
-      if (hasEnded(job) && eventId(job) === lastEventId) return reply.code(204).send()
+      if (hasEnded(job) && eventId(job) === lastEventId) return reply.code(204).send(null)
       if (streams >= eventStreamsMax)
         throw new ApiError('API_STREAMS_BUSY', `${eventStreamsMax} event streams are open`)
       const changes = hasEnded(job) ? null : feeds.subscribe(job.profile)

@@ -26,7 +26,16 @@ export function orderRoutes(app: Routes, context: RouteContext): void {
         summary: 'Order a backup, a check, a restore or a scrub',
         headers: Type.Object({ 'idempotency-key': Type.Optional(KeyText) }),
         body: OrderSchema,
-        response: answers({ 202: Type.Ref('Job') }),
+        response: answers({
+          202: {
+            description: 'the job, which may be one that the same key, or a running backup, already has',
+            headers: {
+              location: Type.String({ description: 'path of the job' }),
+              'idempotency-key': KeyText,
+            },
+            content: { 'application/json': { schema: Type.Ref('Job') } },
+          },
+        }),
       },
     },
     async (request, reply) => {
