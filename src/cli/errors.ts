@@ -41,6 +41,21 @@ export const cliErrors = {
     meaning: 'The job was cancelled.',
     hint: 'order again when wanted',
   },
+  CLI_SNAPSHOT_ID: {
+    kind: 'usage',
+    meaning: 'That is no id of a snapshot, nor the beginning of one that is long enough.',
+    hint: 'list them with: strongroom snapshots PROFILE',
+  },
+  CLI_SNAPSHOT_UNKNOWN: {
+    kind: 'missing',
+    meaning: 'The ledger has no snapshot of the profile whose id begins so.',
+    hint: 'list them with: strongroom snapshots PROFILE',
+  },
+  CLI_SNAPSHOT_AMBIGUOUS: {
+    kind: 'usage',
+    meaning: 'More than one snapshot of the profile has an id that begins so.',
+    hint: 'list them with: strongroom snapshots PROFILE',
+  },
   CLI_LEDGER_KEY: {
     kind: 'usage',
     meaning: 'There is no key to verify the ledger with.',

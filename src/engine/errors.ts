@@ -10,7 +10,7 @@ export const engineErrors = {
   SNAPSHOT_NOT_FOUND: {
     kind: 'missing',
     meaning: 'The ledger has no such snapshot of this profile.',
-    hint: 'list the snapshots of the profile; order a backup first if there is none',
+    hint: 'list them with: strongroom snapshots PROFILE; order a backup first if there is none',
   },
   JOB_RUNNING: {
     kind: 'conflict',

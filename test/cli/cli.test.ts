@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { parseJobId } from '../../src/base/names.ts'
+import { parseJobId, parseSnapshotId } from '../../src/base/names.ts'
 import { EngineError } from '../../src/engine/errors.ts'
-import type { Job } from '../../src/qrexec/calls/orders.ts'
+import type { Job, SnapshotSummary } from '../../src/qrexec/calls/orders.ts'
 import { QrexecError } from '../../src/qrexec/errors.ts'
 import { finished } from '../api/fake-dom0.ts'
 import { eventually } from '../api/harness.ts'
@@ -176,6 +176,64 @@ describe('check', () => {
       job => void stand.api.dom0.change(job, { ...finished, outcome }),
     )
     expect(stdout).toContain('scrub of work done, 2 volumes, 9 objects hashed by the storage')
+  })
+})
+
+describe('restore --snapshot', () => {
+  const [one, two, three] = ['ab01', 'ab02', 'cd03'].map(end => parseSnapshotId(`6f3c09e1${end.repeat(14)}`))
+  const summary = (snapshot: SnapshotSummary['snapshot']): SnapshotSummary => ({
+    snapshot,
+    job: parseJobId('20261124T031500Z-00000001'),
+    time: new Date('2026-11-24T03:15:43Z'),
+    entry: 7,
+    epoch: 1,
+    volumes: 2,
+    bytes: 3_000_000,
+    bytesStored: 1_000_000,
+  })
+  beforeAll(() => {
+    stand.api.dom0.snapshotsOf = [one, two, three].map(id => summary(id as SnapshotSummary['snapshot']))
+  })
+  afterAll(() => {
+    stand.api.dom0.snapshotsOf = []
+  })
+  const restore = (id: string) => stand.run(['restore', 'work', '--snapshot', id])
+
+  test.each(['6f3c09e1c', '6f3c09e1cd03', three])('%s is the one that begins so', async id => {
+    expect(await restore(id as string)).toMatchObject({ code: 0 })
+    expect(stand.api.dom0.calls.at(-1)).toMatch(new RegExp(` snapshot=${three}$`))
+  })
+
+  test.each([
+    [
+      '6f3c09e1ab',
+      2,
+      `2 snapshots begin with 6f3c09e1ab: ${one?.slice(0, 18)}, ${two?.slice(0, 18)} [CLI_SNAPSHOT_AMBIGUOUS]`,
+    ],
+    ['6f3c09e2', 10, "no snapshot of 'work' begins with 6f3c09e2 [CLI_SNAPSHOT_UNKNOWN]"],
+    ['ff'.repeat(32), 10, '[CLI_SNAPSHOT_UNKNOWN]'],
+    [
+      '6f3c09e',
+      2,
+      "'6f3c09e' is no id of a snapshot; expected 8 to 64 hex digits, in lower case [CLI_SNAPSHOT_ID]",
+    ],
+    ['latest', 2, '[CLI_SNAPSHOT_ID]'],
+  ])('%s orders nothing, and the way to list them is told', async (id, code, message) => {
+    const ordered = stand.api.dom0.board.size
+    const run = await restore(id)
+    expect([run.code, run.stdout, stand.api.dom0.board.size]).toEqual([code, '', ordered])
+    expect(run.stderr).toContain(message)
+    expect(run.stderr).toContain('\nhint: list them with: strongroom snapshots work\n')
+  })
+
+  test('of a profile that does not exist is told as such', async () => {
+    stand.api.dom0.failure = new EngineError('PROFILE_NOT_FOUND', "there is no profile 'wrok'")
+    try {
+      const run = await stand.run(['restore', 'wrok', '--snapshot', '6f3c09e1'])
+      expect([run.code, run.stderr]).toEqual([10, expect.stringContaining('[PROFILE_NOT_FOUND]')])
+    } finally {
+      stand.api.dom0.failure = null
+    }
   })
 })
 

@@ -1,5 +1,6 @@
 import { bytesText } from '../../base/quantities.ts'
 import { parseSnapshotsView } from '../answers.ts'
+import { snapshotsPath } from '../find-snapshot.ts'
 import { table, timeText } from '../render.ts'
 import { type AddCommand, act, describe } from './command.ts'
 
@@ -10,8 +11,7 @@ export const addSnapshots: AddCommand = (parent, io) => {
     examples: ['strongroom snapshots nightly', 'strongroom snapshots nightly --json'],
   }).action(
     act(io, async (session, _options, [profile = '']) => {
-      const path = `/v1/profiles/${encodeURIComponent(profile)}/snapshots`
-      const { snapshots } = await session.api.request('GET', path, parseSnapshotsView)
+      const { snapshots } = await session.api.request('GET', snapshotsPath(profile), parseSnapshotsView)
       const rows = snapshots.map(one => [
         one.snapshot,
         timeText(one.time),
