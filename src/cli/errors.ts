@@ -58,8 +58,8 @@ export const cliErrors = {
   },
   CLI_LEDGER_KEY: {
     kind: 'usage',
-    meaning: 'There is no key to verify the ledger with.',
-    hint: 'give --key with the verifier key from the sealed configuration',
+    meaning: 'There is no key to verify the ledger with, or what was given is none.',
+    hint: 'give --key with roles.json of the sealed configuration, a verifier key, or the key in base64',
   },
 } as const satisfies ErrorCatalogue
 

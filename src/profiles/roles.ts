@@ -54,7 +54,7 @@ export function parseRoles(untrustedBytes: Uint8Array): Roles {
 }
 
 /** Base64 of a raw Ed25519 public key or of its SubjectPublicKeyInfo. */
-function parsePublicKey(untrustedText: string): Uint8Array {
+export function parsePublicKey(untrustedText: string): Uint8Array {
   const bytes = fromBase64(untrustedText)
   if (bytes.byteLength === publicKeyLength) return bytes
   if (

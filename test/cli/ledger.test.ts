@@ -2,8 +2,9 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { toBase64, utf8 } from '../../src/base/bytes.ts'
+import { ledgerKey as ledgerKeyOf, ledgerOrigin } from '../../src/ledger/identities.ts'
 import { formatVerifierKey, verifierKey } from '../../src/ledger/note.ts'
-import { entries, ledgerKey, newSigner, origin, pages } from '../api/ledger-pages.ts'
+import { dom0Key, entries, ledgerKey, newSigner, origin, pages } from '../api/ledger-pages.ts'
 import { type Stand, startStand } from './harness.ts'
 
 const key = formatVerifierKey(ledgerKey)
@@ -56,20 +57,52 @@ test('a changed, missing or foreign ledger is an integrity alarm', async () => {
   expect(await verify()).toMatchObject({ code: 4, stderr: expect.stringContaining('[LEDGER_SIGNATURE]') })
 })
 
-test('a key file that is missing, empty or another key is a coded error', async () => {
+const dom0 = toBase64(dom0Key.publicKey)
+const roles = (keys: object) =>
+  JSON.stringify({ hsm: ['vault-hsm'], management: ['mgmt'], storage: ['backup-store'], keys })
+const hsm = toBase64(newSigner().publicKey)
+
+/** Each with the file's content, if it is one. */
+test.each<[string, string | null]>([
+  ['roles.json', roles({ dom0, hsm })],
+  ['dom0.key', `${dom0}\n`],
+  [dom0, null],
+  ['ledger.vkey', `${formatVerifierKey(ledgerKeyOf({ dom0: dom0Key.publicKey }))}\n`],
+  [formatVerifierKey(ledgerKeyOf({ dom0: dom0Key.publicKey })), null],
+])('the key may be given as %s', async (name, content) => {
+  const own = ledgerOrigin(dom0Key.publicKey)
+  stand.api.dom0.ledgerPage = await pages(entries(3), { name: own })
+  const given = content === null ? name : path.join(stand.directory, name)
+  if (content !== null) await writeFile(given, content)
+  const { code, stdout, stderr } = await stand.run(['ledger', 'verify', '--key', given])
+  expect([code, stdout, stderr]).toEqual([0, `3 entries of ${own} verified\n`, ''])
+  stand.api.dom0.ledgerPage = await pages(entries(3), { name: own, signer: newSigner() })
+  expect(await stand.run(['ledger', 'verify', '--key', given])).toMatchObject({ code: 4 })
+})
+
+test('a key that is missing, none or another one is a coded error, which says what is taken', async () => {
   stand.api.dom0.ledgerPage = await pages(entries(3))
   const missing = await stand.run(['ledger', 'verify', '--key', '/nowhere/key'])
-  expect(missing).toMatchObject({ code: 2, stderr: expect.stringContaining('[CLI_LEDGER_KEY]') })
+  expect(missing).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(
+      /neither a key nor a file: \/nowhere\/key \[CLI_LEDGER_KEY\]\nhint: .*roles\.json.*verifier key.*base64/,
+    ),
+  })
   const other = formatVerifierKey(verifierKey('other.example', 'ed25519', newSigner().publicKey))
   for (const [content, code] of [
-    ['', 'LEDGER_NOTE_INVALID'],
-    ['hello', 'LEDGER_NOTE_INVALID'],
+    ['', 'CLI_LEDGER_KEY'],
+    ['hello', 'CLI_LEDGER_KEY'],
+    [new Uint8Array([0xff, 0xfe]), 'CLI_LEDGER_KEY'],
+    [key.replace(/.{4}$/, 'AAAA'), 'CLI_LEDGER_KEY'],
+    ['{"keys":{}}', 'CLI_LEDGER_KEY'],
+    [roles({ dom0: 'AAAA', hsm }), 'CLI_LEDGER_KEY'],
     [other, 'LEDGER_ORIGIN'],
-    [toBase64(new Uint8Array(32)), 'LEDGER_NOTE_INVALID'],
-  ]) {
-    await writeFile(path.join(stand.directory, 'bad.vkey'), content ?? '')
+    [toBase64(new Uint8Array(32)), 'LEDGER_ORIGIN'],
+  ] as const) {
+    await writeFile(path.join(stand.directory, 'bad.vkey'), content)
     const run = await stand.run(['ledger', 'verify', '--key', path.join(stand.directory, 'bad.vkey')])
-    expect([run.stdout, run.stderr.includes(`[${code}]`)]).toEqual(['', true])
+    expect([run.stdout, run.stderr.includes(`[${code}]`)], String(content)).toEqual(['', true])
   }
 })
 

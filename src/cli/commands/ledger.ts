@@ -1,24 +1,23 @@
 import type { LedgerView } from '../../api/schemas.ts'
 import { fromBase64, fromUtf8 } from '../../base/bytes.ts'
 import { printable } from '../../base/errors.ts'
-import { readBounded } from '../../base/files.ts'
 import { Untrusted } from '../../base/untrusted.ts'
 import { verifyCheckpoint } from '../../ledger/checkpoint.ts'
-import { parseVerifierKey } from '../../ledger/note.ts'
+import { formatVerifierKey, parseVerifierKey, type VerifierKey } from '../../ledger/note.ts'
 import { verifyEntries } from '../../ledger/verify.ts'
 import { parseLedgerView, parseNothing } from '../answers.ts'
 import { CliError } from '../errors.ts'
+import { readLedgerKey } from '../ledger-key.ts'
 import type { Session } from '../session.ts'
 import { type AddCommand, act, describe } from './command.ts'
 
-const keyFileBytesMax = 1024
 const pageEntries = 500
 
 export const addLedger: AddCommand = (parent, io) => {
   const command = describe({
     usage: 'ledger',
     summary: 'show and verify the signed history',
-    examples: ['strongroom ledger show', 'strongroom ledger verify --key ledger.vkey'],
+    examples: ['strongroom ledger show', 'strongroom ledger verify --key roles.json'],
   })
   for (const add of [addShow, addVerify, addAcknowledge]) add(command, io)
   parent.addCommand(command)
@@ -47,11 +46,11 @@ const addVerify: AddCommand = (parent, io) => {
   const command = describe({
     usage: 'verify',
     summary: 'fetch the whole ledger and prove that it is the one that dom0 signed',
-    examples: ['strongroom ledger verify --key ledger.vkey'],
+    examples: ['strongroom ledger verify --key roles.json'],
   })
     .option(
-      '--key <file>',
-      'verifier key of the ledger; without it, the one that the management VM gives is believed',
+      '--key <key>',
+      'the sealed roles.json, or the key by which dom0 signs: a verifier key or base64, itself or in a file; without it, the one that the management VM gives is believed',
     )
     .action(act<{ key?: string }>(io, verify))
   parent.addCommand(command)
@@ -71,15 +70,11 @@ const addAcknowledge: AddCommand = (parent, io) => {
   parent.addCommand(command)
 }
 
-async function verify(session: Session, { key: file }: { key?: string }): Promise<void> {
+async function verify(session: Session, { key: given }: { key?: string }): Promise<void> {
+  const independent = given === undefined ? null : await readLedgerKey(given)
   const first = await fetchPage(session, '0', String(pageEntries))
-  const [offered] = first.keys
-  const text = file === undefined ? offered : await readKey(file)
-  if (text === undefined)
-    throw new CliError('CLI_LEDGER_KEY', 'no verifier key was given, and the API has none')
-  if (file === undefined)
-    session.note('the key is the one that the management VM gives; --key makes it independent')
-  const checkpoint = verifyCheckpoint(new Untrusted(first.checkpoint), parseVerifierKey(text))
+  const key = independent ?? offeredKey(session, first)
+  const checkpoint = verifyCheckpoint(new Untrusted(first.checkpoint), key)
   const entries = first.entries.map(fromBase64)
   while (entries.length < checkpoint.size) {
     const page = await fetchPage(session, String(entries.length), String(pageEntries))
@@ -89,17 +84,18 @@ async function verify(session: Session, { key: file }: { key?: string }): Promis
   }
   // The ledger may have grown meanwhile; what came after the checkpoint is not its business.
   verifyEntries(entries.slice(0, checkpoint.size), checkpoint)
-  const result = { origin: checkpoint.origin, size: checkpoint.size, key: text }
+  const result = { origin: checkpoint.origin, size: checkpoint.size, key: formatVerifierKey(key) }
   session.result('ledger-verified', result, `${checkpoint.size} entries of ${checkpoint.origin} verified\n`)
+}
+
+function offeredKey(session: Session, { keys: [offered] }: LedgerView): VerifierKey {
+  if (offered === undefined)
+    throw new CliError('CLI_LEDGER_KEY', 'no key was given, and the management VM has none')
+  session.note('the key is the one that the management VM gives; --key makes it independent')
+  return parseVerifierKey(offered)
 }
 
 function fetchPage(session: Session, from: string, count: string): Promise<LedgerView> {
   const query = new URLSearchParams({ from, count })
   return session.api.request('GET', `/v1/ledger?${query}`, parseLedgerView)
-}
-
-async function readKey(file: string): Promise<string> {
-  const content = await readBounded(file, keyFileBytesMax)
-  if (content === null) throw new CliError('CLI_LEDGER_KEY', `there is no file ${printable(file)}`)
-  return content.parse(untrustedBytes => fromUtf8(untrustedBytes).trim())
 }
