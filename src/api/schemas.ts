@@ -60,9 +60,16 @@ export const JobSchema = Type.Object(
         phase: Type.Enum([...jobPhases]),
         bytesDone: Count,
         bytesTotal: Count,
-        bytesStored: Count,
+        bytesStored: Nullable(
+          Type.Integer({ minimum: 0, description: 'sent to storage; null unless a backup' }),
+        ),
       },
-      { ...closed, description: 'bytes of volumes: read or known, in all, and sent to storage' },
+      {
+        ...closed,
+        description:
+          'bytes done and in all; backup, restore: of volumes; check: of packs that are read, and of the headers of the ' +
+          'others; scrub: of objects in storage. A job that is done has done all',
+      },
     ),
     outcome: Nullable(
       Type.Object(

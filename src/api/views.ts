@@ -17,7 +17,8 @@ export function jobView(job: Job): JobView {
     ordered: job.ordered.toISOString(),
     started: timeView(job.started),
     ended: timeView(job.ended),
-    progress: { ...progress },
+    // Only a backup stores: a zero would be no count of anything.
+    progress: { ...progress, bytesStored: job.kind === 'backup' ? progress.bytesStored : null },
     outcome: outcome === null ? null : withoutUndefined({ ...outcome, warnings: [...outcome.warnings] }),
     error: error === null ? null : { ...error },
   }

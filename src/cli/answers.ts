@@ -64,7 +64,7 @@ export const parseJobView: Parser<JobView> = fields('job', {
     phase: is.literal(...jobPhases),
     bytesDone: count,
     bytesTotal: count,
-    bytesStored: count,
+    bytesStored: is.nullable(count),
   }),
   outcome: is.nullable(
     tidy(

@@ -7,6 +7,19 @@ const barColumnsMax = 30
 const columnsMin = 40
 const stepsPerJob = 10
 
+/** What the bytes of a phase are bytes of. */
+const counted: Partial<Record<JobView['progress']['phase'], string>> = {
+  reading: 'volumes',
+  restoring: 'volumes',
+  checking: 'packs',
+  scrubbing: 'objects',
+}
+
+export function phaseText({ progress: { phase } }: JobView): string {
+  const what = counted[phase]
+  return what === undefined ? phase : `${phase} ${what}`
+}
+
 export interface ProgressDisplay {
   show(job: JobView): void
   /** Clears what stays on one line of a terminal. */
@@ -25,8 +38,8 @@ function terminalBar(output: CliOutput, clock: Clock): ProgressDisplay {
   const clear = '\r\u001b[K'
   return {
     show(job) {
-      const { phase, bytesDone, bytesTotal } = job.progress
-      const head = `${job.kind} ${job.profile}: ${phase}`
+      const { bytesDone, bytesTotal } = job.progress
+      const head = `${job.kind} ${job.profile}: ${phaseText(job)}`
       if (bytesTotal === 0) return output.write(`${clear}${head}`.slice(0, output.columns))
       const tail = `${percent(job)} %  ${amountText(bytesDone, bytesTotal, rate(bytesDone))}`
       const room = Math.max(columnsMin, output.columns) - head.length - tail.length - 7
@@ -47,8 +60,8 @@ function plainLines(output: CliOutput): ProgressDisplay {
       if (state === shown) return
       shown = state
       const amount =
-        bytesTotal === 0 ? '' : ` ${bytesText(bytesDone)} of ${bytesText(bytesTotal)} (${percent(job)} %)`
-      output.write(`${job.kind} ${job.profile}: ${phase}${amount}\n`)
+        bytesTotal === 0 ? '' : `, ${bytesText(bytesDone)} of ${bytesText(bytesTotal)} (${percent(job)} %)`
+      output.write(`${job.kind} ${job.profile}: ${phaseText(job)}${amount}\n`)
     },
     end() {},
   }

@@ -51,6 +51,8 @@ interface Running {
   readonly controller: AbortController
   readonly ended: Promise<Job>
   committing: boolean
+  /** What the job has reported last, told or not. */
+  latest: Progress | null
 }
 
 interface Accepted {
@@ -184,7 +186,12 @@ export class Orders {
       error: null,
     }
     const { promise, resolve } = Promise.withResolvers<Job>()
-    const running: Running = { controller: new AbortController(), ended: promise, committing: false }
+    const running: Running = {
+      controller: new AbortController(),
+      ended: promise,
+      committing: false,
+      latest: null,
+    }
     // Whoever hears of the job, which is from the next line on, may cancel it.
     this.#running.set(id, running)
     try {
@@ -219,7 +226,7 @@ export class Orders {
         started: this.#ports.environment.clock.now(),
       })
       const outcome = await this.#work(started, accepted, running)
-      return await this.#end(this.#board.get(job.id), 'done', outcome, null)
+      return await this.#end(this.#atLast(job.id, running), 'done', outcome, null)
     } catch (error) {
       const reason = running.controller.signal.aborted ? running.controller.signal.reason : error
       const report = disclosable(reason)
@@ -227,7 +234,8 @@ export class Orders {
       const cancelled = reason instanceof EngineError && reason.code === 'JOB_CANCELLED'
       if (!cancelled)
         this.#ports.log.error('job failed', { job: job.id, profile: job.profile, error: reason })
-      return await this.#end(this.#board.get(job.id), cancelled ? 'cancelled' : 'failed', null, report)
+      const state = cancelled ? 'cancelled' : 'failed'
+      return await this.#end(this.#atLast(job.id, running), state, null, report)
     } finally {
       this.#running.delete(job.id)
     }
@@ -236,7 +244,7 @@ export class Orders {
   async #work(job: Job, accepted: Accepted, running: Running): Promise<Outcome> {
     const { profile, binding, configuration } = accepted
     const { signal } = running.controller
-    const report = this.#reporter(job.id)
+    const report = this.#reporter(job.id, running)
     if (job.kind === 'backup') {
       const committing = () => {
         running.committing = true
@@ -296,11 +304,18 @@ export class Orders {
       : await this.#ports.examiner.restore(examination, snapshot, report, signal)
   }
 
+  /** The job with the progress that came last, which may not have been told. */
+  #atLast(id: JobId, { latest }: Running): Job {
+    const job = this.#board.get(id)
+    return { ...job, progress: latest ?? job.progress }
+  }
+
   /** Progress is told at most twice a second, a change of phase at once. */
-  #reporter(id: JobId): (progress: Progress) => void {
+  #reporter(id: JobId, running: Running): (progress: Progress) => void {
     let last = Number.NEGATIVE_INFINITY
     let phase: Progress['phase'] | null = null
     return progress => {
+      running.latest = progress
       const now = this.#ports.environment.clock.monotonic()
       if (progress.phase === phase && now - last < progressIntervalMilliseconds) return
       last = now
@@ -327,7 +342,10 @@ export class Orders {
     const unrecorded = (failure: unknown) =>
       this.#ports.log.error('the end of a job could not be recorded', { job: job.id, error: failure })
     await this.#ports.ledger.append(entries).catch(unrecorded)
-    const progress = { ...job.progress, phase: 'ended' as const }
+    const { bytesDone, bytesTotal } = job.progress
+    // A sandbox or a storage tells its steps now and then, and rarely the last.
+    const done = result === 'done' ? bytesTotal : bytesDone
+    const progress = { ...job.progress, bytesDone: done, phase: 'ended' as const }
     const final: Job = { ...job, state: result, ended, progress, outcome, error }
     await this.#board.save(final).catch(failure => {
       unrecorded(failure)

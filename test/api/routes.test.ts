@@ -135,6 +135,14 @@ describe('jobs', () => {
     expect((await call(api, 'GET', '/v1/jobs?profile=work')).body.jobs).toMatchObject([{ id: body.id }])
   })
 
+  test('only a backup counts what it has stored', async () => {
+    await using api = await startApi()
+    for (const kind of ['backup', 'check', 'restore', 'scrub']) {
+      const { body } = await call(api, 'POST', '/v1/orders', { profile: 'work', kind })
+      expect(body.progress.bytesStored, kind).toBe(kind === 'backup' ? 0 : null)
+    }
+  })
+
   test('a job of which dom0 no longer knows the end is not shown as running for ever', async () => {
     await using api = await startApi()
     const { body } = await call(api, 'POST', '/v1/orders', { profile: 'work' })

@@ -65,9 +65,9 @@ describe('order', () => {
       [
         `job ${id}`,
         'backup work: queued',
-        'backup work: reading 0 B of 2.9 MiB (0 %)',
-        'backup work: reading 1.4 MiB of 2.9 MiB (50 %)',
-        'backup work: ended 2.9 MiB of 2.9 MiB (100 %)',
+        'backup work: reading volumes, 0 B of 2.9 MiB (0 %)',
+        'backup work: reading volumes, 1.4 MiB of 2.9 MiB (50 %)',
+        'backup work: ended, 2.9 MiB of 2.9 MiB (100 %)',
         '',
       ].join('\n'),
     )

@@ -29,7 +29,7 @@ const GiB = 1024 ** 3
 
 test('a terminal shows a bar with rate and remaining time, on one line that fits', () => {
   const clock = new FakeClock('2026-11-24T03:15:00Z')
-  const { written, output } = screen(true, 110)
+  const { written, output } = screen(true, 118)
   const display = progressDisplay(output, clock)
   display.show(job('passphrase'))
   display.show(job('reading', 0, 4 * GiB))
@@ -39,7 +39,7 @@ test('a terminal shows a bar with rate and remaining time, on one line that fits
   expect(written).toEqual([
     '\r\u001b[Kbackup work: passphrase',
     expect.stringContaining('0 %  0 B of 4.0 GiB  0 B/s  -:-- left'),
-    `\r\u001b[Kbackup work: reading  [${'#'.repeat(7)}${'-'.repeat(23)}]  25 %  1.0 GiB of 4.0 GiB  102.4 MiB/s  0:30 left`,
+    `\r\u001b[Kbackup work: reading volumes  [${'#'.repeat(7)}${'-'.repeat(23)}]  25 %  1.0 GiB of 4.0 GiB  102.4 MiB/s  0:30 left`,
     '\r\u001b[K',
   ])
   for (const columns of [40, 60, 80, 200]) {
@@ -70,6 +70,21 @@ test('elsewhere a line at each phase and each tenth, without control characters'
   expect(written).toHaveLength(13)
   expect(written[0]).toBe('backup work: queued\n')
   expect(written.join('')).not.toMatch(/[\r\u001b]/)
+})
+
+test.each([
+  ['check', 'checking', 'checking packs'],
+  ['restore', 'restoring', 'restoring volumes'],
+  ['scrub', 'scrubbing', 'scrubbing objects'],
+] as const)('a %s says what it counts the bytes of', (kind, phase, text) => {
+  const { written, output } = screen(false, 80)
+  const display = progressDisplay(output, new FakeClock('2026-11-24T03:15:00Z'))
+  display.show({ ...job(phase, GiB, 4 * GiB), kind })
+  display.show({ ...job('ended', 4 * GiB, 4 * GiB), kind })
+  expect(written).toEqual([
+    `${kind} work: ${text}, 1.0 GiB of 4.0 GiB (25 %)\n`,
+    `${kind} work: ended, 4.0 GiB of 4.0 GiB (100 %)\n`,
+  ])
 })
 
 test('sizes, times and tables', () => {

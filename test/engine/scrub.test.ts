@@ -48,6 +48,7 @@ describe('a scrub', () => {
         warnings: ['this is the storage’s own word; a check that reads the data proves it'],
       },
     })
+    expect(job.progress).toMatchObject({ phase: 'ended', bytesDone: 200, bytesTotal: 200 })
     expect(one.released).toHaveLength(1)
     expect(one.ledger.repository(one.profile, 1)?.checks).toEqual([])
   })

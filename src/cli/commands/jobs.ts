@@ -2,6 +2,7 @@ import type { JobView } from '../../api/schemas.ts'
 import { bytesText } from '../../base/quantities.ts'
 import { hasEnded } from '../../qrexec/calls/orders.ts'
 import { parseJobsView, parseJobView } from '../answers.ts'
+import { phaseText } from '../progress.ts'
 import { table, timeText } from '../render.ts'
 import { summaryOf, watchJob } from '../watch.ts'
 import { type AddCommand, act, describe } from './command.ts'
@@ -46,7 +47,8 @@ function row(job: JobView): readonly string[] {
 
 function resultOf(job: JobView): string {
   if (job.error !== null) return job.error.code
-  const { bytesDone, bytesTotal, phase } = job.progress
-  if (!hasEnded(job)) return bytesTotal === 0 ? phase : `${bytesText(bytesDone)} of ${bytesText(bytesTotal)}`
+  const { bytesDone, bytesTotal } = job.progress
+  if (!hasEnded(job))
+    return `${phaseText(job)}${bytesTotal === 0 ? '' : `, ${bytesText(bytesDone)} of ${bytesText(bytesTotal)}`}`
   return summaryOf(job).split(', ').slice(1).join(', ')
 }

@@ -2,6 +2,7 @@ import type { JobView, StatusView } from '../../api/schemas.ts'
 import { printable } from '../../base/errors.ts'
 import { bytesText } from '../../base/quantities.ts'
 import { parseStatusView } from '../answers.ts'
+import { phaseText } from '../progress.ts'
 import { table, timeText } from '../render.ts'
 import type { Session } from '../session.ts'
 import { type AddCommand, act, describe } from './command.ts'
@@ -59,13 +60,14 @@ function systemText({ dom0, configuration, ledger }: StatusView): string {
   return lines.map(line => `${printable(line)}\n`).join('')
 }
 
-function runningRow({ id, profile, kind, progress }: JobView): readonly string[] {
-  const { phase, bytesDone, bytesTotal } = progress
+function runningRow(job: JobView): readonly string[] {
+  const { id, profile, kind, progress } = job
+  const { bytesDone, bytesTotal } = progress
   return [
     id,
     profile,
     kind,
-    phase,
+    phaseText(job),
     bytesTotal === 0 ? '-' : `${bytesText(bytesDone)} of ${bytesText(bytesTotal)}`,
   ]
 }

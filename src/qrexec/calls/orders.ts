@@ -53,7 +53,10 @@ const parseErrorReport = fields('error', {
   hint: is.string(2000),
 })
 
-/** Bytes of volumes; `done` counts what was read or skipped as known, `stored` what was sent to storage. */
+/**
+ * Of a backup and a restore bytes of volumes, read or written, or skipped as known. Of a check bytes in storage: packs that
+ * are read, and of the others their headers. Of a scrub the objects in storage. `stored`: what a backup has sent there.
+ */
 const parseProgress = fields('progress', {
   phase,
   bytesDone: is.integer(),
