@@ -49,6 +49,10 @@ export class LocalHome {
   get hostFile(): string {
     return path.join(this.directory, 'host.json')
   }
+  /** The port that the API has, or had last. */
+  get portFile(): string {
+    return path.join(this.directory, 'port.json')
+  }
   settings(vm: VmName): string {
     return path.join(this.home(vm), 'settings.json')
   }

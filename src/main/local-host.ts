@@ -14,7 +14,6 @@ import { serveControl } from '../host/local/broker-control.ts'
 import { findWalls, type Product } from '../host/local/bubblewrap.ts'
 import { closeInherited } from '../host/local/inherited.ts'
 import { localInventory } from '../host/local/inventory.ts'
-import { openLoopback } from '../host/local/loopback.ts'
 import { startOf } from '../host/local/process-start.ts'
 import { serveSandboxes } from '../host/local/sandbox-door.ts'
 import { localSandboxes } from '../host/local/sandboxes.ts'
@@ -23,6 +22,7 @@ import { createSupervisor } from '../host/local/supervisor.ts'
 import { runCommand } from './command-line.ts'
 import { systemOf } from './judge.ts'
 import { LocalHome, serviceVms } from './local-home.ts'
+import { openDoor } from './local-port.ts'
 import { runInside } from './local-run.ts'
 import { serviceProcesses } from './local-vms.ts'
 import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
@@ -43,7 +43,7 @@ Commands:
 
 Options:
   --home DIR    default: .strongroom
-  --port N      start: of the API, on 127.0.0.1; default: any
+  --port N      start: of the API, on 127.0.0.1; default: the one it had before, or any if that is taken
   --read PATH   run: also seen inside, read-only; may be repeated
   --write DIR   run: also seen inside; may be repeated
   --json        one JSON object instead of text
@@ -60,7 +60,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     home: { type: 'string', default: '.strongroom' },
-    port: { type: 'string', default: '0' },
+    port: { type: 'string' },
     read: { type: 'string', multiple: true, default: [] },
     write: { type: 'string', multiple: true, default: [] },
     json: { type: 'boolean', default: false },
@@ -145,7 +145,12 @@ async function start(): Promise<void> {
     log,
   })
   await supervisor.start()
-  const api = await openLoopback(path.join(home.run(serviceVms.management), 'api.sock'), Number(values.port))
+  const api = await openDoor({
+    socket: path.join(home.run(serviceVms.management), 'api.sock'),
+    portFile: home.portFile,
+    asked: values.port,
+    log,
+  })
   const tokenFile = path.join(home.home(serviceVms.management), 'api-token')
   const started = await startOf(process.pid)
   const hostFile = { pid: process.pid, started, api: `http://127.0.0.1:${api.port}`, tokenFile }
