@@ -1,6 +1,7 @@
-import { mkdir, readdir, realpath, stat } from 'node:fs/promises'
+import { readdir, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { reportOf } from '../../src/base/errors.ts'
+import { makePrivateDirectory } from '../../src/base/files.ts'
 import { dom0, parseVmName } from '../../src/base/names.ts'
 import { type LocalHome, serviceVms } from '../../src/main/local-home.ts'
 import { copySparse, makeImage, useForADay } from './images.ts'
@@ -43,7 +44,7 @@ export function madeGuests(home: LocalHome): Guests {
     nextDay: 'The VMs are used for a day: a letter rewritten, a photo added',
     async make(note) {
       for (const { name, bytes, fill } of plans) {
-        await mkdir(path.dirname(file(name)), { recursive: true })
+        await makePrivateDirectory(path.dirname(file(name)))
         await makeImage(file(name), name, bytes, fill, sources)
         const used = Math.round(((await stat(file(name))).blocks * 512) / MiB)
         note(`${name}: ${bytes / MiB} MiB, ${used} MiB in use`)

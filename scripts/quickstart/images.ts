@@ -4,6 +4,7 @@ import { createReadStream, rmSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { makePrivateDirectory } from '../../src/base/files.ts'
 
 /** Real ext4 images made of real files of this machine, without root: `mkfs.ext4 -d` and `debugfs -w`. */
 
@@ -136,7 +137,7 @@ export async function sha256OfFile(file: string): Promise<string> {
 
 /** A copy that keeps holes. */
 export async function copySparse(from: string, to: string): Promise<void> {
-  await mkdir(path.dirname(to), { recursive: true })
+  await makePrivateDirectory(path.dirname(to))
   await run('cp', ['--sparse=always', '--reflink=auto', from, to])
 }
 

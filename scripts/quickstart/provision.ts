@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
-import { access, copyFile, mkdir, writeFile } from 'node:fs/promises'
+import { access, copyFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { makePrivateDirectory } from '../../src/base/files.ts'
 import { dom0 } from '../../src/base/names.ts'
 import { LocalHome, serviceVms } from '../../src/main/local-home.ts'
 import { run } from './images.ts'
@@ -93,15 +94,14 @@ async function describeVm(
   volumes: Record<string, string>,
 ): Promise<void> {
   const directory = path.join(home.machine, name)
-  await mkdir(directory, { recursive: true, mode: 0o700 })
+  await makePrivateDirectory(directory)
   const vm = { class: 'AppVM', tags, running, includeInBackups: Object.keys(volumes).length > 0, volumes }
   await writeFile(path.join(directory, 'vm.json'), `${JSON.stringify(vm, undefined, 2)}\n`)
 }
 
 async function writeSettings(home: LocalHome): Promise<void> {
   const { hsm, storage } = serviceVms
-  for (const vm of [dom0, hsm, storage, serviceVms.management])
-    await mkdir(home.home(vm), { recursive: true, mode: 0o700 })
+  for (const vm of [dom0, hsm, storage, serviceVms.management]) await makePrivateDirectory(home.home(vm))
   const write = (vm: typeof dom0, settings: object) =>
     writeFile(home.settings(vm), `${JSON.stringify(settings, undefined, 2)}\n`, { mode: 0o600 })
   await write(dom0, {
@@ -163,7 +163,7 @@ async function seal(
     'roles.json',
     JSON.stringify({ hsm: [hsm], storage: [storage], management: [management], keys }),
   )
-  await mkdir(path.join(home.seal, 'draft/policy'), { recursive: true })
+  await makePrivateDirectory(path.join(home.seal, 'draft/policy'))
   await copyFile(
     path.join(root, 'policy.d/30-strongroom.policy'),
     path.join(home.seal, 'draft/policy/30-strongroom.policy'),
@@ -173,7 +173,7 @@ async function seal(
 
 export async function writeDraft(home: LocalHome, file: string, text: string): Promise<void> {
   const target = path.join(home.seal, 'draft', file)
-  await mkdir(path.dirname(target), { recursive: true })
+  await makePrivateDirectory(path.dirname(target))
   await writeFile(target, `${text.trimEnd()}\n`)
 }
 
@@ -182,7 +182,7 @@ export async function sealAndInstall(home: LocalHome): Promise<void> {
   const { update } = await command<{ update: string }>('seal', 'sign', '--dir', home.seal, '--yes')
   for (const vm of [dom0, serviceVms.hsm]) {
     const machine = path.join(home.home(vm), 'sealed')
-    await mkdir(machine, { recursive: true, mode: 0o700 })
+    await makePrivateDirectory(machine)
     await copyFile(path.join(home.seal, 'pin.json'), path.join(machine, 'pin.json'))
     const installed = await access(path.join(machine, 'store')).then(
       () => true,

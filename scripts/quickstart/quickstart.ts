@@ -3,13 +3,14 @@ import { createHash } from 'node:crypto'
 import { open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { makePrivateDirectory } from '../../src/base/files.ts'
 import { dom0 } from '../../src/base/names.ts'
 import { LocalHome, serviceVms } from '../../src/main/local-home.ts'
 import type { Job } from '../../src/qrexec/calls/orders.ts'
 import type { ApiClient } from './client.ts'
 import { adoptedGuests, madeGuests } from './guests.ts'
 import { startHost, stopHost } from './host.ts'
-import { copySparse, run, sameBytes, sha256OfFile } from './images.ts'
+import { copySparse, sameBytes, sha256OfFile } from './images.ts'
 import { type GuestVm, type Provisioned, provision } from './provision.ts'
 
 const help = `Usage: npm run quickstart -- [options]
@@ -132,8 +133,7 @@ async function clearHome(): Promise<void> {
     await stopHost(home)
     await rm(home.directory, { recursive: true })
   }
-  await run('mkdir', ['-p', home.machine])
-  await run('chmod', ['700', home.directory])
+  await makePrivateDirectory(home.machine)
   await writeFile(path.join(home.directory, marker), '')
 }
 

@@ -1,7 +1,10 @@
-import { mkdir, open, rename, rm, symlink } from 'node:fs/promises'
-import { syncDirectory } from '../base/files.ts'
+import { open, rename, rm, symlink } from 'node:fs/promises'
+import { makePrivateDirectory, syncDirectory } from '../base/files.ts'
 
-/** The operations that change a store on disk, each one step; a test lets the n-th of them fail. */
+/**
+ * The operations that change a store on disk, each one step; a test lets the n-th of them fail. Signed is not public: the
+ * profiles name the VMs that are backed up, so nobody else reads a store.
+ */
 export interface StoreDisk {
   makeDirectory(directory: string): Promise<void>
   /** Makes a new file, synced. */
@@ -15,10 +18,10 @@ export interface StoreDisk {
 
 export const nodeDisk: StoreDisk = {
   makeDirectory: async directory => {
-    await mkdir(directory, { recursive: true, mode: 0o755 })
+    await makePrivateDirectory(directory)
   },
   write: async (file, bytes) => {
-    const handle = await open(file, 'wx', 0o644)
+    const handle = await open(file, 'wx', 0o600)
     try {
       await handle.writeFile(bytes)
       await handle.sync()

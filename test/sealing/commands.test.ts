@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BaseError } from '../../src/base/base-errors.ts'
@@ -49,6 +49,32 @@ async function draft(name: string, text: string): Promise<void> {
   await mkdir(path.dirname(file), { recursive: true })
   await writeFile(file, text)
 }
+
+async function modesBelow(root: string): Promise<ReadonlyMap<string, string>> {
+  const names = await readdir(root, { recursive: true })
+  const modes = await Promise.all(
+    ['', ...names].map(async name => {
+      const found = await lstat(path.join(root, name))
+      if (found.isSymbolicLink()) return []
+      return [
+        [name, `${found.isDirectory() ? 'directory' : 'file'} ${(found.mode & 0o777).toString(8)}`] as const,
+      ]
+    }),
+  )
+  return new Map(modes.flat())
+}
+
+test('a store is for its owner only, however lax the mask: its profiles name VMs', async () => {
+  const before = process.umask(0)
+  try {
+    await sealTwice()
+  } finally {
+    process.umask(before)
+  }
+  const modes = await modesBelow(workspace.store)
+  expect(modes.size).toBeGreaterThan(5)
+  expect(new Set(modes.values())).toEqual(new Set(['directory 700', 'file 600']))
+})
 
 async function sealTwice(): Promise<void> {
   await init()
