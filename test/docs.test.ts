@@ -1,9 +1,10 @@
-import { execFileSync } from 'node:child_process'
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { systemClock } from '../src/base/environment.ts'
 import { runCli } from '../src/cli/program.ts'
+import { allUsages } from '../src/usage/all.ts'
+import { helpOf } from '../src/usage/help.ts'
 
 const root = path.join(import.meta.dirname, '..')
 const pages = ['README.md', ...globSync('docs/**/*.md', { cwd: root })].sort()
@@ -59,28 +60,14 @@ function commandsOf(text: string): readonly (readonly string[])[] {
 }
 
 /** What `--help` says of the command that `words` begin with, or `null` when there is none. */
-async function helpOf([first = '', second = '']: readonly string[]): Promise<string | null> {
-  if (first === 'dom0' || first === 'management')
-    return second === '' || second === 'init' ? '--settings' : null
-  if (first === 'storage' || first === 'seal' || first === 'hsm' || first === 'host') {
-    const help = processHelp(first)
-    return second === '' || new RegExp(`(^ +|[ |])${second}[ |]`, 'm').test(help) ? help : null
-  }
+async function shownHelp([first = '', second = '']: readonly string[]): Promise<string | null> {
+  const role = allUsages.find(({ name }) => name === first)
+  if (role !== undefined) return second === '' || Object.hasOwn(role.commands, second) ? helpOf(role) : null
   const help = await cliHelp([first])
   if (!help.startsWith(`Usage: strongroom ${first} `)) return null
   if (!/^Commands:/m.test(help) || second === '') return help
   const inner = await cliHelp([first, second])
   return inner.startsWith(`Usage: strongroom ${first} ${second} `) ? inner : null
-}
-
-const helps = new Map<string, string>()
-
-function processHelp(process: string): string {
-  const known = helps.get(process)
-  if (known !== undefined) return known
-  const help = execFileSync(path.join(root, 'bin/strongroom'), [process, '--help'], { encoding: 'utf8' })
-  helps.set(process, help)
-  return help
 }
 
 async function cliHelp(words: readonly string[]): Promise<string> {
@@ -99,7 +86,7 @@ async function cliHelp(words: readonly string[]): Promise<string> {
 
 /** What is wrong with a command, or `null`. */
 async function wrongWith(words: readonly string[]): Promise<string | null> {
-  const help = await helpOf(words)
+  const help = await shownHelp(words)
   if (help === null) return `no command: ${words.join(' ')}`
   const options = words.filter(word => /^--[a-z]/.test(word)).map(word => word.split('=')[0] ?? word)
   const unknown = options.filter(option => !new RegExp(`${option}(?![a-z-])`).test(help))

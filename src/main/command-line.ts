@@ -9,7 +9,7 @@ export interface Answer {
 
 /** Runs one command, prints its answer or its error, and sets the exit status from the error's kind. */
 export async function runCommand(
-  json: boolean,
+  json: boolean | undefined,
   work: (signal: AbortSignal) => Promise<Answer>,
 ): Promise<void> {
   const controller = new AbortController()

@@ -27,10 +27,12 @@ import { createServer } from '../qrexec/server.ts'
 import { RestoreError } from '../restore/errors.ts'
 import { sandboxedExaminer } from '../restore/examine.ts'
 import { grantReading } from '../storage/remote.ts'
+import { dom0Settings, dom0Usage } from '../usage/dom0.ts'
 import { runCommand } from './command-line.ts'
 import { initialiseLedger, openDom0Ledger } from './dom0-ledger.ts'
 import { dom0Scrub, dom0Storage } from './dom0-storage.ts'
 import { judgeBy, systemOf } from './judge.ts'
+import { roleCommand } from './role-command.ts'
 import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
@@ -52,16 +54,14 @@ const parseSettings = fields('dom0 settings', {
 const restoresKeptMax = 16
 const sandboxLimits = { memoryBytesMax: 2 * GiB, millisecondsMax: 12 * 3_600_000 }
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { settings: { type: 'string' }, json: { type: 'boolean', default: false } },
-})
-const settings = await readSettings(values.settings ?? '/etc/strongroom/dom0.json', parseSettings)
+const { values, positionals } = parseArgs({ allowPositionals: true, options: dom0Usage.options })
+const command = roleCommand(dom0Usage, values.help, positionals)
+const settings = await readSettings(values.settings ?? dom0Settings, parseSettings)
 const environment = systemEnvironment
 const { clock } = environment
 const log = createLog('dom0')
 
-if (positionals[0] === 'init') {
+if (command === 'init') {
   await runCommand(values.json, () => initialiseLedger(settings.home, environment))
   process.exit()
 }

@@ -13,35 +13,15 @@ import { HsmStore } from '../hsm/store.ts'
 import { TokenProcess } from '../hsm/token-process.ts'
 import { ledgerOrigin, witnessName } from '../ledger/identities.ts'
 import { createServer } from '../qrexec/server.ts'
+import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, runCommand } from './command-line.ts'
 import * as commands from './hsm-commands.ts'
+import { roleCommand } from './role-command.ts'
 import { openConfiguration } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
 
 /* The HSM VM: holds the token, releases one passphrase for one job, and witnesses the ledger. */
-
-const help = `Usage: strongroom hsm [COMMAND] [options]
-
-Without a command: serves dom0 until SIGTERM.
-
-Commands:
-  init                 make the token (if there is none) and its keys
-  keys                 show the public keys
-  doctor               show what the token can do, and whether its keys can leave it
-  new-epoch PROFILE    a new passphrase in a new envelope, for the token and a recovery key
-  envelopes            list the envelopes
-  recover ENVELOPE     print the passphrase of an envelope with --recovery-key, without the token
-
-Options:
-  --settings FILE      default: /etc/strongroom/hsm.json
-  --recovery-key FILE  new-epoch: where the new recovery key is written (mode 0600); recover: where it is
-  --json               one JSON object instead of text
-
-Examples:
-  strongroom hsm init
-  strongroom hsm new-epoch nightly --recovery-key /media/usb/nightly.key
-`
 
 const modules = [
   '/usr/lib/softhsm/libsofthsm2.so',
@@ -63,20 +43,9 @@ const parseSettings = fields('HSM settings', {
   pinFile: is.optional(is.string(4000)),
 })
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    settings: { type: 'string', default: '/etc/strongroom/hsm.json' },
-    'recovery-key': { type: 'string' },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-})
-const [command = 'serve', operand] = positionals
-if (values.help) {
-  console.log(help)
-  process.exit(0)
-}
+const { values, positionals } = parseArgs({ allowPositionals: true, options: hsmUsage.options })
+const command = roleCommand(hsmUsage, values.help, positionals)
+const [, operand] = positionals
 if (command === 'recover') {
   // On a rescue machine: no token, no settings.
   await runCommand(values.json, () =>
@@ -84,7 +53,7 @@ if (command === 'recover') {
   )
   process.exit()
 }
-const settings = await readSettings(values.settings, parseSettings)
+const settings = await readSettings(values.settings ?? hsmSettings, parseSettings)
 const { softhsmConfiguration } = settings
 const pin =
   settings.pinFile === undefined
@@ -97,13 +66,16 @@ const token = new TokenProcess({
   environment: softhsmConfiguration === undefined ? {} : { SOFTHSM2_CONF: softhsmConfiguration },
 })
 
-if (command === 'serve') await serve()
+if (command === null) await serve()
 else {
-  await runCommand(values.json, signal => run(signal))
+  await runCommand(values.json, signal => run(command, signal))
   token[Symbol.dispose]()
 }
 
-async function run(signal: AbortSignal): Promise<Answer> {
+async function run(
+  command: Exclude<keyof typeof hsmUsage.commands, 'recover'>,
+  signal: AbortSignal,
+): Promise<Answer> {
   const ports = { token, pin, entropy: systemEntropy, home: settings.home, softhsmConfiguration }
   switch (command) {
     case 'init':
@@ -120,9 +92,7 @@ async function run(signal: AbortSignal): Promise<Answer> {
     case 'envelopes':
       return commands.envelopes(ports)
     default:
-      throw new BaseError('FIELD_INVALID', `there is no command '${command}'`, {
-        hint: 'strongroom hsm --help',
-      })
+      return command satisfies never
   }
 }
 

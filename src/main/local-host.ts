@@ -19,12 +19,14 @@ import { serveSandboxes } from '../host/local/sandbox-door.ts'
 import { localSandboxes } from '../host/local/sandboxes.ts'
 import type { Listener } from '../host/local/socket.ts'
 import { createSupervisor } from '../host/local/supervisor.ts'
+import { hostUsage } from '../usage/host.ts'
 import { runCommand } from './command-line.ts'
 import { systemOf } from './judge.ts'
 import { LocalHome, serviceVms } from './local-home.ts'
 import { openDoor } from './local-port.ts'
 import { runInside } from './local-run.ts'
 import { serviceProcesses } from './local-vms.ts'
+import { roleCommand } from './role-command.ts'
 import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
 import { onStop } from './stop.ts'
 
@@ -33,41 +35,12 @@ import { onStop } from './stop.ts'
  * management VM's API, which has no network of its own. Runs in the foreground until SIGTERM.
  */
 
-const help = `Usage: strongroom host COMMAND [options]
-
-Commands:
-  start                    run all service VMs of --home in the foreground
-  stop                     end them
-  status                   what runs
-  run VM -- hsm|seal|dom0 …  one command inside a VM: its files, its walls, this terminal
-
-Options:
-  --home DIR    default: .strongroom
-  --port N      start: of the API, on 127.0.0.1; default: the one it had before, or any if that is taken
-  --read PATH   run: also seen inside, read-only; may be repeated
-  --write DIR   run: also seen inside; may be repeated
-  --json        one JSON object instead of text
-
-Examples:
-  strongroom host start --home .strongroom
-  strongroom host run vault-hsm --write /media/usb -- hsm new-epoch nightly --recovery-key /media/usb/nightly.key
-  strongroom host stop --home .strongroom
-`
 const stopMilliseconds = 30_000
 const hostFileBytesMax = 4096
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    home: { type: 'string', default: '.strongroom' },
-    port: { type: 'string' },
-    read: { type: 'string', multiple: true, default: [] },
-    write: { type: 'string', multiple: true, default: [] },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-})
-const home = new LocalHome(values.home)
+const { values, positionals } = parseArgs({ allowPositionals: true, options: hostUsage.options })
+const command = roleCommand(hostUsage, values.help, positionals)
+const home = new LocalHome(values.home ?? '.strongroom')
 const log = createLog('host')
 const product: Product = { directory: path.join(import.meta.dirname, '../..'), node: process.execPath }
 
@@ -80,7 +53,7 @@ const parseHostFile = fields('host file', {
 })
 
 await closeInherited()
-switch (values.help ? 'help' : positionals[0]) {
+switch (command) {
   case 'start':
     await start()
     break
@@ -93,9 +66,6 @@ switch (values.help ? 'help' : positionals[0]) {
   case 'status':
     await runCommand(values.json, status)
     break
-  default:
-    console.log(help)
-    process.exit(values.help ? 0 : 2)
 }
 
 async function start(): Promise<void> {
@@ -173,7 +143,7 @@ async function running(): Promise<ReturnType<typeof parseHostFile> | null> {
 }
 
 async function run(words: readonly string[]): Promise<number> {
-  const { read, write } = values
+  const { read = [], write = [] } = values
   return runInside({ home, walls: await findWalls(product, log), product, read, write }, words)
 }
 

@@ -17,7 +17,9 @@ import { localTransport } from '../host/local/transport.ts'
 import { hsmWitnessKey, ledgerKey as ledgerKeyOf, witnessName } from '../ledger/identities.ts'
 import { formatVerifierKey, verifierKey } from '../ledger/note.ts'
 import type { Signer } from '../ledger/signing.ts'
+import { managementSettings, managementUsage } from '../usage/management.ts'
 import { runCommand } from './command-line.ts'
+import { roleCommand } from './role-command.ts'
 import { readSettings } from './settings.ts'
 import { makeSigningKey, readSigningKey } from './signing-key.ts'
 import { onStop } from './stop.ts'
@@ -35,17 +37,15 @@ const parseSettings = fields('management settings', {
   keys: fields('keys', { dom0: publicKey, hsm: publicKey }),
 })
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { settings: { type: 'string' }, json: { type: 'boolean', default: false } },
-})
-const settings = await readSettings(values.settings ?? '/etc/strongroom/management.json', parseSettings)
+const { values, positionals } = parseArgs({ allowPositionals: true, options: managementUsage.options })
+const command = roleCommand(managementUsage, values.help, positionals)
+const settings = await readSettings(values.settings ?? managementSettings, parseSettings)
 const log = createLog('management')
 const environment = systemEnvironment
 const stop = new AbortController()
 const tokenFile = path.join(settings.home, 'api-token')
 
-if (positionals[0] === 'init') {
+if (command === 'init') {
   await runCommand(values.json, async () => {
     await writeTokenFile(tokenFile, environment.entropy)
     const witnessKey = toBase64((await witnessSigner()).publicKey)

@@ -12,79 +12,36 @@ import { SealError } from '../sealing/errors.ts'
 import { showCommand, verifyCommand } from '../sealing/show.ts'
 import { FileSealedStore } from '../sealing/store.ts'
 import { sealWorkspace } from '../sealing/workspace.ts'
+import { sealUsage } from '../usage/seal.ts'
 import { askSecret, askYes } from './ask.ts'
 import { type Answer, runCommand } from './command-line.ts'
+import { roleCommand } from './role-command.ts'
 import { sealedPlace, sealedPolicy, storeOptions } from './sealed-configuration.ts'
 
 /* Ceremonies on a superadmin's machine: create, sign, look at and install the sealed configuration. */
 
-const help = `Usage: strongroom seal COMMAND [options]
-
-Commands:
-  init     make keys, the root and an empty draft in --dir
-  sign     show what the draft changes, and sign it
-  show     what is sealed
-  verify   verify a store against its pin; fails if anything is wrong
-  install  put an update into a machine's own store
-
-Options:
-  --dir DIR          the workspace: keys, draft, store, pin, updates (default: ./seal)
-  --custody WHO      init: superadmin (default) or split
-  --expires DATE     init, sign: e.g. 2027-12-31 (default: in one year)
-  --no-passphrase    init: leave key files unencrypted (mode 0600)
-  --renew            sign: again, although nothing changed
-  --yes              sign: do not ask
-  --machine DIR      install, show, verify: a machine's copy (store, pin.json, floor.json)
-  --update FILE      install: the update, as 'sign' wrote it
-  --json             one JSON object instead of text
-
-Examples:
-  strongroom seal init --dir ~/seal --custody split
-  strongroom seal sign --dir ~/seal --expires 2027-12-31
-  strongroom seal install --machine /var/lib/strongroom/sealed --update whole.update
-  strongroom seal verify --machine /var/lib/strongroom/sealed
-`
-
 const updateBytesMax = 64 * 1024 * 1024
 const yearMilliseconds = 365 * 86_400_000
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    dir: { type: 'string', default: 'seal' },
-    custody: { type: 'string', default: 'superadmin' },
-    expires: { type: 'string' },
-    'no-passphrase': { type: 'boolean', default: false },
-    renew: { type: 'boolean', default: false },
-    yes: { type: 'boolean', default: false },
-    machine: { type: 'string' },
-    update: { type: 'string' },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-})
+const { values, positionals } = parseArgs({ allowPositionals: true, options: sealUsage.options })
+const { dir = 'seal', custody = 'superadmin' } = values
 
-const commands: Record<string, (signal: AbortSignal) => Promise<Answer>> = {
+const commands: Record<keyof typeof sealUsage.commands, (signal: AbortSignal) => Promise<Answer>> = {
   init,
   sign,
   show,
   verify,
   install,
 }
-const command = commands[positionals[0] ?? '']
-if (values.help || command === undefined) {
-  console.log(help)
-  process.exit(values.help ? 0 : 2)
-}
-await runCommand(values.json, command)
+const command = roleCommand(sealUsage, values.help, positionals)
+if (command !== null) await runCommand(values.json, commands[command])
 
 async function init(signal: AbortSignal): Promise<Answer> {
-  const { custody } = values
   if (custody !== 'superadmin' && custody !== 'split')
     throw new BaseError('FIELD_INVALID', '--custody is superadmin or split')
   using passphrase = values['no-passphrase'] ? null : await newPassphrase()
   const options = {
-    directory: values.dir,
+    directory: dir,
     custody,
     expires: expires(),
     passphrase,
@@ -115,9 +72,9 @@ async function sign(signal: AbortSignal): Promise<Answer> {
   let known: Secret | null = null
   return await signCommand(
     {
-      directory: values.dir,
+      directory: dir,
       expires: expires(),
-      renew: values.renew,
+      renew: values.renew ?? false,
       clock: systemClock,
       passphrase: async file => {
         known ??= held.use(await askSecret(`Passphrase of ${path.basename(file)}`))
@@ -161,7 +118,7 @@ async function install(): Promise<Answer> {
 }
 
 function place(): ReturnType<typeof sealedPlace> {
-  return values.machine === undefined ? sealWorkspace(values.dir) : sealedPlace(values.machine)
+  return values.machine === undefined ? sealWorkspace(dir) : sealedPlace(values.machine)
 }
 
 function expires(): Date {

@@ -13,27 +13,15 @@ import { withQuota } from '../storage/quota.ts'
 import { scrubMemory } from '../storage/scrub-memory.ts'
 import { serveScrub } from '../storage/serve-scrub.ts'
 import { serveStorage } from '../storage/sink.ts'
+import { storageSettings, storageUsage } from '../usage/storage.ts'
 import { runCommand } from './command-line.ts'
+import { roleCommand } from './role-command.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
 import { runScrub } from './storage-scrub.ts'
 
 /* The storage VM: keeps ciphertext for dom0. Holds no key and reads no format. */
 
-const help = `Usage: strongroom storage [--settings FILE]
-       strongroom storage scrub [REPOSITORY...] [--limit-read RATE] [--settings FILE] [--json]
-
-  (no command)  serve dom0's calls
-  scrub         hash every object of the repositories (all of them, unless named), and name those whose content is not
-                what their name says. Takes no key, changes nothing, and may be stopped at any time: the next scrub goes
-                on from there. Exit status 4: something is damaged.
-
-  --limit-read RATE  bytes a second at most, e.g. 50M
-
-Examples:
-  strongroom storage scrub
-  strongroom storage scrub nightly.e1 --limit-read 50M --json
-`
 /** A piece of an object is then read often enough that nobody takes the silence for an end. */
 const bytesPerSecondMin = 64 * 1024
 
@@ -48,25 +36,14 @@ const parseSettings = fields('storage settings', {
   scrubBytesPerSecond: is.optional(is.integer(bytesPerSecondMin)),
 })
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    settings: { type: 'string' },
-    'limit-read': { type: 'string' },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-})
-const [command, ...names] = positionals
-if (values.help || (command !== undefined && command !== 'scrub')) {
-  console.log(help)
-  process.exit(values.help ? 0 : 2)
-}
-const settings = await readSettings(values.settings ?? '/etc/strongroom/storage.json', parseSettings)
+const { values, positionals } = parseArgs({ allowPositionals: true, options: storageUsage.options })
+const command = roleCommand(storageUsage, values.help, positionals)
+const settings = await readSettings(values.settings ?? storageSettings, parseSettings)
 
 if (command === 'scrub') {
   const { repositories } = settings
-  const wanted = { repositories, names, limitRead: values['limit-read'], json: values.json }
+  const names = positionals.slice(1)
+  const wanted = { repositories, names, limitRead: values['limit-read'], json: values.json ?? false }
   await runCommand(values.json, signal => runScrub(wanted, signal))
   process.exit()
 }

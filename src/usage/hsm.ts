@@ -1,0 +1,35 @@
+import { helpOption, jsonOption, settingsOption, type Usage } from './usage.ts'
+
+export const hsmSettings = '/etc/strongroom/hsm.json'
+
+export const hsmUsage = {
+  name: 'hsm',
+  summary: 'the HSM VM: token, envelopes, recovery keys',
+  serves: 'serve dom0 until SIGTERM',
+  commands: {
+    init: { text: 'make the token (if there is none) and its keys' },
+    keys: { text: 'show the public keys' },
+    doctor: { text: 'show what the token can do, and whether its keys can leave it' },
+    'new-epoch': {
+      operands: 'PROFILE',
+      text: 'a new passphrase in a new envelope, for the token and a recovery key',
+    },
+    envelopes: { text: 'list the envelopes' },
+    recover: {
+      operands: 'ENVELOPE',
+      text: 'print the passphrase of an envelope with --recovery-key, without the token',
+    },
+  },
+  options: {
+    settings: settingsOption(hsmSettings),
+    'recovery-key': {
+      type: 'string',
+      value: 'FILE',
+      of: ['new-epoch', 'recover'],
+      text: 'where the new recovery key is written (mode 0600), or where it is',
+    },
+    json: jsonOption,
+    help: helpOption,
+  },
+  examples: ['init', 'new-epoch nightly --recovery-key /media/usb/nightly.key'],
+} as const satisfies Usage
