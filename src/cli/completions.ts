@@ -1,15 +1,15 @@
-import type { Command } from 'commander'
+import type { CommandWord } from './command-words.ts'
 
 export const shells = ['bash', 'zsh', 'fish'] as const
 export type Shell = (typeof shells)[number]
 
-/** A completion script made from the command tree, so that it knows every command and option. */
-export function completionScript(shell: Shell, program: Command): string {
+/** A completion script of everything that may follow `program`. */
+export function completionScript(shell: Shell, program: CommandWord): string {
   switch (shell) {
     case 'bash':
       return bash(program)
     case 'zsh':
-      return `#compdef ${program.name()}\nautoload -U +X bashcompinit && bashcompinit\n${bash(program)}`
+      return `#compdef ${program.name}\nautoload -U +X bashcompinit && bashcompinit\n${bash(program)}`
     case 'fish':
       return fish(program)
     default:
@@ -17,28 +17,25 @@ export function completionScript(shell: Shell, program: Command): string {
   }
 }
 
-interface Node {
-  /** `schedule set`; empty for the program itself. */
-  readonly path: string
-  readonly command: Command
+interface Place {
+  /** `['schedule', 'set']`; empty for the program itself. */
+  readonly path: readonly string[]
+  readonly word: CommandWord
 }
 
-function nodes(command: Command, path = ''): readonly Node[] {
-  const children = command.commands.flatMap(child => nodes(child, `${path} ${child.name()}`.trim()))
-  return [{ path, command }, ...children]
+function placesIn(word: CommandWord, path: readonly string[] = []): readonly Place[] {
+  return [{ path, word }, ...word.words.flatMap(child => placesIn(child, [...path, child.name]))]
 }
 
-function wordsOf({ command }: Node, program: Command): readonly string[] {
-  const options = [...command.options, ...program.options].map(option => option.long ?? option.short ?? '')
-  return [...command.commands.map(child => child.name()), ...new Set([...options, '--help'])].filter(Boolean)
-}
-
-function bash(program: Command): string {
-  const name = program.name()
-  const cases = nodes(program)
-    .map(node => `    '${node.path}') words='${wordsOf(node, program).join(' ')}' ;;\n`)
+function bash(program: CommandWord): string {
+  const { name } = program
+  const cases = placesIn(program)
+    .map(({ path, word }) => {
+      const words = [...word.words, ...word.options].map(one => one.name)
+      return `    '${path.join(' ')}') words='${words.join(' ')}' ;;\n`
+    })
     .join('')
-  const groups = program.commands.filter(({ commands }) => commands.length > 0).map(child => child.name())
+  const groups = program.words.filter(({ words }) => words.length > 0).map(group => group.name)
   return `_${name}() {
   local path='' words='' word index
   for ((index = 1; index < COMP_CWORD; index++)); do
@@ -56,18 +53,26 @@ complete -o default -F _${name} ${name}
 `
 }
 
-function fish(program: Command): string {
-  const name = program.name()
-  const lines = nodes(program).flatMap(({ path, command }) => {
-    const where =
-      path === '' ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${path.split(' ').at(-1)}`
-    const children = command.commands.map(child => `-f -a ${child.name()} -d ${quoted(child.summary())}`)
-    const options = command.options.map(
-      option => `-l ${option.long?.slice(2)} -d ${quoted(option.description)}${option.required ? ' -r' : ''}`,
+function fish(program: CommandWord): string {
+  const { name } = program
+  const lines = placesIn(program).flatMap(({ path, word }) => {
+    const where = fishPlace(path, word)
+    const words = word.words.map(child => `-f -a ${child.name} -d ${quoted(child.summary)}`)
+    const options = word.options.map(
+      option =>
+        `-l ${option.name.slice('--'.length)} -d ${quoted(option.text)}${option.takesValue ? ' -r' : ''}`,
     )
-    return [...children, ...options].map(rest => `complete -c ${name} -n '${where}' ${rest}\n`)
+    return [...words, ...options].map(rest => `complete -c ${name} -n '${where}' ${rest}\n`)
   })
   return lines.join('')
+}
+
+/** `show` alone would not do: two groups have one. */
+function fishPlace(path: readonly string[], { words }: CommandWord): string {
+  if (path.length === 0) return '__fish_use_subcommand'
+  const seen = path.map(word => `__fish_seen_subcommand_from ${word}`)
+  const next = words.map(({ name }) => name).join(' ')
+  return [...seen, ...(next === '' ? [] : [`not __fish_seen_subcommand_from ${next}`])].join('; and ')
 }
 
 function quoted(text: string): string {

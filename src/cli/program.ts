@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { errorKinds } from '../base/errors.ts'
+import { allUsages } from '../usage/all.ts'
 import { addCancel } from './commands/cancel.ts'
 import { addCheck } from './commands/check.ts'
 import { addCompletions } from './commands/completions.ts'
@@ -13,6 +14,7 @@ import { addStatus } from './commands/status.ts'
 import { CliError } from './errors.ts'
 import type { CliIo } from './io.ts'
 import { reportFailure } from './session.ts'
+import { productVersion } from './version.ts'
 
 const allCommands = [
   addOrder,
@@ -53,7 +55,10 @@ function buildProgram(io: CliIo, json: boolean): Command {
     .option('--token-file <file>', 'file with the API’s token (or STRONGROOM_TOKEN_FILE)')
     .option('--json', 'print results as JSON, one object a line')
     .option('--quiet', 'print results and errors only')
-    .addHelpText('after', exitCodes)
+    // One way to ask for help: --help.
+    .helpCommand(false)
+    .version(productVersion(), '--version', 'print the version')
+    .addHelpText('after', more)
   for (const add of allCommands) add(program, io)
   for (const command of withDescendants(program)) {
     command
@@ -76,13 +81,11 @@ function withDescendants(command: Command): readonly Command[] {
   return [command, ...command.commands.flatMap(withDescendants)]
 }
 
-const exitCodes = `
-Other parts of this program, each in the VM it belongs to:
-  strongroom seal --help    create, sign and install the sealed configuration
-  strongroom hsm --help     token, envelopes, recovery keys
-  strongroom storage --help hash what is stored
-  strongroom host --help    all roles on this machine, without Qubes
-
+const roleWidth = Math.max(...allUsages.map(({ name }) => name.length))
+const roles = `Other parts of this program, each in the VM it belongs to:
+${allUsages.map(({ name, summary }) => `  strongroom ${name.padEnd(roleWidth)} --help  ${summary}\n`).join('')}`
+const more = `
+${roles}
 Exit codes:
   0 done  1 failed  2 usage  4 integrity alarm  5 refused  10 missing  11 conflict  12 wrong key
   13 unreachable  14 no room  15 no answer in time  130 cancelled or detached

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseJobId, parseSnapshotId } from '../../src/base/names.ts'
 import { EngineError } from '../../src/engine/errors.ts'
@@ -426,11 +426,26 @@ describe('without an API', () => {
     expect(help.stdout).toContain('--token-file <file>')
   })
 
-  test.each(['bash', 'zsh', 'fish'])('%s completions know the commands', async shell => {
+  test.each(['bash', 'zsh', 'fish'])('%s completions know commands, roles and options', async shell => {
     const { code, stdout } = await runHere(['completions', shell])
     expect(code).toBe(0)
-    for (const word of ['snapshots', 'schedule', 'read-data-subset', 'read-data-cycle', 'scrub', 'time-zone'])
+    for (const word of [
+      'snapshots',
+      'schedule',
+      'read-data-subset',
+      'scrub',
+      'time-zone',
+      'hsm',
+      'new-epoch',
+      'custody',
+    ])
       expect(stdout).toContain(word)
+  })
+
+  test('--version prints the version of the product, and is the one way to ask for it', async () => {
+    const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8'))
+    expect(await runHere(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
+    expect((await runHere(['version'])).code).toBe(2)
   })
 
   test.each([[], ['schedule'], ['ledger']])(

@@ -15,7 +15,9 @@ export type AddCommand = (parent: Command, io: CliIo) => void
 export function describe({ usage, summary, examples }: CommandText): Command {
   const command = new Command(usage.split(' ')[0]).summary(summary).description(summary)
   for (const argument of usage.split(' ').slice(1)) command.argument(argument)
-  return command.addHelpText('after', `\nExamples:\n${examples.map(line => `  $ ${line}\n`).join('')}`)
+  return command
+    .helpCommand(false)
+    .addHelpText('after', `\nExamples:\n${examples.map(line => `  $ ${line}\n`).join('')}`)
 }
 
 /** The action of a command that talks to the API. */

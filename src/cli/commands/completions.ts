@@ -1,4 +1,5 @@
 import { Argument, type Command } from 'commander'
+import { commandWords } from '../command-words.ts'
 import { completionScript, type Shell, shells } from '../completions.ts'
 import type { CliIo } from '../io.ts'
 import { describe } from './command.ts'
@@ -13,6 +14,6 @@ export function addCompletions(parent: Command, io: CliIo): void {
     ],
   })
     .addArgument(new Argument('<shell>').choices([...shells]))
-    .action((shell: Shell) => io.stdout.write(completionScript(shell, parent)))
+    .action((shell: Shell) => io.stdout.write(completionScript(shell, commandWords(parent))))
   parent.addCommand(command)
 }
