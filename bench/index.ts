@@ -3,7 +3,6 @@ import { hash, randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { parseArgs } from 'node:util'
 import { systemEntropy } from '../src/base/environment.ts'
 import { type Digest, parseDigest } from '../src/base/names.ts'
 import { RepositoryKey, repositoryKeyLength } from '../src/crypto/aead.ts'
@@ -14,26 +13,31 @@ import { IndexTable } from '../src/repository/index-table.ts'
 import { bringIndexTable } from '../src/repository/index-table-update.ts'
 import { IndexTableWriter } from '../src/repository/index-table-writer.ts'
 import { sealUnpacked } from '../src/repository/unpacked.ts'
+import { parseCount } from './size.ts'
+import { readOptions } from './usage.ts'
 
-/*
- * The table of all blobs of a large repository that does not exist: index objects as a backup leaves them in dom0, then each step
- * in a process of its own.
- *
- *   node bench/index.ts [--blobs 10000000] [--directory DIR]      npm run bench -- index …
- *
- * One JSON object a line: what, value, unit. `peak` is the largest resident set of the process that took the step; one that does
- * nothing has about 60 MiB. DIR has room for 150 bytes a blob, and is left as it is.
- */
+const help = `The table of all blobs of a large repository that does not exist, each step in a process of its own.
 
-const { values: options } = parseArgs({
-  args: process.argv.slice(process.argv[2] === 'index' ? 3 : 2),
-  options: {
+  npm run bench -- index [OPTIONS]
+
+  --blobs 10000000
+  --directory DIR   with room for 150 bytes a blob; it is left as it is
+  --step NAME       objects, build, open, packs, more, extend or table, one after another in DIR
+
+One JSON object a line: what, value, unit. \`peak\` is the largest resident set of the process that took the step; one that does
+nothing has about 90 MiB.
+`
+
+const options = readOptions(
+  help,
+  {
     blobs: { type: 'string', default: '10000000' },
     directory: { type: 'string' },
     step: { type: 'string' },
   },
-})
-const blobs = Number(options.blobs)
+  values => ({ ...values, blobs: parseCount(values.blobs, 'blobs') }),
+)
+const { blobs } = options
 const blobsPerPack = 64
 /** Whole packs. */
 const blobsPerIndex = indexBlobsMax - (indexBlobsMax % blobsPerPack)

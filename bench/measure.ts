@@ -18,25 +18,62 @@ export interface Run {
   readonly addedBytes: number
 }
 
+export interface Input {
+  /** With `day1` and `day2`. */
+  readonly images: string
+  /** As `Place` has it. */
+  readonly changes: string
+}
+
 /** Runs all steps in a fresh directory, and makes sure that what was restored is what was backed up. */
-export function runTool(tool: Tool, images: string, work: string): Run {
-  const place = makePlace(images, fs.mkdtempSync(path.join(work, `${tool.name}-`)))
+export function runTool(tool: Tool, input: Input, work: string): Run {
+  const place = makePlace(input, fs.mkdtempSync(path.join(work, `${tool.name}-`)))
   try {
     execute(tool.init(place))
-    const usage = (step: Step) => {
-      warm(step === 'incremental' ? place.day2 : place.day1)
+    const usage = (step: Exclude<Step, 'delta'>) => {
+      warm(step === 'full' ? place.day1 : place.day2)
       return measure(tool.step(step, place), path.join(place.home, 'usage'))
     }
     const full = usage('full')
     const fullBytes = bytesIn(place.repository)
+    const delta = tool.delta === undefined ? null : runDelta(tool, tool.delta, input, place)
     const incremental = usage('incremental')
     const addedBytes = bytesIn(place.repository) - fullBytes
-    const measured = { full, incremental, check: usage('check'), restore: usage('restore') }
+    const [check, restore] = [usage('check'), usage('restore')]
     requireSame(place.day2, place.restored)
-    return { usage: measured, fullBytes, addedBytes }
+    return {
+      usage: { full, incremental, delta: delta ?? incremental, check, restore },
+      fullBytes,
+      addedBytes,
+    }
   } finally {
-    fs.rmSync(path.dirname(place.home), { recursive: true, force: true })
+    fs.rmSync(directoryOf(place), { recursive: true, force: true })
   }
+}
+
+/** In a copy of the place, which it leaves as it was. */
+function runDelta(tool: Tool, delta: (place: Place) => Command, input: Input, before: Place): Usage {
+  const directory = `${directoryOf(before)}-delta`
+  try {
+    fs.mkdirSync(directory)
+    const place = makePlace(input, directory)
+    // What is stored is never written to again; what lies beside it is.
+    execute({ argv: ['cp', '-al', before.repository, place.repository] })
+    for (const name of fs.readdirSync(directoryOf(before)))
+      if (name.startsWith(`${path.basename(before.repository)}.`))
+        execute({ argv: ['cp', '-a', path.join(directoryOf(before), name), directory] })
+    warm(place.day2)
+    const usage = measure(delta(place), path.join(place.home, 'usage'))
+    execute(tool.step('restore', place))
+    requireSame(place.day2, place.restored)
+    return usage
+  } finally {
+    fs.rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+function directoryOf({ home }: Place): string {
+  return path.dirname(home)
 }
 
 export function versionOf({ version }: Tool): string {
@@ -57,15 +94,14 @@ export function medianRun(runs: readonly Run[]): Run {
     cpuSeconds: of(run => run.usage[step].cpuSeconds),
     peakBytes: of(run => run.usage[step].peakBytes),
   })
-  const [full, incremental, check, restore] = steps.map(usage) as [Usage, Usage, Usage, Usage]
   return {
-    usage: { full, incremental, check, restore },
+    usage: Object.fromEntries(steps.map(step => [step, usage(step)])) as Record<Step, Usage>,
     fullBytes: of(run => run.fullBytes),
     addedBytes: of(run => run.addedBytes),
   }
 }
 
-function makePlace(images: string, directory: string): Place {
+function makePlace({ images, changes }: Input, directory: string): Place {
   const [home, restored] = ['home', 'restored'].map(name => path.join(directory, name)) as [string, string]
   for (const one of [home, restored]) fs.mkdirSync(one)
   return {
@@ -73,12 +109,13 @@ function makePlace(images: string, directory: string): Place {
     day2: path.join(images, 'day2'),
     repository: path.join(directory, 'repository'),
     restored,
+    changes,
     home,
   }
 }
 
 /** GNU time also counts children that the command waited for. */
-function measure(command: Command, report: string): Usage {
+export function measure(command: Command, report: string): Usage {
   execute({ ...command, argv: ['/usr/bin/time', '-f', '%e %U %S %M', '-o', report, ...command.argv] })
   const [wall = Number.NaN, user = Number.NaN, system = Number.NaN, peakKibibytes = Number.NaN] = fs
     .readFileSync(report, 'utf8')
@@ -88,7 +125,7 @@ function measure(command: Command, report: string): Usage {
   return { wallSeconds: wall, cpuSeconds: user + system, peakBytes: peakKibibytes * 1024 }
 }
 
-function execute({ argv, directory, environment }: Command): string {
+export function execute({ argv, directory, environment }: Command): string {
   const [file = '', ...args] = argv
   const { status, stdout, stderr, error } = spawnSync(file, args, {
     cwd: directory,
@@ -105,7 +142,7 @@ function warm(directory: string): void {
   execute({ argv: ['sh', '-c', 'cat -- * >/dev/null'], directory })
 }
 
-function bytesIn(directory: string): number {
+export function bytesIn(directory: string): number {
   return fs
     .readdirSync(directory, { recursive: true, withFileTypes: true })
     .filter(entry => entry.isFile())

@@ -2,25 +2,32 @@ import fs from 'node:fs/promises'
 import path from 'node:path'
 import { utf8 } from '../src/base/bytes.ts'
 import { systemEnvironment } from '../src/base/environment.ts'
-import { type Digest, parseDigest, parseVmName } from '../src/base/names.ts'
+import { silentLog } from '../src/base/log.ts'
+import { type Digest, parseDigest, parseSnapshotId, parseVmName } from '../src/base/names.ts'
 import { Secret } from '../src/base/secret.ts'
+import { ContentCache } from '../src/engine/content-cache.ts'
+import { VolumeMemory } from '../src/engine/volume-memory.ts'
+import type { Extent, FrozenVolume } from '../src/host/volumes.ts'
 import { checkRepository, type Expected, type ExpectedSnapshot } from '../src/repository/check.ts'
 import type { ObjectReference } from '../src/repository/format.ts'
 import { readEverything } from '../src/repository/read-cycle.ts'
 import { fetchIndexTable, listVolumes, readSnapshot } from '../src/repository/reader.ts'
 import { createRepository, openRepository, type Repository } from '../src/repository/repository.ts'
 import { restoreVolume } from '../src/repository/restore.ts'
-import type { BackupVolume } from '../src/repository/volume-plan.ts'
 import { BackupWriter, type VolumeResult } from '../src/repository/writer.ts'
 import { LocalStore } from '../src/storage/local.ts'
 import { objectName, parseObjectName } from '../src/storage/object-store.ts'
+import type { Ranges } from './changes.ts'
 
 /*
  * One step of a benchmark through the product's own repository and storage, in a process of its own:
  *
- *   node bench/ours.ts init|backup|check|restore REPOSITORY [DIRECTORY]
+ *   node bench/ours.ts init|check REPOSITORY
+ *   node bench/ours.ts backup REPOSITORY DIRECTORY [CHANGES]
+ *   node bench/ours.ts restore REPOSITORY DIRECTORY
  *
- * A JSON file beside the repository stands in for the ledger.
+ * A JSON file beside the repository stands in for the ledger. CHANGES, as `bench/changes.ts` finds them, stands in for a pool that
+ * tells what has changed since the last backup; without it all is read.
  */
 
 interface State {
@@ -30,9 +37,11 @@ interface State {
 }
 
 const signal = new AbortController().signal
-const putsAtOnce = 4
-const [step = '', repositoryPath = '', directory = ''] = process.argv.slice(2)
-const statePath = `${repositoryPath}.state.json`
+/** As dom0 has it. */
+const putsAtOnce = 3
+const vm = parseVmName('work')
+const [step = '', repositoryPath = '', directory = '', changesPath] = process.argv.slice(2)
+const statePath = `${repositoryPath}.ledger.json`
 const store = new LocalStore(repositoryPath, systemEnvironment)
 
 /** dom0 keeps the table from one backup to the next; here it is left behind for the next step. */
@@ -52,13 +61,19 @@ async function backup(): Promise<void> {
   const state = await load()
   using repository = await open(state)
   await using known = await fetchIndexTable(repository, store, indexIds(state), place, signal)
+  const contents = new ContentCache(`${repositoryPath}.state`, repository.key, systemEnvironment.entropy)
+  const memory = new VolumeMemory(contents, () => true, silentLog)
   const writer = new BackupWriter(repository, store, known, { ...systemEnvironment, concurrency: putsAtOnce })
+  const changes = changesPath === undefined ? null : await changesIn(changesPath)
   const volumes: VolumeResult[] = []
   for (const file of (await fs.readdir(directory)).sort()) {
-    const volume = await volumeOf(path.basename(file, '.img'), path.join(directory, file))
-    volumes.push(await writer.addVolume(volume, () => {}, signal))
+    const volume = await volumeOf(file, changes?.[file] ?? null)
+    const earlier = changes === null ? null : await memory.earlier(vm, volume)
+    const result = await writer.addVolume(volume, () => {}, signal, earlier)
+    memory.found(vm, volume, result, earlier)
+    volumes.push(result)
   }
-  const vms = [{ name: parseVmName('work'), volumes }]
+  const vms = [{ name: vm, volumes }]
   const result = await writer.finish({ vms, time: systemEnvironment.clock.now(), tags: [] }, signal)
   const snapshot = {
     snapshot: reference(result.snapshot),
@@ -66,6 +81,7 @@ async function backup(): Promise<void> {
     packs: result.packsSummary,
   }
   await save({ ...state, snapshots: [...state.snapshots, snapshot] })
+  await memory.commit(parseSnapshotId(result.snapshot.id))
 }
 
 async function check(): Promise<void> {
@@ -112,16 +128,34 @@ async function open({ keyFile, config }: State): Promise<Repository> {
   })
 }
 
-async function volumeOf(name: string, file: string): Promise<BackupVolume> {
-  const { size } = await fs.stat(file)
+async function volumeOf(file: string, changes: Ranges | null): Promise<FrozenVolume> {
+  const at = path.join(directory, file)
+  const { size } = await fs.stat(at)
   return {
-    name,
+    name: path.basename(file, '.img'),
     bytes: size,
-    path: file,
-    async *extents() {
-      yield { kind: 'data', offset: 0, length: size }
+    path: at,
+    state: { source: 'bench', mark: directory },
+    read: () => Promise.reject(new Error('not read in parts')),
+    async *extents(since) {
+      if (since === null || changes === null) yield { kind: 'data', offset: 0, length: size }
+      else yield* extentsOf(changes, size)
     },
   }
+}
+
+function* extentsOf(changes: Ranges, size: number): Generator<Extent> {
+  let at = 0
+  for (const [offset, length] of changes) {
+    if (offset > at) yield { kind: 'unchanged', offset: at, length: offset - at }
+    yield { kind: 'data', offset, length }
+    at = offset + length
+  }
+  if (at < size) yield { kind: 'unchanged', offset: at, length: size - at }
+}
+
+async function changesIn(file: string): Promise<Readonly<Record<string, Ranges>>> {
+  return JSON.parse(await fs.readFile(file, 'utf8'))
 }
 
 function indexIds(state: State): readonly Digest[] {

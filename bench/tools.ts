@@ -12,18 +12,22 @@ export interface Place {
   readonly repository: string
   /** An empty directory; the images of day 2 are to appear in it. */
   readonly restored: string
+  /** Which ranges of each image are other ones on day 2, for a tool that can make use of it. */
+  readonly changes: string
   /** Caches and configuration of the tool. */
   readonly home: string
 }
 
-export const steps = ['full', 'incremental', 'check', 'restore'] as const
+export const steps = ['full', 'incremental', 'delta', 'check', 'restore'] as const
 export type Step = (typeof steps)[number]
 
 export interface Tool {
   readonly name: string
   readonly version: Command
   init(place: Place): Command
-  step(step: Step, place: Place): Command
+  step(step: Exclude<Step, 'delta'>, place: Place): Command
+  /** A backup of day 2 behind `full` that is told what has changed; where there is none, `incremental` counts. */
+  delta?(place: Place): Command
 }
 
 const script = new URL('ours.ts', import.meta.url).pathname
@@ -41,6 +45,9 @@ export const ours: Tool = {
     }[step]
     return { argv: [process.execPath, script, ...argv] }
   },
+  delta: ({ day2, repository, changes }) => ({
+    argv: [process.execPath, script, 'backup', repository, day2, changes],
+  }),
 }
 
 /** Format 2, its own compression, all data read by check. Version 0.14 knows no sparse restore. */
