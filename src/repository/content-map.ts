@@ -4,7 +4,7 @@ import { blobIdLength } from './format.ts'
 import { VolumeDigest } from './volume-digest.ts'
 
 /*
- * The content of one volume while it is backed up: a mark and an id for every chunk, in memory that all threads share. A
+ * The content of one volume: a mark and an id for every chunk, in memory that all threads share. While it is backed up, a
  * thread writes the chunks of the segments that it has taken and no others; whoever reads waits until all are done. Pages
  * of chunks that are zero are never touched, so a sparse volume costs a byte a chunk.
  */
@@ -81,18 +81,35 @@ export class ContentMap {
     return one === null || two === null ? one === two : Buffer.compare(one, two) === 0
   }
 
-  /** A mark for each chunk, then the ids of those that are not zeros. `unpackContent` reads it back. */
-  packed(): Uint8Array {
-    const ids = this.#marks.reduce((sum, mark) => sum + mark, 0)
-    const packed = new Uint8Array(this.length + ids * blobIdLength)
-    packed.set(this.#marks)
-    for (let chunk = 0, at = this.length; chunk < this.length; chunk++) {
+  /**
+   * A mark for each chunk from `from` to before `to`, then the ids of those that are not zeros. `unpack` and
+   * `unpackContent` read it back.
+   */
+  packed(from = 0, to = this.length): Uint8Array {
+    const marks = this.#marks.subarray(from, to)
+    const ids = marks.reduce((sum, mark) => sum + mark, 0)
+    const packed = new Uint8Array(marks.byteLength + ids * blobIdLength)
+    packed.set(marks)
+    for (let chunk = from, at = marks.byteLength; chunk < to; chunk++) {
       const id = this.get(chunk)
       if (id === null) continue
       packed.set(id, at)
       at += blobIdLength
     }
     return packed
+  }
+
+  /** Takes what `packed` gave for the same chunks. Throws `REPOSITORY_FORMAT` for anything else. */
+  unpack(packed: Uint8Array, from: number, to: number): void {
+    let at = to - from
+    for (let chunk = from; chunk < to; chunk++) {
+      const mark = packed[chunk - from]
+      if (mark === zeroMark) continue
+      if (mark !== dataMark || at + blobIdLength > packed.byteLength) throw malformed()
+      this.set(chunk, packed.subarray(at, at + blobIdLength))
+      at += blobIdLength
+    }
+    if (at !== packed.byteLength) throw malformed()
   }
 
   digest(): Digest {
@@ -105,14 +122,7 @@ export class ContentMap {
 /** Throws `REPOSITORY_FORMAT` for what is not the content of a volume of this shape. */
 export function unpackContent(packed: Uint8Array, volumeBytes: number, chunkBytes: number): ContentMap {
   const content = ContentMap.of(volumeBytes, chunkBytes)
-  let at = content.length
-  for (let chunk = 0; chunk < content.length; chunk++) {
-    if (packed[chunk] === zeroMark) continue
-    if (packed[chunk] !== dataMark || at + blobIdLength > packed.byteLength) throw malformed()
-    content.set(chunk, packed.subarray(at, at + blobIdLength))
-    at += blobIdLength
-  }
-  if (at !== packed.byteLength) throw malformed()
+  content.unpack(packed, 0, content.length)
   return content
 }
 

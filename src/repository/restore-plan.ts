@@ -1,14 +1,13 @@
 import { KiB, MiB, toHex } from '../base/bytes.ts'
-import type { BlobIds } from './blob-ids.ts'
+import { BlobIds } from './blob-ids.ts'
 import { RepositoryError } from './errors.ts'
 import type { BlobLocation, IndexTableReader } from './index-table-reader.ts'
 import { plainLengthOf } from './pack.ts'
 import { type BlobSource, locate } from './reader.ts'
-import type { ZeroBlobs } from './zero-blobs.ts'
 
 /*
- * How a file is fetched: pack by pack, each in few long ranges, in the order of the packs and not of the file, so that
- * nothing is fetched twice.
+ * How a file, or what is wanted of it, is fetched: pack by pack, each in few long ranges, in the order of the packs and not of
+ * the file, so that nothing is fetched twice.
  */
 
 /** Blobs of one pack with less than this between them are fetched at once. */
@@ -16,6 +15,13 @@ const gapBytesMax = 64 * KiB
 const rangeBytesMax = 16 * MiB
 /** Of the plaintexts of a range, which are in memory together. */
 const plainBytesMax = 16 * MiB
+
+/** A blob that is wanted, where in the file it belongs, and how long it must be. */
+export interface Piece {
+  readonly id: Uint8Array
+  readonly offset: number
+  readonly bytes: number
+}
 
 export interface WantedBlob {
   /** 64 hex digits. */
@@ -39,43 +45,28 @@ export interface RestorePlan {
   ranges(): Iterable<PackRange>
 }
 
-/**
- * The blobs of a file of exactly `bytes`, zeros left out. Throws `BLOB_MISSING`, and `VOLUME_DIGEST` for a file of
- * another length.
- */
-export function planRestore(
-  { blobs }: BlobSource,
-  ids: BlobIds,
-  bytes: number,
-  zeros: ZeroBlobs,
-): RestorePlan {
-  const offsets = new Float64Array(ids.length)
-  const places = new Float64Array(ids.length)
-  const records = new Uint32Array(ids.length)
-  const chosen = new Uint32Array(ids.length)
-  let count = 0
-  let at = 0
-  let bytesWanted = 0
-  for (let index = 0; index < ids.length; index++) {
-    const id = ids.at(index)
-    const zeroBytes = zeros.lengthOf(id)
-    if (zeroBytes !== null) {
-      at += zeroBytes
-      continue
-    }
-    const location = locate(blobs, 'data', id)
-    offsets[index] = at
-    records[index] = location.record
-    places[index] = location.pack * 2 ** 32 + location.offset
-    chosen[count++] = index
-    const length = plainLengthOf(location)
-    bytesWanted += length
-    at += length
+/** Throws `BLOB_MISSING`, and `VOLUME_DIGEST` for a blob of another length. */
+export function planRestore({ blobs }: BlobSource, pieces: Iterable<Piece>): RestorePlan {
+  const ids = new BlobIds()
+  const offsets: number[] = []
+  const places: number[] = []
+  const records: number[] = []
+  let bytes = 0
+  for (const piece of pieces) {
+    const location = locate(blobs, 'data', piece.id)
+    if (plainLengthOf(location) !== piece.bytes)
+      throw new RepositoryError(
+        'VOLUME_DIGEST',
+        `a blob of ${plainLengthOf(location)} bytes where a chunk has ${piece.bytes}`,
+      )
+    ids.push(piece.id)
+    offsets.push(piece.offset)
+    records.push(location.record)
+    places.push(location.pack * 2 ** 32 + location.offset)
+    bytes += piece.bytes
   }
-  if (at !== bytes)
-    throw new RepositoryError('VOLUME_DIGEST', `the blobs of a volume have ${at} bytes; expected ${bytes}`)
-  const order = chosen.subarray(0, count).sort((a, b) => (places[a] ?? 0) - (places[b] ?? 0) || a - b)
-  return { bytes: bytesWanted, ranges: () => rangesOf(blobs, ids, records, offsets, order) }
+  const order = Uint32Array.from(places.keys()).sort((a, b) => (places[a] ?? 0) - (places[b] ?? 0) || a - b)
+  return { bytes, ranges: () => rangesOf(blobs, ids, records, offsets, order) }
 }
 
 interface OpenRange {
@@ -89,8 +80,8 @@ interface OpenRange {
 function* rangesOf(
   blobs: IndexTableReader,
   ids: BlobIds,
-  records: Uint32Array,
-  offsets: Float64Array,
+  records: readonly number[],
+  offsets: readonly number[],
   order: Uint32Array,
 ): Generator<PackRange> {
   let range: OpenRange | null = null

@@ -2,12 +2,14 @@ import { MiB } from '../base/bytes.ts'
 import { release } from '../base/memory.ts'
 import { objectName } from '../storage/object-store.ts'
 import type { BlobIds } from './blob-ids.ts'
+import { ChunkSet } from './chunk-set.ts'
+import type { ContentMap } from './content-map.ts'
 import { RepositoryError } from './errors.ts'
 import { zeroBlobBytes } from './format.ts'
 import { Lanes } from './lanes.ts'
 import { type PackedBlob, plainLengthOf } from './pack.ts'
-import { type BlobSource, fileOf, readTree, type SnapshotVolume } from './reader.ts'
-import { type PackRange, planRestore, type RestorePlan, type WantedBlob } from './restore-plan.ts'
+import { type BlobSource, fileOf, locate, readTree, type SnapshotVolume } from './reader.ts'
+import { type PackRange, type Piece, planRestore, type RestorePlan, type WantedBlob } from './restore-plan.ts'
 import { imageSuffix } from './snapshot.ts'
 import { volumeContent } from './volume-content.ts'
 import { ZeroBlobs } from './zero-blobs.ts'
@@ -43,10 +45,31 @@ export async function restoreVolume(
   onProgress: RestoreProgress,
   signal: AbortSignal,
 ): Promise<void> {
-  const ids = await idsOf(source, volume, signal)
-  volumeContent(volume, ids)
-  const plan = planRestore(source, ids, volume.bytes, new ZeroBlobs(volume.bytes, volume.chunkBytes))
-  await restorePlanned(source, plan, volume.bytes, sink, onProgress, signal)
+  const content = await readContent(source, volume, signal)
+  await restoreChunks(source, content, ChunkSet.all(content.length), sink, onProgress, signal)
+}
+
+/** The chunks of a volume, which have the digest that the manifest gives: throws `VOLUME_DIGEST`. */
+export async function readContent(
+  source: BlobSource,
+  volume: SnapshotVolume,
+  signal: AbortSignal,
+): Promise<ContentMap> {
+  const { content } = fileOf(await readTree(source, volume.tree, signal), volume.name + imageSuffix)
+  return volumeContent(volume, content)
+}
+
+/** Writes those of the chunks that are not zeros. */
+export async function restoreChunks(
+  source: BlobSource,
+  content: ContentMap,
+  chunks: ChunkSet,
+  sink: RestoreSink,
+  onProgress: RestoreProgress,
+  signal: AbortSignal,
+): Promise<void> {
+  const plan = planRestore(source, piecesOf(content, chunks))
+  await restorePlanned(source, plan, content.volumeBytes, sink, onProgress, signal)
 }
 
 /** Writes a file of exactly `bytes`, however it is cut into blobs. */
@@ -58,16 +81,29 @@ export async function restoreContent(
   onProgress: RestoreProgress,
   signal: AbortSignal,
 ): Promise<void> {
-  const plan = planRestore(source, content, bytes, new ZeroBlobs(bytes, zeroBlobBytes))
+  const plan = planRestore(source, filePieces(source, content, bytes))
   await restorePlanned(source, plan, bytes, sink, onProgress, signal)
 }
 
-async function idsOf(
-  source: BlobSource,
-  { tree, name }: SnapshotVolume,
-  signal: AbortSignal,
-): Promise<BlobIds> {
-  return fileOf(await readTree(source, tree, signal), name + imageSuffix).content
+function* piecesOf(content: ContentMap, chunks: ChunkSet): Generator<Piece> {
+  for (const chunk of chunks) {
+    const id = content.get(chunk)
+    if (id !== null) yield { id, offset: chunk * content.chunkBytes, bytes: content.bytesOf(chunk) }
+  }
+}
+
+/** Zeros left out. Throws `VOLUME_DIGEST` at the end of a file of another length. */
+function* filePieces(source: BlobSource, ids: BlobIds, bytes: number): Generator<Piece> {
+  const zeros = new ZeroBlobs(bytes, zeroBlobBytes)
+  let at = 0
+  for (const id of ids) {
+    const zeroBytes = zeros.lengthOf(id)
+    const length = zeroBytes ?? plainLengthOf(locate(source.blobs, 'data', id))
+    if (zeroBytes === null) yield { id, offset: at, bytes: length }
+    at += length
+  }
+  if (at !== bytes)
+    throw new RepositoryError('VOLUME_DIGEST', `the blobs of a file have ${at} bytes; expected ${bytes}`)
 }
 
 async function restorePlanned(
@@ -88,7 +124,7 @@ async function restorePlanned(
       await lanes.room()
       signal.throwIfAborted()
       lanes.start(async () => {
-        await restoreRange(source, range, sink, signal)
+        await fetchRange(source, range, sink, signal)
         bytesDone += bytesOf(range)
         onProgress({ bytesDone, bytesTotal })
       })
@@ -104,7 +140,7 @@ function bytesOf({ blobs }: PackRange): number {
   return blobs.reduce((sum, { location, targets }) => sum + targets.length * plainLengthOf(location), 0)
 }
 
-async function restoreRange(
+async function fetchRange(
   { repository, store, blobs }: BlobSource,
   range: PackRange,
   sink: RestoreSink,

@@ -1,7 +1,10 @@
 import { BaseError } from '../base/base-errors.ts'
 import type { Brand } from '../base/brand.ts'
+import type { ByteRange } from '../base/byte-range.ts'
 import { printable } from '../base/errors.ts'
 import type { Untrusted } from '../base/untrusted.ts'
+
+export type { ByteRange }
 
 /** The directories of a restic repository; `config` is the one object without a hash for a name. */
 export const objectKinds = ['config', 'keys', 'snapshots', 'index', 'data', 'locks'] as const
@@ -20,11 +23,6 @@ export function parseObjectName(untrustedText: string): ObjectName {
 
 export function objectName(kind: Exclude<ObjectKind, 'config'>, id: string): ObjectName {
   return parseObjectName(`${kind}/${id}`)
-}
-
-export interface ByteRange {
-  readonly offset: number
-  readonly length: number
 }
 
 export interface ObjectHead {
