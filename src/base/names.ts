@@ -14,6 +14,8 @@ export type SnapshotId = Brand<string, 'SnapshotId'>
 export type Digest = Brand<string, 'Digest'>
 /** The storage VM's name of one repository: `<profile>.e<epoch>`, in the grammar of a qrexec argument. */
 export type RepositoryName = Brand<string, 'RepositoryName'>
+/** Of a VM, e.g. `private`: a letter, then at most 30 of a-z 0-9 _ -; a file name. */
+export type VolumeName = Brand<string, 'VolumeName'>
 /** Chosen by who orders, so that the same order sent twice is one job: `[A-Za-z0-9._-]`, 8 to 64. */
 export type IdempotencyKey = Brand<string, 'IdempotencyKey'>
 
@@ -66,7 +68,12 @@ export function repositoryOf(profile: ProfileName, epoch: number): RepositoryNam
   return parseRepositoryName(`${profile}.e${epoch}`)
 }
 
-/** Names of volumes, e.g. `private`: they become file names. */
+/** Names of volumes: they become file names. */
 export const volumeNamePattern = /^[a-z][a-z0-9_-]{0,30}$/
+export const parseVolumeName = grammar(
+  'VolumeName',
+  volumeNamePattern,
+  'a letter, then at most 30 of a-z 0-9 _ -',
+)
 
 export const dom0 = 'dom0' as VmName

@@ -6,6 +6,11 @@ export const engineErrors = {
     meaning: 'The sealed configuration has no profile of that name.',
     hint: 'seal a profile of that name, or correct the name',
   },
+  VM_NOT_LISTED: {
+    kind: 'refused',
+    meaning: 'An order names a VM that the caller may not list, or that is not there.',
+    hint: 'order without the name, which restores all, or seal a policy line that allows `admin.vm.List` of this VM to the caller',
+  },
   JOB_NOT_FOUND: { kind: 'missing', meaning: 'There is no such job.', hint: 'list the jobs' },
   SNAPSHOT_NOT_FOUND: {
     kind: 'missing',

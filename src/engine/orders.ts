@@ -11,6 +11,7 @@ import {
   type VmName,
 } from '../base/names.ts'
 import { parseReadChoice, type ReadChoice } from '../base/read-choice.ts'
+import { type RestoreChoice, requireConsistent, wholeSnapshot } from '../base/restore-choice.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import type { Entry, Purpose } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/history.ts'
@@ -41,6 +42,8 @@ export interface Order {
   readonly read?: ReadChoice
   /** `null`: the newest. */
   readonly snapshot?: SnapshotId | null
+  /** restore: all of the snapshot when absent. */
+  readonly choice?: RestoreChoice
 }
 
 const jobsAtOnceMax = 8
@@ -89,9 +92,12 @@ export class Orders {
     }
   }
 
-  /** The job of an accepted order, as soon as it is accepted and recorded. */
-  order(order: Order): Promise<Job> {
-    const judged = this.#gate.then(() => this.#accept(order))
+  /**
+   * The job of an accepted order, as soon as it is accepted and recorded. `permit` throws what else stands against it: a
+   * refusal like any other.
+   */
+  order(order: Order, permit: () => Promise<void> = async () => {}): Promise<Job> {
+    const judged = this.#gate.then(() => this.#accept(order, permit))
     this.#gate = judged.catch(() => {})
     return judged
   }
@@ -124,7 +130,7 @@ export class Orders {
     return parseIdempotencyKey(toHex(this.#ports.environment.entropy.bytes(16)))
   }
 
-  async #accept(order: Order): Promise<Job> {
+  async #accept(order: Order, permit: () => Promise<void>): Promise<Job> {
     const id = newJobId(this.#ports.environment)
     await this.#refusals.recordHeld()
     try {
@@ -134,6 +140,8 @@ export class Orders {
         throw new EngineError('KEY_REUSED', 'the idempotency key belongs to another order')
       }
       const accepted = await this.#find(order)
+      await permit()
+      this.#requireChoice(order)
       const running = this.#board.running(order.profile, order.kind)
       if (running !== undefined) {
         if (order.ifRunning === 'join') return await this.#board.join(running.id, placed(order))
@@ -156,6 +164,17 @@ export class Orders {
     if (profile === undefined || binding === undefined)
       throw new EngineError('PROFILE_NOT_FOUND', `Backup profile does not exist: ${order.profile}`)
     return { order, profile, binding, configuration }
+  }
+
+  /** Only what was restored of the same profile: who may order another sees nothing of it. */
+  #requireChoice({ profile, choice = wholeSnapshot }: Order): void {
+    requireConsistent(choice)
+    const { reuse } = choice
+    const known = this.#ports.ledger
+      .orders(profile)
+      .some(({ kind, job }) => kind === 'restore' && job === reuse)
+    if (reuse !== null && !known)
+      throw new EngineError('JOB_NOT_FOUND', `profile '${profile}' has no restore '${reuse}'`)
   }
 
   #requireWithinLimits({ order, profile }: Accepted): void {
@@ -301,7 +320,13 @@ export class Orders {
     // Awaited here: the passphrase ends with this block.
     return snapshot === null
       ? await runCheck(this.#ports, job, order.read ?? structureOnly, examination, report, signal)
-      : await this.#ports.examiner.restore(examination, snapshot, report, signal)
+      : await this.#ports.examiner.restore(
+          examination,
+          snapshot,
+          order.choice ?? wholeSnapshot,
+          report,
+          signal,
+        )
   }
 
   /** The job with the progress that came last, which may not have been told. */

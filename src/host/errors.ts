@@ -59,6 +59,11 @@ export const hostErrors = {
     meaning: 'A program of the host could not be started, failed, took too long, or said more than it may.',
     hint: 'run it by hand; is its package installed?',
   },
+  RESTORE_MISSING: {
+    kind: 'missing',
+    meaning: 'The earlier restore that was to be reused is not in dom0, or no longer.',
+    hint: 'order without it, or name another',
+  },
   VOLUME_EXISTS: {
     kind: 'conflict',
     meaning: 'A volume of that name is there; a restore never writes over one.',

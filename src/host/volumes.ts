@@ -1,3 +1,4 @@
+import type { ByteRange } from '../base/byte-range.ts'
 import type { VmName } from '../base/names.ts'
 
 /**
@@ -61,15 +62,34 @@ export interface VolumeSource {
   freeze(vm: VmName, signal: AbortSignal): Promise<FrozenVm>
 }
 
-/** A new volume being filled by a restore. */
+/** Fills `into` from `offset`; `false` where it ends before. May be called again while it reads. */
+export type ReadEarlier = (into: Uint8Array, offset: number) => Promise<boolean>
+
+/** A new volume being filled by a restore. Nothing that it holds already may be taken for right. */
 export interface NewVolume {
-  /** Writes at `offset`; ranges never written read as zeros and take no room. */
+  /** Writes at `offset`; ranges never written take no room, and read as zeros unless something was left there. */
   write(bytes: Uint8Array, offset: number): Promise<void>
+  /** What an interrupted restore has left in its place; `null`: it reads as zeros. */
+  readonly left: ReadEarlier | null
+  /** The same volume as an earlier restore made it, elsewhere. */
+  readonly reusable: ReadEarlier | null
 }
 
-/** The new volumes of one restore: always beside what exists. Disposing without `commit` leaves nothing. */
+/** Which volume, or which range of it: a new volume as long as the range. */
+export interface NewVolumeName {
+  readonly vm: VmName
+  readonly volume: string
+  readonly range: ByteRange | null
+}
+
+/**
+ * The new volumes of one restore: always beside what exists, and visible only after `commit`. Disposing without it keeps
+ * what can be gone on with, for a while.
+ */
 export interface VolumeSink extends AsyncDisposable {
-  create(vm: VmName, volume: string, bytes: number, signal: AbortSignal): Promise<NewVolume>
+  create(name: NewVolumeName, bytes: number, signal: AbortSignal): Promise<NewVolume>
   /** Once: all volumes durable and visible, or none. Throws `VOLUME_EXISTS` where something has their place. */
   commit(): Promise<void>
+  /** Leaves nothing. */
+  discard(): Promise<void>
 }

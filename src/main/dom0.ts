@@ -1,10 +1,8 @@
 import './failure.ts'
-import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { GiB } from '../base/bytes.ts'
 import { systemEnvironment } from '../base/environment.ts'
-import { makePrivateDirectory } from '../base/files.ts'
 import { fields, is } from '../base/json.ts'
 import { createLog } from '../base/log.ts'
 import type { VmName } from '../base/names.ts'
@@ -17,10 +15,10 @@ import { serveOrders } from '../engine/serve-orders.ts'
 import { systemCommands } from '../host/commands.ts'
 import { readBootId } from '../host/local/fingerprint.ts'
 import { localInventory } from '../host/local/inventory.ts'
+import { LocalRestores } from '../host/local/restores.ts'
 import { sandboxesThrough } from '../host/local/sandbox-door.ts'
 import { listenSocket } from '../host/local/socket.ts'
 import { dom0Transport } from '../host/local/transport.ts'
-import { localVolumeSink, sweepUnfinished } from '../host/local/volume-sink.ts'
 import { localVolumes } from '../host/local/volumes.ts'
 import { storageGrant } from '../qrexec/calls/storage.ts'
 import { createServer } from '../qrexec/server.ts'
@@ -92,19 +90,17 @@ const judge = judgeBy(
 )
 
 const restored = path.join(settings.home, 'restored')
-await makePrivateDirectory(restored)
-const unfinished = await sweepUnfinished(restored)
-if (unfinished.length > 0) log.warn('restores that were interrupted have been removed', { unfinished })
+const restores = await LocalRestores.open({ directory: restored, clock, log })
 const examiner = sandboxedExaminer({
   sandboxes: sandboxesThrough(settings.sandboxes),
   grant: async (storageVm, repository, signal) =>
     grantReading(await transport.open(storageGrant.service, repository, storageVm, signal)),
-  sink: job => localVolumeSink(path.join(restored, job)),
+  sink: ({ job, snapshot, choice }) =>
+    restores.begin({ job, snapshot, resumable: choice.range === null, reuse: choice.reuse }),
   async requireRoom() {
-    // Also those that are being made.
-    const { length } = await readdir(restored)
-    if (length >= restoresKeptMax)
-      throw new RestoreError('RESTORES_KEPT', `${length} restores are kept in ${restored}`)
+    const count = await restores.count()
+    if (count >= restoresKeptMax)
+      throw new RestoreError('RESTORES_KEPT', `${count} restores are kept in ${restored}`)
   },
   limits: sandboxLimits,
   log,

@@ -1,5 +1,6 @@
 import type { CodedError } from '../base/errors.ts'
 import type { JobId, ProfileName, RepositoryName, SnapshotId, VmName } from '../base/names.ts'
+import type { RestoreChoice } from '../base/restore-choice.ts'
 import type { Secret } from '../base/secret.ts'
 import type { RepositoryHistory } from '../ledger/history.ts'
 import type { Outcome, Progress } from '../qrexec/calls/orders.ts'
@@ -44,6 +45,7 @@ export interface Examiner {
   restore(
     examination: Examination,
     snapshot: SnapshotId,
+    choice: RestoreChoice,
     progress: ReportProgress,
     signal: AbortSignal,
   ): Promise<Outcome>

@@ -27,6 +27,16 @@ export const restoreErrors = {
     meaning: 'dom0 keeps as many finished restores as it may.',
     hint: 'take what is needed out of dom0’s directory `restored`, and remove the rest',
   },
+  VOLUME_NOT_FOUND: {
+    kind: 'missing',
+    meaning: 'The snapshot has no VM or volume of that name.',
+    hint: 'correct the name, or restore the whole snapshot; dom0’s log lists what it has',
+  },
+  RANGE_OUTSIDE: {
+    kind: 'usage',
+    meaning: 'The range does not lie within the volume.',
+    hint: 'give a range that ends where the volume does, or before',
+  },
   RESTORE_DIGEST: {
     kind: 'integrity',
     meaning: 'A restored volume does not have the digest that the ledger’s manifest gives.',

@@ -1,7 +1,10 @@
 import type { Duplex } from 'node:stream'
+import { CodedError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
-import type { JobId, RepositoryName, VmName } from '../base/names.ts'
+import type { JobId, RepositoryName, SnapshotId, VmName } from '../base/names.ts'
+import { bytesText } from '../base/quantities.ts'
 import { StreamReader } from '../base/reader.ts'
+import type { RestoreChoice } from '../base/restore-choice.ts'
 import { HostError } from '../host/errors.ts'
 import type { Sandboxes, SandboxLimits } from '../host/sandboxes.ts'
 import type { VolumeSink } from '../host/volumes.ts'
@@ -19,7 +22,7 @@ import {
   type Task,
   type Verdict,
 } from './protocol.ts'
-import { VolumeReceiver } from './receive.ts'
+import { type Say, VolumeReceiver } from './receive.ts'
 import { faultIn, requireGood, requireProven } from './verdict.ts'
 
 /** A name that opens one repository for reading, until disposed. */
@@ -27,11 +30,18 @@ export interface ReadGrant extends AsyncDisposable {
   readonly capability: string
 }
 
+/** Whose volumes they are, which decides what of earlier restores may be gone on with. */
+export interface NewRestore {
+  readonly job: JobId
+  readonly snapshot: SnapshotId
+  readonly choice: RestoreChoice
+}
+
 export interface ExaminerPorts {
   readonly sandboxes: Sandboxes
   readonly grant: (storageVm: VmName, repository: RepositoryName, signal: AbortSignal) => Promise<ReadGrant>
   /** Where the volumes of one restore go; a new one for each. */
-  readonly sink: (job: JobId) => VolumeSink
+  readonly sink: (restore: NewRestore) => Promise<VolumeSink>
   /** Throws `RESTORES_KEPT` when no more may be kept: whoever may order restores could fill the disk. */
   readonly requireRoom: () => Promise<void>
   readonly limits: SandboxLimits
@@ -52,17 +62,24 @@ export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
       if (fault?.code === 'VERDICT_INVALID') throw fault
       return { fault, proven: requireProven(verdict, reading), outcome: outcomeOf(verdict) }
     },
-    async restore(examination, snapshot, progress, signal) {
+    async restore(examination, snapshot, choice, progress, signal) {
       const task = taskOf(examination, { kind: 'restore', reading: null, snapshot })
-      const wanted = examination.history.snapshots.find(one => one.snapshotId === snapshot)
-      if (wanted === undefined) throw new RestoreError('VERDICT_INVALID', 'the ledger has no such snapshot')
+      const entry = examination.history.snapshots.find(one => one.snapshotId === snapshot)
+      if (entry === undefined) throw new RestoreError('VERDICT_INVALID', 'the ledger has no such snapshot')
       await ports.requireRoom()
-      await using sink = ports.sink(examination.job)
-      const receiver = new VolumeReceiver(sink, wanted, signal)
-      const verdict = await inSandbox(ports, examination, task, receiver, progress, signal)
-      requireGood(verdict, 1, ports.log)
-      const { volumes, bytes } = await receiver.commit()
-      return { ...outcomeOf(verdict), snapshot, volumes, bytes, objects: undefined, snapshots: undefined }
+      await using sink = await ports.sink({ job: examination.job, snapshot, choice })
+      const onProgress = (bytesDone: number, bytesTotal: number) =>
+        progress({ phase: 'restoring', bytesDone, bytesTotal, bytesStored: 0 })
+      const receiver = new VolumeReceiver({ entry, choice }, { sink, log: ports.log, onProgress }, signal)
+      try {
+        const verdict = await inSandbox(ports, examination, task, receiver, progress, signal)
+        requireGood(verdict, 1, ports.log)
+        return restoredOutcome(snapshot, await receiver.commit())
+      } catch (error) {
+        // Nobody can go on where there is no room, and dom0 needs some.
+        if (error instanceof CodedError && error.kind === 'full') await sink.discard()
+        throw error
+      }
     },
   }
 }
@@ -85,7 +102,8 @@ async function inSandbox(
     send(sandbox.channel, 'task', jsonPayload({ ...task, capability: grant.capability }))
     // The writing half stays open: where the host starts the sandbox, its end means that dom0 has gone.
     passphrase.expose(bytes => send(sandbox.channel, 'passphrase', bytes))
-    return await listen(new StreamReader(sandbox.channel), task.kind, receiver, progress)
+    const say: Say = (kind, payload) => send(sandbox.channel, kind, payload)
+    return await listen(new StreamReader(sandbox.channel), say, receiver, progress)
   } catch (error) {
     signal.throwIfAborted()
     // A full disk here is no fault of the sandbox.
@@ -98,7 +116,7 @@ async function inSandbox(
 
 async function listen(
   reader: StreamReader,
-  kind: Task['kind'],
+  say: Say,
   receiver: VolumeReceiver | null,
   report: ReportProgress,
 ): Promise<Verdict> {
@@ -106,12 +124,11 @@ async function listen(
     const frame = await readFrame(reader)
     if (frame === null) throw new RestoreError('VERDICT_INVALID', 'the sandbox ended without a verdict')
     if (frame.kind === 'verdict') return parseFrame(frame, parseVerdict)
-    if (frame.kind === 'progress') {
+    if (receiver !== null) await receiver.take(frame, say)
+    else if (frame.kind === 'progress') {
       const { bytesDone, bytesTotal } = parseFrame(frame, parseSandboxProgress)
-      report({ phase: kind === 'check' ? 'checking' : 'restoring', bytesDone, bytesTotal, bytesStored: 0 })
-    } else if (receiver === null)
-      throw new RestoreError('VERDICT_INVALID', `a ${frame.kind} frame in a check`)
-    else await receiver.take(frame)
+      report({ phase: 'checking', bytesDone, bytesTotal, bytesStored: 0 })
+    } else throw new RestoreError('VERDICT_INVALID', `a ${frame.kind} frame during a check`)
   }
 }
 
@@ -144,6 +161,24 @@ function outcomeOf({ objects, snapshots, bytes, ignored }: Verdict): Outcome {
     warnings: ignored > 0 ? [`${ignored} objects in storage belong to no snapshot`] : [],
     objects,
     snapshots,
+  }
+}
+
+function restoredOutcome(
+  snapshot: SnapshotId,
+  { volumes, bytes, bytesReused }: Awaited<ReturnType<VolumeReceiver['commit']>>,
+): Outcome {
+  return {
+    snapshot,
+    bytes,
+    bytesStored: undefined,
+    volumes,
+    warnings:
+      bytesReused > 0
+        ? [`${bytesText(bytesReused)} of an earlier restore were the same, and were not fetched again`]
+        : [],
+    objects: undefined,
+    snapshots: undefined,
   }
 }
 

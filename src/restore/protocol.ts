@@ -6,21 +6,28 @@ import {
   parseRepositoryName,
   parseSnapshotId,
   parseVmName,
-  volumeNamePattern,
+  parseVolumeName,
 } from '../base/names.ts'
 import type { StreamReader } from '../base/reader.ts'
 import { parseSlotSet, slotsCount } from '../base/slots.ts'
 import { Untrusted } from '../base/untrusted.ts'
+import { blobIdLength, chunkBytesMin, volumeBytesMax } from '../repository/format.ts'
 import { shareWhole } from '../repository/read-cycle.ts'
 import { RestoreError } from './errors.ts'
 
 /*
  * The channel between dom0 and a sandbox: the sandbox's standard input and output. Frames in both directions:
  *   u32 length of the payload, big-endian | u8 kind | payload
- * dom0 sends `task` and `passphrase`, then nothing. The sandbox sends any number of `progress`, for a restore the
- * volumes one after another (`volume`, `data` in whole chunks and any order, `volume-end`), and last one `verdict`.
- * dom0 parses nothing else, and every kind has a limit that is checked before the payload is read.
+ * dom0 sends `task` and `passphrase`; the sandbox sends any number of `progress` during a check, and last one `verdict`.
+ * Between them, a restore is dom0's to lead. The sandbox sends the `manifest`. dom0 asks for one `volume` after another, each
+ * answered with its `content`: the hashes of all its chunks, which have the digest that the manifest gives. dom0 says
+ * which `chunks` it lacks, and is sent these as `data`, in any order, then `volume-end`. `finish` asks for the verdict.
+ * So no byte is written whose hash dom0 has not known before. It parses nothing else, and every kind has a limit that is
+ * checked before the payload is read.
  */
+
+/** In one `content` frame: the next so many of a volume, as `ContentMap.packed` writes them. */
+export const contentChunksMax = 65_536
 
 export const frameKinds = {
   task: { code: 1, bytesMax: 16 * MiB },
@@ -28,8 +35,12 @@ export const frameKinds = {
   progress: { code: 3, bytesMax: 1 * KiB },
   manifest: { code: 4, bytesMax: 4 * MiB },
   volume: { code: 5, bytesMax: 1 * KiB },
+  content: { code: 9, bytesMax: contentChunksMax * (1 + blobIdLength) },
+  /** A `ChunkSet`. */
+  chunks: { code: 10, bytesMax: volumeBytesMax / chunkBytesMin / 8 },
   data: { code: 6, bytesMax: 8 + 4 * MiB },
   'volume-end': { code: 7, bytesMax: 0 },
+  finish: { code: 11, bytesMax: 0 },
   verdict: { code: 8, bytesMax: 64 * KiB },
 } as const
 
@@ -109,12 +120,10 @@ export const parseTask = fields('task', {
 })
 export type Task = ReturnType<typeof parseTask>
 
-export const parseVolumeHeader = fields('volume', {
+export const parseWantedVolume = fields('volume', {
   vm: is.name(parseVmName),
   volume: is.name(parseVolumeName),
-  bytes: is.integer(),
 })
-export type VolumeHeader = ReturnType<typeof parseVolumeHeader>
 
 export const parseSandboxProgress = fields('progress', { bytesDone: is.integer(), bytesTotal: is.integer() })
 
@@ -136,11 +145,5 @@ export type Verdict = ReturnType<typeof parseVerdict>
 function parseCapability(untrustedText: string): string {
   if (!/^[0-9a-f]{32}$/.test(untrustedText))
     throw new RestoreError('VERDICT_INVALID', 'not a capability: expected 32 hex digits')
-  return untrustedText
-}
-
-function parseVolumeName(untrustedText: string): string {
-  if (!volumeNamePattern.test(untrustedText))
-    throw new RestoreError('VERDICT_INVALID', 'not a volume name: expected a-z 0-9 _ -')
   return untrustedText
 }

@@ -1,127 +1,209 @@
+import { type ByteRange, within } from '../base/byte-range.ts'
+import type { Log } from '../base/log.ts'
 import { release } from '../base/memory.ts'
+import type { RestoreChoice } from '../base/restore-choice.ts'
 import { sha256, sha256Hex } from '../crypto/digest.ts'
-import type { NewVolume, VolumeSink } from '../host/volumes.ts'
+import type { NewVolume, ReadEarlier, VolumeSink } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
+import { ChunkSet } from '../repository/chunk-set.ts'
+import { chunksThere } from '../repository/chunks-there.ts'
 import { ContentMap } from '../repository/content-map.ts'
-import { type ManifestVm, type ManifestVolume, parseManifest } from '../repository/manifest.ts'
+import { type ManifestVm, parseManifest } from '../repository/manifest.ts'
+import { type ChosenVolume, volumesChosen } from './choice.ts'
 import { RestoreError } from './errors.ts'
-import { type Frame, parseFrame, parseVolumeHeader, type VolumeHeader } from './protocol.ts'
+import { contentChunksMax, type Frame, type FrameKind, jsonPayload } from './protocol.ts'
 
+/** Sends a frame to the sandbox. */
+export type Say = (kind: FrameKind, payload: Uint8Array) => void
+
+export interface WantedRestore {
+  readonly entry: EntryOf<'snapshot'>
+  readonly choice: RestoreChoice
+}
+
+export interface ReceiverPorts {
+  readonly sink: VolumeSink
+  readonly log: Log
+  readonly onProgress: (bytesDone: number, bytesTotal: number) => void
+}
+
+/** The volume that was asked for. */
 interface Open {
-  readonly header: VolumeHeader
-  readonly target: NewVolume
-  readonly expected: ManifestVolume
-  /** Chunks that have arrived, by their hashes; the others are zeros. */
+  readonly chosen: ChosenVolume
+  readonly range: ByteRange
   readonly content: ContentMap
+  /** Chunks of the content that have been named. */
+  named: number
+  /** Set when all have been: where it goes, and the chunks that are still to come. */
+  filling: { readonly target: NewVolume; readonly awaited: ChunkSet } | null
 }
 
 /**
- * Writes the volumes that a sandbox sends, as opaque bytes. The manifest must have the digest that the ledger binds;
- * each volume must be in it, once, and hash to what it says. Nothing is visible before `commit`. The sink is the caller's
- * to dispose of.
+ * Leads a restore, and writes the volumes that a sandbox sends, as opaque bytes. The manifest must have the digest that the
+ * ledger binds, the hashes of a volume's chunks the digest that the manifest gives, and each chunk its hash: whatever is
+ * written is right, wherever it came from. Nothing is visible before `commit`. The sink is the caller's to dispose of.
  */
 export class VolumeReceiver {
-  readonly #sink: VolumeSink
-  readonly #entry: EntryOf<'snapshot'>
+  readonly #wanted: WantedRestore
+  readonly #ports: ReceiverPorts
   readonly #signal: AbortSignal
-  readonly #done = new Set<string>()
-  #manifest: readonly ManifestVm[] | null = null
+  #chosen: readonly ChosenVolume[] | null = null
   #open: Open | null = null
-  #bytes = 0
+  /** Volumes that are whole. */
+  #whole = 0
+  #finished = false
+  #bytesDone = 0
+  #bytesTotal = 0
+  #bytesReused = 0
 
-  constructor(sink: VolumeSink, entry: EntryOf<'snapshot'>, signal: AbortSignal) {
-    this.#sink = sink
-    this.#entry = entry
+  constructor(wanted: WantedRestore, ports: ReceiverPorts, signal: AbortSignal) {
+    this.#wanted = wanted
+    this.#ports = ports
     this.#signal = signal
   }
 
-  async take(frame: Frame): Promise<void> {
+  async take(frame: Frame, say: Say): Promise<void> {
     switch (frame.kind) {
       case 'manifest':
-        if (this.#manifest !== null) throw new RestoreError('VERDICT_INVALID', 'a second manifest')
-        this.#manifest = this.#checkedManifest(frame)
-        return
-      case 'volume':
-        return await this.#begin(parseFrame(frame, parseVolumeHeader))
+        return await this.#choose(frame, say)
+      case 'content':
+        return await this.#name(frame, say)
       case 'data':
         return await this.#write(frame)
       case 'volume-end':
-        return this.#end()
+        return await this.#end(say)
       default:
         throw new RestoreError('VERDICT_INVALID', `a ${frame.kind} frame from the sandbox`)
     }
   }
 
-  /** Makes all volumes visible; only when every volume of the manifest has arrived. */
-  async commit(): Promise<{ volumes: number; bytes: number }> {
-    if (this.#open !== null || this.#done.size !== this.#entry.volumes)
+  /** Makes all volumes visible; only when every one that was chosen is whole. `bytesReused`: of what an earlier restore had right. */
+  async commit(): Promise<{ volumes: number; bytes: number; bytesReused: number }> {
+    if (!this.#finished)
       throw new RestoreError(
         'RESTORE_DIGEST',
-        `${this.#done.size} volumes arrived whole; the ledger expects ${this.#entry.volumes}`,
+        `${this.#whole} volumes arrived whole; expected ${this.#chosen?.length ?? 'a manifest first'}`,
       )
-    await this.#sink.commit()
-    return { volumes: this.#done.size, bytes: this.#bytes }
+    await this.#ports.sink.commit()
+    return { volumes: this.#whole, bytes: this.#bytesTotal, bytesReused: this.#bytesReused }
   }
 
-  #checkedManifest(frame: Frame): readonly ManifestVm[] {
+  async #choose(frame: Frame, say: Say): Promise<void> {
+    if (this.#chosen !== null) throw new RestoreError('VERDICT_INVALID', 'a second manifest')
+    this.#chosen = volumesChosen(this.#manifestIn(frame), this.#wanted.choice, this.#ports.log)
+    this.#bytesTotal = this.#chosen.reduce((sum, one) => sum + rangeOf(one).length, 0)
+    await this.#ask(say)
+  }
+
+  #manifestIn(frame: Frame): readonly ManifestVm[] {
     return frame.payload.parse(bytes => {
-      if (sha256Hex(bytes) !== this.#entry.manifest)
+      if (sha256Hex(bytes) !== this.#wanted.entry.manifest)
         throw new RestoreError('RESTORE_DIGEST', 'the manifest is not the one that the ledger binds')
       return parseManifest(bytes)
     })
   }
 
-  async #begin(header: VolumeHeader): Promise<void> {
-    const expected = this.#expected(header)
-    if (this.#open !== null || this.#done.has(keyOf(header)) || expected.bytes !== header.bytes)
+  async #ask(say: Say): Promise<void> {
+    const chosen = this.#chosen?.[this.#whole]
+    if (chosen === undefined) {
+      this.#finished = true
+      say('finish', new Uint8Array(0))
+      return
+    }
+    const { vm, volume } = chosen
+    const content = ContentMap.of(volume.bytes, volume.chunkBytes)
+    const open: Open = { chosen, range: rangeOf(chosen), content, named: 0, filling: null }
+    this.#open = open
+    say('volume', jsonPayload({ vm, volume: volume.name }))
+    if (content.length === 0) await this.#compare(open, say)
+  }
+
+  async #name(frame: Frame, say: Say): Promise<void> {
+    const open = this.#open
+    if (open === null || open.filling !== null)
+      throw new RestoreError('VERDICT_INVALID', 'the content of a volume that was not asked for')
+    const { content } = open
+    const to = Math.min(open.named + contentChunksMax, content.length)
+    frame.payload.parse(bytes => content.unpack(bytes, open.named, to))
+    open.named = to
+    if (to === content.length) await this.#compare(open, say)
+  }
+
+  /** Finds out what is there already, and asks for the rest. */
+  async #compare(open: Open, say: Say): Promise<void> {
+    const { chosen, content, range } = open
+    const { vm, volume } = chosen
+    if (content.digest() !== volume.digest)
       throw new RestoreError(
-        'VERDICT_INVALID',
-        'a volume out of turn, twice, or of another size than the manifest says',
+        'RESTORE_DIGEST',
+        'the content of a volume has not the digest that the manifest gives',
       )
-    const target = await this.#sink.create(header.vm, header.volume, header.bytes, this.#signal)
-    this.#open = { header, target, expected, content: ContentMap.of(expected.bytes, expected.chunkBytes) }
+    const name = { vm, volume: volume.name, range: chosen.range }
+    const target = await this.#ports.sink.create(name, range.length, this.#signal)
+    const awaited = ChunkSet.within(range, content.length, content.chunkBytes)
+    if (target.left !== null) await this.#takeOver(open, awaited, target.left, async () => {})
+    await this.#clear(open, awaited, target)
+    if (target.reusable !== null)
+      await this.#takeOver(open, awaited, target.reusable, (bytes, offset) => target.write(bytes, offset))
+    open.filling = { target, awaited }
+    say('chunks', awaited.packed())
+  }
+
+  async #takeOver(
+    { content }: Open,
+    awaited: ChunkSet,
+    earlier: ReadEarlier,
+    take: (bytes: Uint8Array, offset: number) => Promise<void>,
+  ): Promise<void> {
+    const seen = async (bytes: Uint8Array, chunk: number) => {
+      await take(bytes, chunk * content.chunkBytes)
+      this.#did(bytes.byteLength)
+      if (content.get(chunk) !== null) this.#bytesReused += bytes.byteLength
+    }
+    for (const chunk of await chunksThere(earlier, content, awaited, seen, this.#signal))
+      awaited.delete(chunk)
+  }
+
+  /** Zeros are not fetched, and written only where something else was left. */
+  async #clear({ content, range }: Open, awaited: ChunkSet, target: NewVolume): Promise<void> {
+    const zeros = new Uint8Array(content.chunkBytes)
+    for (const chunk of awaited) {
+      if (content.get(chunk) !== null) continue
+      const offset = chunk * content.chunkBytes
+      const bytes = within(range, zeros.subarray(0, content.bytesOf(chunk)), offset)
+      if (target.left !== null) await target.write(bytes, offset)
+      awaited.delete(chunk)
+      this.#did(bytes.byteLength)
+    }
   }
 
   async #write(frame: Frame): Promise<void> {
-    const open = this.#mustBeOpen()
+    const { content, range, filling } = this.#mustBeOpen()
+    if (filling === null) throw new RestoreError('VERDICT_INVALID', 'data before it was asked for')
     const { offset, bytes } = frame.payload.parse(payload => {
       if (payload.byteLength < 8) throw new RestoreError('VERDICT_INVALID', 'a data frame without its offset')
       const view = new DataView(payload.buffer, payload.byteOffset)
       return { offset: Number(view.getBigUint64(0)), bytes: payload.subarray(8) }
     })
-    this.#hash(open.content, bytes, offset)
-    await open.target.write(bytes, offset)
+    requireAwaited(content, filling.awaited, bytes, offset)
+    const part = within(range, bytes, offset)
+    await filling.target.write(part, Math.max(offset - range.offset, 0))
+    this.#did(part.byteLength)
     release(bytes)
   }
 
-  /** Data comes in whole chunks, in any order, each at most once. */
-  #hash(content: ContentMap, bytes: Uint8Array, offset: number): void {
-    const { chunkBytes, volumeBytes } = content
-    const end = offset + bytes.byteLength
-    if (offset % chunkBytes !== 0 || end > volumeBytes || (end % chunkBytes !== 0 && end !== volumeBytes))
-      throw new RestoreError('VERDICT_INVALID', 'data that are no whole chunks of the volume')
-    for (let at = 0; at < bytes.byteLength; at += chunkBytes) {
-      const chunk = (offset + at) / chunkBytes
-      if (content.get(chunk) !== null)
-        throw new RestoreError('VERDICT_INVALID', 'a chunk that was sent before')
-      content.set(chunk, sha256(bytes.subarray(at, at + chunkBytes)))
-    }
-  }
-
-  #end(): void {
-    const { header, expected, content } = this.#mustBeOpen()
-    if (content.digest() !== expected.digest)
-      throw new RestoreError('RESTORE_DIGEST', 'a restored volume has not the digest that the manifest gives')
-    this.#done.add(keyOf(header))
-    this.#bytes += header.bytes
+  async #end(say: Say): Promise<void> {
+    const { filling } = this.#mustBeOpen()
+    if (filling === null || filling.awaited.size > 0)
+      throw new RestoreError('RESTORE_DIGEST', 'a volume ended before all of it had arrived')
+    this.#whole += 1
     this.#open = null
+    await this.#ask(say)
   }
 
-  #expected({ vm, volume }: VolumeHeader): ManifestVolume {
-    if (this.#manifest === null) throw new RestoreError('VERDICT_INVALID', 'a volume before the manifest')
-    const found = this.#manifest.find(one => one.name === vm)?.volumes.find(one => one.name === volume)
-    if (found === undefined) throw new RestoreError('VERDICT_INVALID', 'a volume that is not in the manifest')
-    return found
+  #did(bytes: number): void {
+    this.#bytesDone += bytes
+    this.#ports.onProgress(this.#bytesDone, this.#bytesTotal)
   }
 
   #mustBeOpen(): Open {
@@ -130,6 +212,23 @@ export class VolumeReceiver {
   }
 }
 
-function keyOf({ vm, volume }: VolumeHeader): string {
-  return `${vm}/${volume}`
+function rangeOf({ range, volume }: ChosenVolume): ByteRange {
+  return range ?? { offset: 0, length: volume.bytes }
+}
+
+/** Data comes in whole chunks, in any order: each one that was asked for, once, and with its hash. */
+function requireAwaited(content: ContentMap, awaited: ChunkSet, bytes: Uint8Array, offset: number): void {
+  const { chunkBytes, volumeBytes } = content
+  const end = offset + bytes.byteLength
+  if (offset % chunkBytes !== 0 || end > volumeBytes || (end % chunkBytes !== 0 && end !== volumeBytes))
+    throw new RestoreError('VERDICT_INVALID', 'data that are no whole chunks of the volume')
+  for (let at = 0; at < bytes.byteLength; at += chunkBytes) {
+    const chunk = (offset + at) / chunkBytes
+    const id = content.get(chunk)
+    if (id === null || !awaited.has(chunk))
+      throw new RestoreError('VERDICT_INVALID', 'a chunk that was not asked for, or was sent before')
+    if (Buffer.compare(sha256(bytes.subarray(at, at + chunkBytes)), id) !== 0)
+      throw new RestoreError('RESTORE_DIGEST', 'a chunk that does not have its hash')
+    awaited.delete(chunk)
+  }
 }

@@ -2,6 +2,7 @@ import { cp, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { KiB, MiB } from '../../src/base/bytes.ts'
+import { wholeSnapshot } from '../../src/base/restore-choice.ts'
 import { parseSlotSet, slotsOf } from '../../src/base/slots.ts'
 import type { CheckResult, Examination } from '../../src/repository/examination.ts'
 import { readEverything, readNothing } from '../../src/repository/read-cycle.ts'
@@ -170,7 +171,13 @@ describe('a check', () => {
 describe('a restore', () => {
   async function restore(store: MemoryStore, index: number) {
     const room = await makeRoom(honest(store))
-    const outcome = room.examiner.restore(examination, snapshotAt(index).snapshotId, silent, never)
+    const outcome = room.examiner.restore(
+      examination,
+      snapshotAt(index).snapshotId,
+      wholeSnapshot,
+      silent,
+      never,
+    )
     await outcome.catch(() => {})
     expect(room.events).toEqual(cleanedUp)
     return Object.assign(room, { outcome })
@@ -219,7 +226,7 @@ describe('a restore', () => {
   it('never writes over what is there', async () => {
     await using room = await restore(bench.storage, -1)
     await room.outcome
-    const again = room.examiner.restore(examination, newest().snapshotId, silent, never)
+    const again = room.examiner.restore(examination, newest().snapshotId, wholeSnapshot, silent, never)
     await expect(again).rejects.toMatchObject({ code: 'VOLUME_EXISTS' })
     expect(await room.files()).toHaveLength(2)
   })
@@ -227,7 +234,13 @@ describe('a restore', () => {
   it('tells its progress', async () => {
     await using room = await makeRoom(honest(bench.storage))
     const phases = new Set<string>()
-    await room.examiner.restore(examination, newest().snapshotId, ({ phase }) => phases.add(phase), never)
+    await room.examiner.restore(
+      examination,
+      newest().snapshotId,
+      wholeSnapshot,
+      ({ phase }) => phases.add(phase),
+      never,
+    )
     expect([...phases]).toEqual(['restoring'])
   })
 })

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import type { Duplex } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import { KiB, MiB, utf8 } from '../../src/base/bytes.ts'
@@ -11,11 +12,12 @@ import {
   repositoryOf,
 } from '../../src/base/names.ts'
 import { StreamReader } from '../../src/base/reader.ts'
+import { wholeSnapshot } from '../../src/base/restore-choice.ts'
 import { Secret } from '../../src/base/secret.ts'
 import type { RepositoryHistory } from '../../src/ledger/history.ts'
 import type { Examination } from '../../src/repository/examination.ts'
 import { readEverything } from '../../src/repository/read-cycle.ts'
-import { type FrameKind, frameKinds, readFrame } from '../../src/restore/protocol.ts'
+import { contentChunksMax, type FrameKind, frameKinds, readFrame } from '../../src/restore/protocol.ts'
 import { volumeDigestOf } from '../repository/fixtures.ts'
 import { cleanedUp, type Inside, makeRoom, never, type Room, silent } from './support.ts'
 
@@ -98,10 +100,20 @@ function data(bytes: Uint8Array, offset: number | bigint): Buffer {
   header.writeBigUInt64BE(BigInt(offset))
   return frame('data', Buffer.concat([header, bytes]))
 }
-const begin = (vm: string, volume = 'private', bytes = volumeBytes) => json('volume', { vm, volume, bytes })
+/** What the chunks of a volume are, as they are told before they are sent. */
+function contentOf(bytes: Uint8Array): Buffer {
+  const chunks = Math.ceil(bytes.byteLength / chunkBytes)
+  const ids = Array.from({ length: chunks }, (_, chunk) =>
+    createHash('sha256')
+      .update(bytes.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes))
+      .digest(),
+  )
+  return frame('content', Buffer.concat([Buffer.alloc(chunks, 1), ...ids]))
+}
+const begin = contentOf(content)
 const end = frame('volume-end')
-const work = [begin('work'), data(content, 0), end]
-const personal = [begin('personal', 'my_data'), data(content, 0), end]
+/** Of the one volume that is asked for, whichever it is: they hold the same. */
+const volume = [begin, data(content, 0), end]
 const verdict = (more: object = {}) =>
   json('verdict', { fault: null, objects: 0, snapshots: 1, bytes: 0, ignored: 0, proven: null, ...more })
 
@@ -121,7 +133,7 @@ async function taken(channel: Duplex): Promise<StreamReader> {
 }
 
 type Work = (room: Room) => Promise<unknown>
-const restoring: Work = room => room.examiner.restore(examination(), snapshotId, silent, never)
+const restoring: Work = room => room.examiner.restore(examination(), snapshotId, wholeSnapshot, silent, never)
 const checking: Work = async room => {
   const { fault, proven, outcome } = await room.examiner.check(examination(), readEverything, silent, never)
   if (fault !== null) throw fault
@@ -137,13 +149,23 @@ async function outcomeOf(
   await using room = await makeRoom(inside)
   const outcome = await work(room).catch(error => error)
   expect(room.events).toEqual(cleanedUp)
+  for (const file of await room.unfinished()) expectRightChunks(await readFile(file))
   return { outcome, files: await room.files() }
+}
+
+/** What is left for another restore is right, as far as it goes. */
+function expectRightChunks(bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.byteLength; at += chunkBytes) {
+    const chunk = bytes.subarray(at, at + chunkBytes)
+    const right = Buffer.compare(chunk, content.subarray(at, at + chunkBytes)) === 0
+    expect(right || chunk.every(byte => byte === 0)).toBe(true)
+  }
 }
 
 describe('a restore from a sandbox that', () => {
   it('is honest succeeds', async () => {
     const { outcome, files } = await outcomeOf(
-      saying(frame('manifest', manifest), ...work, ...personal, verdict()),
+      saying(frame('manifest', manifest), ...volume, ...volume, verdict()),
       restoring,
     )
     expect(outcome).toMatchObject({ volumes: 2, bytes: 2 * volumeBytes })
@@ -159,7 +181,7 @@ describe('a restore from a sandbox that', () => {
   const cases: readonly (readonly [string, string, readonly Uint8Array[]])[] = [
     ['says nothing', 'VERDICT_INVALID', []],
     ['ends inside a frame', 'VERDICT_INVALID', [honestManifest.subarray(0, 20)]],
-    ['sends a frame of unknown kind', 'VERDICT_INVALID', [raw(9, new Uint8Array(0)), verdict()]],
+    ['sends a frame of unknown kind', 'VERDICT_INVALID', [raw(99, new Uint8Array(0)), verdict()]],
     ['sends a task of its own', 'VERDICT_INVALID', [frame('task'), verdict()]],
     ['sends a passphrase', 'VERDICT_INVALID', [frame('passphrase', utf8('x')), verdict()]],
     [
@@ -170,100 +192,111 @@ describe('a restore from a sandbox that', () => {
     ['sends a volume-end with content', 'VERDICT_INVALID', [raw(frameKinds['volume-end'].code, utf8('x'))]],
     ['sends another manifest than the ledger binds', 'RESTORE_DIGEST', [frame('manifest', other), verdict()]],
     ['sends the manifest twice', 'VERDICT_INVALID', [honestManifest, honestManifest]],
-    ['sends a volume before the manifest', 'VERDICT_INVALID', [...work, verdict()]],
-    ['sends a VM that is not in the manifest', 'VERDICT_INVALID', [honestManifest, begin('vault')]],
+    ['sends a volume before the manifest', 'VERDICT_INVALID', [...volume, verdict()]],
+    ['names a volume', 'VERDICT_INVALID', [honestManifest, json('volume', { vm: 'vault', volume: 'root' })]],
+    ['asks for chunks', 'VERDICT_INVALID', [honestManifest, begin, frame('chunks', Uint8Array.of(0xe0))]],
     [
-      'sends a volume that is not in the manifest',
-      'VERDICT_INVALID',
-      [honestManifest, begin('work', 'root')],
-    ],
-    ['names a path for a volume', 'VERDICT_INVALID', [honestManifest, begin('work', '../../private')]],
-    ['names a path for a VM', 'VERDICT_INVALID', [honestManifest, begin('..')]],
-    [
-      'sends a volume of another size',
-      'VERDICT_INVALID',
-      [honestManifest, begin('work', 'private', volumeBytes + 1)],
+      'tells of another content than the manifest’s digest is of',
+      'RESTORE_DIGEST',
+      [honestManifest, contentOf(Buffer.alloc(volumeBytes, 'other'))],
     ],
     [
-      'begins a volume inside a volume',
+      'tells of fewer chunks than the volume has',
       'VERDICT_INVALID',
-      [honestManifest, begin('work'), ...personal, verdict()],
+      [honestManifest, contentOf(content.subarray(0, 2 * chunkBytes))],
     ],
-    ['sends a volume twice', 'VERDICT_INVALID', [honestManifest, ...work, ...work, verdict()]],
-    ['sends data outside of a volume', 'VERDICT_INVALID', [honestManifest, data(content, 0)]],
-    ['ends a volume that it did not begin', 'VERDICT_INVALID', [honestManifest, end]],
+    [
+      'tells of more chunks than the volume has',
+      'VERDICT_INVALID',
+      [honestManifest, contentOf(Buffer.alloc(volumeBytes + chunkBytes, 'content'))],
+    ],
+    [
+      'tells of chunks that are neither zeros nor data',
+      'VERDICT_INVALID',
+      [honestManifest, frame('content', Uint8Array.of(0, 2, 0))],
+    ],
+    ['tells that all is zeros', 'RESTORE_DIGEST', [honestManifest, frame('content', new Uint8Array(3))]],
+    ['tells the content twice', 'VERDICT_INVALID', [honestManifest, begin, begin]],
+    [
+      'tells more content than was asked for',
+      'VERDICT_INVALID',
+      [honestManifest, ...volume, ...volume, begin],
+    ],
+    ['sends data before it tells what they are', 'VERDICT_INVALID', [honestManifest, data(content, 0)]],
+    [
+      'sends data after the last volume',
+      'VERDICT_INVALID',
+      [honestManifest, ...volume, ...volume, data(content, 0)],
+    ],
+    ['ends a volume of which it told nothing', 'RESTORE_DIGEST', [honestManifest, end]],
     [
       'sends data without an offset',
       'VERDICT_INVALID',
-      [honestManifest, begin('work'), frame('data', utf8('1234567'))],
+      [honestManifest, begin, frame('data', utf8('1234567'))],
     ],
     [
       'sends data that begin within a chunk',
       'VERDICT_INVALID',
-      [honestManifest, begin('work'), data(content.subarray(9, chunkBytes), 9)],
+      [honestManifest, begin, data(content.subarray(9, chunkBytes), 9)],
     ],
     [
       'sends data that end within a chunk',
       'VERDICT_INVALID',
-      [honestManifest, begin('work'), data(content.subarray(0, chunkBytes + 9), 0)],
+      [honestManifest, begin, data(content.subarray(0, chunkBytes + 9), 0)],
     ],
     [
       'sends the chunks of another place',
       'RESTORE_DIGEST',
       [
         honestManifest,
-        begin('work'),
+        begin,
         data(content.subarray(chunkBytes, 2 * chunkBytes), 0),
         data(content.subarray(0, chunkBytes), chunkBytes),
         data(content.subarray(2 * chunkBytes), 2 * chunkBytes),
         end,
       ],
     ],
-    [
-      'sends data twice',
-      'VERDICT_INVALID',
-      [honestManifest, begin('work'), data(content, 0), data(content, 0)],
-    ],
-    ['sends data past the end', 'VERDICT_INVALID', [honestManifest, begin('work'), data(content, 1)]],
+    ['sends data twice', 'VERDICT_INVALID', [honestManifest, begin, data(content, 0), data(content, 0)]],
+    ['sends data past the end', 'VERDICT_INVALID', [honestManifest, begin, data(content, 1)]],
     [
       'sends data at the end of numbers',
       'VERDICT_INVALID',
-      [honestManifest, begin('work'), data(content, 2n ** 64n - 1n)],
+      [honestManifest, begin, data(content, 2n ** 64n - 1n)],
     ],
     [
       'sends wrong data',
       'RESTORE_DIGEST',
-      [honestManifest, begin('work'), data(Buffer.alloc(volumeBytes, 'other'), 0), end],
+      [honestManifest, begin, data(Buffer.alloc(volumeBytes, 'other'), 0), end],
     ],
     [
       'leaves data out',
       'RESTORE_DIGEST',
-      [honestManifest, begin('work'), data(content.subarray(chunkBytes), chunkBytes), end],
+      [honestManifest, begin, data(content.subarray(chunkBytes), chunkBytes), end],
     ],
-    ['leaves all data out', 'RESTORE_DIGEST', [honestManifest, begin('work'), end]],
-    ['leaves a volume out', 'RESTORE_DIGEST', [honestManifest, ...work, verdict()]],
+    ['leaves all data out', 'RESTORE_DIGEST', [honestManifest, begin, end]],
+    ['leaves a volume out', 'RESTORE_DIGEST', [honestManifest, ...volume, verdict()]],
     ['leaves all volumes out', 'RESTORE_DIGEST', [honestManifest, verdict()]],
     ['gives its verdict at once', 'RESTORE_DIGEST', [verdict()]],
     [
       'gives its verdict inside the last volume',
       'RESTORE_DIGEST',
-      [honestManifest, ...work, begin('personal', 'my_data'), data(content, 0), verdict()],
+      [honestManifest, ...volume, begin, data(content, 0), verdict()],
     ],
     [
-      'sends a progress that is none',
+      'tells dom0 how far dom0 has come',
       'VERDICT_INVALID',
-      [json('progress', { bytesDone: -1, bytesTotal: 1 }), verdict()],
+      [json('progress', { bytesDone: 1, bytesTotal: 1 }), verdict()],
     ],
-    ['ends without a verdict', 'VERDICT_INVALID', [honestManifest, ...work, ...personal]],
+    ['ends without a verdict', 'VERDICT_INVALID', [honestManifest, ...volume, ...volume]],
     [
       'finds a fault after all',
       'RESTORE_DIGEST',
-      [honestManifest, ...work, ...personal, verdict({ fault: { code: 'RESTORE_DIGEST', message: 'x' } })],
+      [honestManifest, ...volume, ...volume, verdict({ fault: { code: 'RESTORE_DIGEST', message: 'x' } })],
     ],
     [
       'claims more snapshots than the one',
       'VERDICT_INVALID',
-      [honestManifest, ...work, ...personal, verdict({ snapshots: 2 })],
+      [honestManifest, ...volume, ...volume, verdict({ snapshots: 2 })],
     ],
   ]
   it.each(cases)('%s ends as %s, with nothing in place', async (_, code, frames) => {
@@ -275,7 +308,7 @@ describe('a restore from a sandbox that', () => {
   it('breaks off puts nothing in place', async () => {
     const breaking: Inside = async channel => {
       await taken(channel)
-      channel.write(Buffer.concat([honestManifest, ...work]), () => channel.destroy(new Error('planted')))
+      channel.write(Buffer.concat([honestManifest, ...volume]), () => channel.destroy(new Error('planted')))
     }
     const { outcome, files } = await outcomeOf(breaking, restoring)
     expect(outcome).toMatchObject({ code: 'VERDICT_INVALID' })
@@ -288,9 +321,10 @@ describe('a restore from a sandbox that', () => {
     [
       'never stops talking',
       async channel => {
-        const line = json('progress', { bytesDone: 1, bytesTotal: 2 })
+        channel.write(Buffer.concat([honestManifest, begin]))
+        const nothing = data(new Uint8Array(0), 0)
         while (!channel.destroyed) {
-          channel.write(line)
+          channel.write(nothing)
           await new Promise(setImmediate)
         }
       },
@@ -300,13 +334,14 @@ describe('a restore from a sandbox that', () => {
     const stop = new AbortController()
     const reason = new Error('cancelled')
     setTimeout(() => stop.abort(reason), 20)
-    const work: Work = room => room.examiner.restore(examination(), snapshotId, silent, stop.signal)
+    const work: Work = room =>
+      room.examiner.restore(examination(), snapshotId, wholeSnapshot, silent, stop.signal)
     const { outcome, files } = await outcomeOf(inside, work)
     expect(outcome).toBe(reason)
     expect(files).toEqual([])
   })
 
-  it('sends nothing of a large volume is refused by its digest', async () => {
+  it('tells that a large volume is nothing but zeros is refused by its digest', async () => {
     const bytes = 64 * 1024 * MiB
     const vms = [{ name: 'work', volumes: [described('private', bytes)] }]
     const large = utf8(JSON.stringify({ version: 2, salt: 'ab'.repeat(32), vms }))
@@ -316,9 +351,11 @@ describe('a restore from a sandbox that', () => {
       ...examination(),
       history: { ...history, snapshots: [{ ...entry, manifest: sha256(large) }] },
     }
-    const inside = saying(frame('manifest', large), begin('work', 'private', bytes), end)
+    const zeros = frame('content', new Uint8Array(contentChunksMax))
+    const frames = bytes / chunkBytes / contentChunksMax
+    const inside = saying(frame('manifest', large), ...Array.from({ length: frames }, () => zeros), end)
     const { outcome, files } = await outcomeOf(inside, room =>
-      room.examiner.restore(bound, snapshotId, silent, never),
+      room.examiner.restore(bound, snapshotId, wholeSnapshot, silent, never),
     )
     expect(outcome).toMatchObject({ code: 'RESTORE_DIGEST' })
     expect(files).toEqual([])
@@ -328,7 +365,7 @@ describe('a restore from a sandbox that', () => {
     const backwards = [2, 1, 0].map(chunk =>
       data(content.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes), chunk * chunkBytes),
     )
-    const frames = [frame('manifest', manifest), begin('work'), ...backwards, end, ...personal, verdict()]
+    const frames = [frame('manifest', manifest), begin, ...backwards, end, ...volume, verdict()]
     const { files } = await outcomeOf(saying(...frames), restoring)
     expect(files).toHaveLength(2)
   })
@@ -355,7 +392,7 @@ describe('a check by a sandbox that', () => {
     ],
     ['sends a verdict with a field of its own', 'VERDICT_INVALID', [verdict({ extra: 1 })]],
     ['sends a message that is too long', 'VERDICT_INVALID', [verdict(filler(2001))]],
-    ['sends volumes', 'VERDICT_INVALID', [frame('manifest', manifest), ...work, verdict()]],
+    ['sends volumes', 'VERDICT_INVALID', [frame('manifest', manifest), ...volume, verdict()]],
     ['proves more snapshots than there are', 'VERDICT_INVALID', [verdict({ snapshots: 2, ...provesAll })]],
     ['proves fewer snapshots than there are', 'VERDICT_INVALID', [verdict({ snapshots: 0, ...provesAll })]],
     ['does not say what it has read', 'VERDICT_INVALID', [verdict()]],

@@ -7,7 +7,7 @@ import { systemEntropy, systemEnvironment } from '../../src/base/environment.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { parseIdempotencyKey, parseJobId, parseVmName, repositoryOf } from '../../src/base/names.ts'
 import { Secret } from '../../src/base/secret.ts'
-import { localVolumeSink } from '../../src/host/local/volume-sink.ts'
+import { LocalRestores } from '../../src/host/local/restores.ts'
 import type { Sandboxes } from '../../src/host/sandboxes.ts'
 import type { RepositoryHistory } from '../../src/ledger/history.ts'
 import type { Examination, Examiner } from '../../src/repository/examination.ts'
@@ -86,14 +86,17 @@ export interface Room extends AsyncDisposable {
   readonly events: string[]
   /** What was handed to the channel, as the memory that dom0 used for it. */
   readonly handed: Uint8Array[]
-  /** Every file, working files included; those that were restored by their path below `target`. */
+  /** The files that are visible, by their paths below `target`. */
   files(): Promise<readonly string[]>
+  /** Working files that are left, by their full paths. */
+  unfinished(): Promise<readonly string[]>
 }
 
 /** The real examiner around a sandbox of the test's own. */
 export async function makeRoom(inside: Inside): Promise<Room> {
   const parent = await mkdtemp(path.join(tmpdir(), 'restore-'))
-  const target = path.join(parent, 'restored')
+  const target = path.join(parent, job)
+  const restores = await LocalRestores.open({ directory: parent, clock: systemClock, log: silentLog })
   const events: string[] = []
   const handed: Uint8Array[] = []
   const sandboxes: Sandboxes = {
@@ -136,7 +139,8 @@ export async function makeRoom(inside: Inside): Promise<Room> {
         },
       }
     },
-    sink: () => localVolumeSink(target),
+    sink: ({ job, snapshot, choice }) =>
+      restores.begin({ job, snapshot, resumable: choice.range === null, reuse: choice.reuse }),
     requireRoom: async () => {},
     limits: { memoryBytesMax: 1, millisecondsMax: 1 },
     log: silentLog,
@@ -147,12 +151,20 @@ export async function makeRoom(inside: Inside): Promise<Room> {
     events,
     handed,
     files: async () =>
-      (await readdir(parent, { recursive: true, withFileTypes: true }))
-        .filter(entry => entry.isFile())
-        .map(entry => path.relative(target, path.join(entry.parentPath, entry.name)))
-        .sort(),
+      (await filesBelow(parent))
+        .filter(file => !path.relative(parent, file).startsWith('.restore-'))
+        .map(file => path.relative(target, file)),
+    unfinished: async () =>
+      (await filesBelow(parent)).filter(file => path.relative(parent, file).startsWith('.restore-')),
     [Symbol.asyncDispose]: () => rm(parent, { recursive: true, force: true }),
   }
+}
+
+async function filesBelow(directory: string): Promise<readonly string[]> {
+  return (await readdir(directory, { recursive: true, withFileTypes: true }))
+    .filter(entry => entry.isFile())
+    .map(entry => path.join(entry.parentPath, entry.name))
+    .sort()
 }
 
 export const cleanedUp = ['grant', 'sandbox', 'sandbox destroyed', 'grant revoked']

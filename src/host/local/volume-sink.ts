@@ -1,101 +1,144 @@
+import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { byteRangeText } from '../../base/byte-range.ts'
 import { CodedError, errnoOf } from '../../base/errors.ts'
-import { syncDirectory, writeWhole } from '../../base/files.ts'
-import type { VmName } from '../../base/names.ts'
+import { makePrivateDirectory, readWhole, syncDirectory, writeWhole } from '../../base/files.ts'
 import { HostError } from '../errors.ts'
-import type { NewVolume, VolumeSink } from '../volumes.ts'
+import type { NewVolume, NewVolumeName, ReadEarlier, VolumeSink } from '../volumes.ts'
 import { parseVolumeName } from './vm-file.ts'
 
-const unfinishedPrefix = '.restore-'
-
-/**
- * New volumes as `<directory>/<vm>/<volume>.img`, sparse, mode 0600. They are written beside, into `.restore-<name>`, which
- * the commit renames: all appear or none, also when the process is killed, and nothing is ever replaced. `directory`
- * must not exist.
- */
-export function localVolumeSink(directory: string): VolumeSink {
-  return new LocalVolumeSink(directory)
+export interface SinkPlaces {
+  /** Where the volumes appear; must not exist. */
+  readonly directory: string
+  /** Where they are written until then, on the same file system. */
+  readonly beside: string
+  /** Whether `beside` is gone on with, and kept for another restore that will. */
+  readonly resumable: boolean
+  /** The directory of an earlier restore. */
+  readonly reuse: string | null
 }
 
 /**
- * Removes what restores that died with an earlier process have left below `parent`: plaintext that nobody will ask for.
- * To be called before the first restore.
+ * New volumes as `<vm>/<volume>.img`, ranges as `<vm>/<volume>.<offset>+<length>.img`, sparse, mode 0600. They are written
+ * beside, and the commit renames: all appear or none, also when the process is killed, and nothing is ever replaced.
  */
-export async function sweepUnfinished(parent: string): Promise<readonly string[]> {
-  const left = (await readdir(parent)).filter(name => name.startsWith(unfinishedPrefix))
-  for (const name of left) await rm(path.join(parent, name), { recursive: true, force: true })
-  if (left.length > 0) await syncDirectory(parent)
-  return left
+export function localVolumeSink(places: SinkPlaces): VolumeSink {
+  return new LocalVolumeSink(places)
 }
 
 class LocalVolumeSink implements VolumeSink {
-  readonly #directory: string
-  readonly #beside: string
-  readonly #volumes: LocalVolume[] = []
-  /** Of the VMs that have a volume. */
-  readonly #vms = new Set<VmName>()
-  #state: 'new' | 'open' | 'committed' = 'new'
+  readonly #places: SinkPlaces
+  /** By their paths below the directory. */
+  readonly #volumes = new Map<string, LocalVolume>()
+  #state: 'new' | 'open' | 'ended' = 'new'
 
-  constructor(directory: string) {
-    this.#directory = directory
-    this.#beside = path.join(path.dirname(directory), `${unfinishedPrefix}${path.basename(directory)}`)
+  constructor(places: SinkPlaces) {
+    this.#places = places
   }
 
-  async create(vm: VmName, volume: string, bytes: number, signal: AbortSignal): Promise<NewVolume> {
+  async create(name: NewVolumeName, bytes: number, signal: AbortSignal): Promise<NewVolume> {
     signal.throwIfAborted()
-    const file = path.join(this.#beside, vm, `${parseVolumeName(volume)}.img`)
-    const what = `volume ${volume} of ${vm}`
+    const file = fileOf(name)
+    const what = `volume ${name.volume} of ${name.vm}`
     return await withHostErrors(what, async () => {
       if (this.#state === 'new') await this.#begin()
-      if (!this.#vms.has(vm)) {
-        await mkdir(path.dirname(file), { mode: 0o700 })
-        this.#vms.add(vm)
-      }
-      const handle = await open(file, 'wx', 0o600)
-      const created = new LocalVolume(handle, what, bytes)
-      this.#volumes.push(created)
+      if (this.#volumes.has(file)) throw new HostError('VOLUME_EXISTS', `${what} is there already`)
+      await makePrivateDirectory(path.join(this.#places.beside, name.vm))
+      const { handle, isNew } = await openOrCreate(path.join(this.#places.beside, file))
+      const created = new LocalVolume(handle, what, bytes, isNew)
+      this.#volumes.set(file, created)
       await handle.truncate(bytes)
+      await created.reuse(this.#places.reuse === null ? null : path.join(this.#places.reuse, file))
       return created
     })
   }
 
   async commit(): Promise<void> {
     await withHostErrors('a restore', async () => {
+      const { directory, beside } = this.#places
       if (this.#state === 'new') await this.#begin()
-      for (const volume of this.#volumes) await volume.finish()
-      for (const vm of this.#vms) await syncDirectory(path.join(this.#beside, vm))
-      await syncDirectory(this.#beside)
+      await this.#removeOthers()
+      for (const volume of this.#volumes.values()) await volume.finish()
+      for (const vm of this.#vms()) await syncDirectory(path.join(beside, vm))
+      await syncDirectory(beside)
       // rename(2) would replace an empty directory.
-      if (await isThere(this.#directory)) throw new HostError('VOLUME_EXISTS', 'the restore is there already')
-      await rename(this.#beside, this.#directory)
-      this.#state = 'committed'
-      await syncDirectory(path.dirname(this.#directory))
+      if (await isThere(directory)) throw new HostError('VOLUME_EXISTS', 'the restore is there already')
+      await rename(beside, directory)
+      this.#state = 'ended'
+      await syncDirectory(path.dirname(directory))
     })
   }
 
+  async discard(): Promise<void> {
+    await this.#close()
+    if (this.#state === 'open') await rm(this.#places.beside, { recursive: true, force: true })
+    this.#state = 'ended'
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const volume of this.#volumes) await volume.close()
-    if (this.#state === 'open') await rm(this.#beside, { recursive: true, force: true })
+    const written = [...this.#volumes.values()].some(({ holdsSomething }) => holdsSomething)
+    if (!this.#places.resumable || !written) return await this.discard()
+    await this.#close()
   }
 
   async #begin(): Promise<void> {
-    if (await isThere(this.#directory)) throw new HostError('VOLUME_EXISTS', 'the restore is there already')
-    await mkdir(this.#beside, { mode: 0o700 })
+    const { directory, beside, resumable } = this.#places
+    if (await isThere(directory)) throw new HostError('VOLUME_EXISTS', 'the restore is there already')
+    if (resumable) await makePrivateDirectory(beside)
+    else await mkdir(beside, { mode: 0o700 })
     this.#state = 'open'
+  }
+
+  /** What an earlier restore has left and this one was not to make. */
+  async #removeOthers(): Promise<void> {
+    const { beside } = this.#places
+    const vms = this.#vms()
+    for (const vm of await readdir(beside)) {
+      const files = vms.has(vm) ? await readdir(path.join(beside, vm)) : []
+      const others = vms.has(vm)
+        ? files.map(file => path.join(vm, file)).filter(file => !this.#volumes.has(file))
+        : [vm]
+      for (const other of others) await rm(path.join(beside, other), { recursive: true, force: true })
+    }
+  }
+
+  #vms(): ReadonlySet<string> {
+    return new Set([...this.#volumes.keys()].map(path.dirname))
+  }
+
+  async #close(): Promise<void> {
+    for (const volume of this.#volumes.values()) await volume.close()
   }
 }
 
 class LocalVolume implements NewVolume {
+  readonly left: ReadEarlier | null
+  reusable: ReadEarlier | null = null
   readonly #handle: FileHandle
   readonly #what: string
   readonly #bytes: number
+  #earlier: FileHandle | null = null
+  #written = false
   #open = true
 
-  constructor(handle: FileHandle, what: string, bytes: number) {
+  constructor(handle: FileHandle, what: string, bytes: number, isNew: boolean) {
     this.#handle = handle
     this.#what = what
     this.#bytes = bytes
+    this.left = isNew ? null : (into, offset) => this.#read(handle, into, offset)
+  }
+
+  get holdsSomething(): boolean {
+    return this.#written || this.left !== null
+  }
+
+  /** The same volume in an earlier restore, if that has it. */
+  async reuse(file: string | null): Promise<void> {
+    const earlier = file === null ? null : await openIfThere(file)
+    if (earlier === null) return
+    this.#earlier = earlier
+    this.reusable = (into, offset) => this.#read(earlier, into, offset)
   }
 
   async write(part: Uint8Array, offset: number): Promise<void> {
@@ -104,6 +147,7 @@ class LocalVolume implements NewVolume {
         'VOLUME_WRITE',
         `${this.#what}: ${part.byteLength} bytes at ${offset} lie outside its ${this.#bytes}`,
       )
+    this.#written = true
     await withHostErrors(this.#what, () => writeWhole(this.#handle, part, offset))
   }
 
@@ -115,7 +159,38 @@ class LocalVolume implements NewVolume {
   async close(): Promise<void> {
     if (!this.#open) return
     this.#open = false
+    await this.#earlier?.close()
     await this.#handle.close()
+  }
+
+  /** What cannot be read is not taken over, and fetched as if it were not there. */
+  async #read(from: FileHandle, into: Uint8Array, offset: number): Promise<boolean> {
+    return await readWhole(from, into, offset).catch(() => false)
+  }
+}
+
+function fileOf({ vm, volume, range }: NewVolumeName): string {
+  const name = parseVolumeName(volume)
+  return path.join(vm, range === null ? `${name}.img` : `${name}.${byteRangeText(range)}.img`)
+}
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR } = constants
+
+async function openOrCreate(file: string): Promise<{ handle: FileHandle; isNew: boolean }> {
+  try {
+    return { handle: await open(file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600), isNew: true }
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error
+    return { handle: await open(file, O_RDWR | O_NOFOLLOW), isNew: false }
+  }
+}
+
+async function openIfThere(file: string): Promise<FileHandle | null> {
+  try {
+    return await open(file, O_RDONLY | O_NOFOLLOW)
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return null
+    throw error
   }
 }
 

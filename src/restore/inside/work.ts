@@ -6,16 +6,28 @@ import type { Log } from '../../base/log.ts'
 import { StreamReader } from '../../base/reader.ts'
 import { Secret } from '../../base/secret.ts'
 import { checkRepository } from '../../repository/check.ts'
-import { fetchIndexTable, fetchObject, listVolumes, readSnapshot } from '../../repository/reader.ts'
+import { ChunkSet } from '../../repository/chunk-set.ts'
+import {
+  type BlobSource,
+  fetchIndexTable,
+  fetchObject,
+  listVolumes,
+  readSnapshot,
+  type SnapshotVolume,
+} from '../../repository/reader.ts'
 import { openRepository, type Repository } from '../../repository/repository.ts'
-import { restoreVolume } from '../../repository/restore.ts'
+import { readContent, restoreChunks } from '../../repository/restore.ts'
 import type { Snapshot } from '../../repository/snapshot.ts'
 import { type ObjectStore, objectBytesMax, parseObjectName } from '../../storage/object-store.ts'
 import { RestoreError } from '../errors.ts'
 import {
+  contentChunksMax,
+  type Frame,
+  type FrameKind,
   faultMessageLengthMax,
   parseFrame,
   parseTask,
+  parseWantedVolume,
   readFrame,
   type Task,
   type Verdict,
@@ -58,7 +70,7 @@ export async function workInside(ports: InsidePorts): Promise<void> {
     verdict =
       task.kind === 'check'
         ? await check(task, repository, store, ports, progress, signal)
-        : await restore(task, repository, store, ports, out, progress, signal)
+        : await restore(task, repository, store, ports, { reader, out }, signal)
   } catch (error) {
     log.error('the work failed', { error })
     const { code, message } = reportOf(error)
@@ -79,11 +91,7 @@ const nothingProven: Verdict = {
 
 type Report = (bytesDone: number, bytesTotal: number) => void
 
-async function received<T>(
-  reader: StreamReader,
-  kind: 'task' | 'passphrase',
-  take: (frame: NonNullable<Awaited<ReturnType<typeof readFrame>>>) => T,
-): Promise<T> {
+async function received<T>(reader: StreamReader, kind: FrameKind, take: (frame: Frame) => T): Promise<T> {
   const frame = await readFrame(reader)
   if (frame?.kind !== kind) throw new RestoreError('VERDICT_INVALID', `expected a ${kind} frame`)
   return take(frame)
@@ -129,13 +137,13 @@ async function check(
   return { fault, objects, snapshots: proves, bytes: proven.packs.bytes, ignored, proven }
 }
 
+/** dom0 leads: `protocol.ts`. */
 async function restore(
   task: Task,
   repository: Repository,
   store: ObjectStore,
   ports: InsidePorts,
-  out: FrameWriter,
-  progress: Report,
+  channel: { readonly reader: StreamReader; readonly out: FrameWriter },
   signal: AbortSignal,
 ): Promise<Verdict> {
   const at = task.snapshots.findIndex(one => String(one.snapshot.id) === task.snapshot)
@@ -147,23 +155,34 @@ async function restore(
   await using table = await fetchIndexTable(repository, store, indexes, ports, signal)
   const source = { repository, store, blobs: table.reader }
   const { volumes, manifestBytes } = await listVolumes(source, snapshot, signal)
-  await out.frame('manifest', manifestBytes)
-  const bytesTotal = volumes.reduce((sum, { bytes }) => sum + bytes, 0)
-  let before = 0
-  for (const volume of volumes) {
-    await out.json('volume', { vm: volume.vm, volume: volume.name, bytes: volume.bytes })
-    const sink = { write: (bytes: Uint8Array, offset: number) => out.data(bytes, offset), holdsBytes: true }
-    await restoreVolume(
-      source,
-      volume,
-      sink,
-      ({ bytesDone }) => progress(before + bytesDone, bytesTotal),
-      signal,
-    )
-    await out.frame('volume-end', new Uint8Array(0))
-    before += volume.bytes
+  await channel.out.frame('manifest', manifestBytes)
+  for (;;) {
+    const frame = await readFrame(channel.reader)
+    if (frame?.kind === 'finish') return { ...nothingProven, snapshots: 1 }
+    if (frame?.kind !== 'volume') throw new RestoreError('VERDICT_INVALID', 'expected a volume frame')
+    const { vm, volume } = parseFrame(frame, parseWantedVolume)
+    const found = volumes.find(one => one.vm === vm && one.name === volume)
+    if (found === undefined) throw new RestoreError('VERDICT_INVALID', 'the manifest has no such volume')
+    await sendVolume(source, found, channel, signal)
   }
-  return { ...nothingProven, snapshots: 1, bytes: bytesTotal }
+}
+
+async function sendVolume(
+  source: BlobSource,
+  volume: SnapshotVolume,
+  { reader, out }: { readonly reader: StreamReader; readonly out: FrameWriter },
+  signal: AbortSignal,
+): Promise<void> {
+  const content = await readContent(source, volume, signal)
+  for (let from = 0; from < content.length; from += contentChunksMax)
+    await out.frame('content', content.packed(from, Math.min(from + contentChunksMax, content.length)))
+  const chunks = await received(reader, 'chunks', frame =>
+    frame.payload.parse(bytes => ChunkSet.unpack(bytes, content.length)),
+  )
+  if (chunks === null) throw new RestoreError('VERDICT_INVALID', 'chunks of another volume')
+  const sink = { write: (bytes: Uint8Array, offset: number) => out.data(bytes, offset), holdsBytes: true }
+  await restoreChunks(source, content, chunks, sink, () => {}, signal)
+  await out.frame('volume-end')
 }
 
 async function presentSnapshot(
