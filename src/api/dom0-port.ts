@@ -40,7 +40,8 @@ export function dom0Over(transport: Transport): Dom0Port {
     backup: (profile, key, signal) => ask(orderBackup, profile, { key }, signal),
     check: (profile, key, read, signal) => ask(orderCheck, profile, { key, read }, signal),
     scrub: (profile, key, signal) => ask(orderScrub, profile, { key }, signal),
-    restore: (profile, key, snapshot, signal) => ask(orderRestore, profile, { key, snapshot }, signal),
+    restore: (profile, key, snapshot, choice, signal) =>
+      ask(orderRestore, profile, { key, snapshot, choice }, signal),
     cancel: (job, signal) => ask(cancelJob, job, undefined, signal),
     jobs: signal => ask(listJobs, '', undefined, signal),
     snapshots: (profile, signal) => ask(listSnapshots, profile, undefined, signal),

@@ -1,5 +1,6 @@
 import type { IdempotencyKey, JobId, ProfileName, SnapshotId } from '../base/names.ts'
 import type { ReadChoice } from '../base/read-choice.ts'
+import type { RestoreChoice } from '../base/restore-choice.ts'
 import type { CosignRequest, LedgerPage } from '../qrexec/calls/ledger.ts'
 import type { Job, ProfileState, SnapshotSummary } from '../qrexec/calls/orders.ts'
 
@@ -22,6 +23,7 @@ export interface Dom0Port {
     profile: ProfileName,
     key: IdempotencyKey,
     snapshot: SnapshotId | null,
+    choice: RestoreChoice,
     signal: AbortSignal,
   ): Promise<Job>
   cancel(job: JobId, signal: AbortSignal): Promise<Job>

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { type ErrorKind, errorKinds } from '../base/errors.ts'
+import { volumesChosenMax } from '../base/restore-choice.ts'
 import { jitterMinutesMax } from '../profiles/jitter.ts'
 import { jobKinds, jobPhases, jobStates } from '../qrexec/calls/orders.ts'
 
@@ -19,6 +20,7 @@ const Name = (pattern: string, description: string) => Type.String({ pattern, de
 export const ProfileNameText = Name('^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}$', 'name of a sealed profile')
 export const JobIdText = Name('^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$', 'made by dom0; sorts by time')
 const SnapshotIdText = Name('^[0-9a-f]{64}$', 'SHA-256 of the stored snapshot')
+const VolumeNameText = Name('^[a-z][a-z0-9_-]{0,30}$', 'name of a volume, e.g. private')
 export const KeyText = Name('^[A-Za-z0-9._-]{8,64}$', 'the same order sent twice with one key is one job')
 
 const Kind = Type.Enum([...jobKinds])
@@ -108,6 +110,32 @@ export const OrderSchema = Type.Object(
     profile: ProfileNameText,
     kind: Type.Optional(Kind),
     snapshot: Type.Optional(SnapshotIdText),
+    vm: Type.Optional(
+      Name(
+        '^[a-zA-Z][a-zA-Z0-9_.-]{0,30}$',
+        'restore: only of this VM, which must be one that may be listed',
+      ),
+    ),
+    volumes: Type.Optional(
+      Type.Array(VolumeNameText, {
+        minItems: 1,
+        maxItems: volumesChosenMax,
+        description: 'restore: of that VM; all when absent',
+      }),
+    ),
+    range: Type.Optional(
+      Type.String({
+        maxLength: 48,
+        description: 'restore: of the one volume, OFFSET+LENGTH in bytes or with KiB, MiB, GiB, TiB',
+        examples: ['1GiB+64MiB'],
+      }),
+    ),
+    reuse: Type.Optional(
+      Name(
+        '^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$',
+        'restore: job of an earlier restore of the profile; what is the same is taken from there, not fetched',
+      ),
+    ),
     read: Type.Optional(
       Type.String({
         maxLength: 16,
@@ -117,7 +145,11 @@ export const OrderSchema = Type.Object(
       }),
     ),
   },
-  { ...closed, description: 'kind is backup when absent; snapshot is for restore, read for check' },
+  {
+    ...closed,
+    description:
+      'kind is backup when absent; snapshot, vm, volumes, range and reuse are for restore, read for check',
+  },
 )
 export type OrderView = Static<typeof OrderSchema>
 

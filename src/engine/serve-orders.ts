@@ -1,5 +1,12 @@
 import { utf8 } from '../base/bytes.ts'
-import { type JobId, type ProfileName, parseJobId, parseProfileName, type VmName } from '../base/names.ts'
+import {
+  dom0,
+  type JobId,
+  type ProfileName,
+  parseJobId,
+  parseProfileName,
+  type VmName,
+} from '../base/names.ts'
 import type { RepositoryHistory } from '../ledger/history.ts'
 import * as calls from '../qrexec/calls/orders.ts'
 import { type Handler, type IncomingCall, respond } from '../qrexec/server.ts'
@@ -22,6 +29,13 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
     // A job of a profile that the caller may not order does not exist for it.
     if (!mayOrder(source, job.profile)) throw new EngineError('JOB_NOT_FOUND', `there is no job '${id}'`)
     return job
+  }
+  /** Whether a snapshot has a VM must not be found out by naming one that the caller may not know of. */
+  const requireListed = async (source: VmName, vm: VmName | null) => {
+    if (vm === null || source === dom0) return
+    await ports.inventory.list(new AbortController().signal)
+    if (!judge.allows({ service: 'admin.vm.List', argument: '', source, target: vm }))
+      throw new EngineError('VM_NOT_LISTED', `there is no VM '${vm}' that ${source} may list`)
   }
   return {
     [calls.orderBackup.service]: respond(calls.orderBackup, ({ key }, { source, argument }) =>
@@ -52,15 +66,21 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
         ifRunning: 'refuse',
       }),
     ),
-    [calls.orderRestore.service]: respond(calls.orderRestore, ({ key, snapshot }, { source, argument }) =>
-      orders.order({
-        kind: 'restore',
-        profile: parseProfileName(argument),
-        initiator: source,
-        key,
-        snapshot,
-        ifRunning: 'refuse',
-      }),
+    [calls.orderRestore.service]: respond(
+      calls.orderRestore,
+      ({ key, snapshot, choice }, { source, argument }) =>
+        orders.order(
+          {
+            kind: 'restore',
+            profile: parseProfileName(argument),
+            initiator: source,
+            key,
+            snapshot,
+            choice,
+            ifRunning: 'refuse',
+          },
+          () => requireListed(source, choice.vm),
+        ),
     ),
     [calls.cancelJob.service]: respond(calls.cancelJob, async (_, { source, argument }) => {
       const { id } = mineOnly(source, parseJobId(argument))

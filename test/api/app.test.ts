@@ -76,6 +76,9 @@ describe('every answer of the API', () => {
     ],
     ['read without a check', { profile: 'work', read: 'all' }, "'read' is for kind check"],
     ['read of a scrub', { profile: 'work', kind: 'scrub', read: 'all' }, "'read' is for kind check"],
+    ['a VM of a check', { profile: 'work', kind: 'check', vm: 'mail' }, "'vm' is for kind restore"],
+    ['a path for a VM', { profile: 'work', kind: 'restore', vm: '../mail' }, 'must match pattern'],
+    ['no volume at all', { profile: 'work', kind: 'restore', vm: 'mail', volumes: [] }, 'fewer than 1'],
     ['a list', [], 'must be object'],
   ])('a body with %s is refused and nothing is ordered', async (_name, body, detail) => {
     await using api = await startApi()

@@ -3,8 +3,15 @@ import { describe, expect, test } from 'vitest'
 import type { Dom0Port } from '../../src/api/dom0.ts'
 import { dom0Over } from '../../src/api/dom0-port.ts'
 import { silentLog } from '../../src/base/log.ts'
-import { type IdempotencyKey, parseJobId, parseSnapshotId, parseVmName } from '../../src/base/names.ts'
+import {
+  type IdempotencyKey,
+  parseJobId,
+  parseSnapshotId,
+  parseVmName,
+  parseVolumeName,
+} from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
+import { wholeSnapshot } from '../../src/base/restore-choice.ts'
 import { EngineError } from '../../src/engine/errors.ts'
 import type { Transport } from '../../src/qrexec/call.ts'
 import { cosignLedger, readLedger } from '../../src/qrexec/calls/ledger.ts'
@@ -42,8 +49,8 @@ function served(dom0: FakeDom0): Record<string, Handler> {
     [calls.orderBackup.service]: respond(calls.orderBackup, ({ key }) => dom0.backup(profile, key)),
     [calls.orderCheck.service]: respond(calls.orderCheck, ({ key, read }) => dom0.check(profile, key, read)),
     [calls.orderScrub.service]: respond(calls.orderScrub, ({ key }) => dom0.scrub(profile, key)),
-    [calls.orderRestore.service]: respond(calls.orderRestore, ({ key, snapshot }) =>
-      dom0.restore(profile, key, snapshot),
+    [calls.orderRestore.service]: respond(calls.orderRestore, ({ key, snapshot, choice }) =>
+      dom0.restore(profile, key, snapshot, choice),
     ),
     [calls.cancelJob.service]: respond(calls.cancelJob, (_, { argument }) =>
       dom0.cancel(parseJobId(argument)),
@@ -64,6 +71,12 @@ describe('the port over the wire', () => {
     const dom0 = new FakeDom0()
     const { port } = connected(served(dom0))
     const snapshot = parseSnapshotId('cd'.repeat(32))
+    const chosen = {
+      vm: parseVmName('mail'),
+      volumes: [parseVolumeName('private')],
+      range: { offset: 1, length: 2 },
+      reuse: parseJobId('20261124T031500Z-1f2e3d4c'),
+    }
     dom0.ledgerPage = () => ({
       checkpoint: 'note',
       consistency: [new Uint8Array(32)],
@@ -73,8 +86,8 @@ describe('the port over the wire', () => {
     expect(job).toEqual(dom0.board.get(job.id))
     await port.check(work, 'check-01' as IdempotencyKey, parseReadChoice('30d'), forever)
     await port.scrub(work, 'scrub-01' as IdempotencyKey, forever)
-    await port.restore(work, 'restore-1' as IdempotencyKey, snapshot, forever)
-    await port.restore(work, 'restore-2' as IdempotencyKey, null, forever)
+    await port.restore(work, 'restore-1' as IdempotencyKey, snapshot, chosen, forever)
+    await port.restore(work, 'restore-2' as IdempotencyKey, null, wholeSnapshot, forever)
     expect((await port.cancel(job.id, forever)).state).toBe('cancelled')
     expect((await port.jobs(forever)).map(one => one.kind)).toEqual([
       ...['restore', 'restore', 'scrub', 'check', 'backup'],
@@ -89,7 +102,7 @@ describe('the port over the wire', () => {
       `backup work ${key}`,
       'check work check-01 read=30d',
       'scrub work scrub-01',
-      `restore work restore-1 snapshot=${snapshot}`,
+      `restore work restore-1 snapshot=${snapshot} choice=${JSON.stringify(chosen)}`,
       'restore work restore-2 snapshot=newest',
       `cancel ${job.id}`,
       'jobs',

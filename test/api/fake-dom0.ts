@@ -8,6 +8,7 @@ import {
   type SnapshotId,
 } from '../../src/base/names.ts'
 import type { ReadChoice } from '../../src/base/read-choice.ts'
+import type { RestoreChoice } from '../../src/base/restore-choice.ts'
 import { EngineError } from '../../src/engine/errors.ts'
 import type { CosignRequest, LedgerPage } from '../../src/qrexec/calls/ledger.ts'
 import type { Job, JobKind, ProfileState, SnapshotSummary } from '../../src/qrexec/calls/orders.ts'
@@ -49,8 +50,15 @@ export class FakeDom0 implements Dom0Port {
   async scrub(profile: ProfileName, key: IdempotencyKey): Promise<Job> {
     return this.#order('scrub', profile, key)
   }
-  async restore(profile: ProfileName, key: IdempotencyKey, snapshot: SnapshotId | null): Promise<Job> {
-    return this.#order('restore', profile, key, ` snapshot=${snapshot ?? 'newest'}`)
+  async restore(
+    profile: ProfileName,
+    key: IdempotencyKey,
+    snapshot: SnapshotId | null,
+    choice: RestoreChoice,
+  ): Promise<Job> {
+    const whole = Object.values(choice).every(value => value === null || value.length === 0)
+    const chosen = whole ? '' : ` choice=${JSON.stringify(choice)}`
+    return this.#order('restore', profile, key, ` snapshot=${snapshot ?? 'newest'}${chosen}`)
   }
 
   async cancel(id: JobId): Promise<Job> {

@@ -65,12 +65,15 @@ describe('POST /v1/orders', () => {
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'scrub' })
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'restore', snapshot })
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'restore' })
+    const some = { vm: 'mail', volumes: ['private'], range: '1GiB+64MiB' }
+    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'restore', ...some })
     expect(api.dom0.calls.map(line => line.split(' ').toSpliced(2, 1).join(' '))).toEqual([
       'check work read=1/7',
       'check work read=structure',
       'scrub work',
       `restore work snapshot=${snapshot}`,
       'restore work snapshot=newest',
+      'restore work snapshot=newest choice={"vm":"mail","volumes":["private"],"range":{"offset":1073741824,"length":67108864},"reuse":null}',
     ])
   })
 

@@ -13,13 +13,16 @@ import {
   parseProfileName,
   parseSnapshotId,
   parseVmName,
+  parseVolumeName,
 } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { StreamReader } from '../../src/base/reader.ts'
+import { type RestoreChoice, wholeSnapshot } from '../../src/base/restore-choice.ts'
 import { Secret } from '../../src/base/secret.ts'
 import type { Judge } from '../../src/engine/judge.ts'
 import { Orders } from '../../src/engine/orders.ts'
 import { serveOrders } from '../../src/engine/serve-orders.ts'
+import { parseEntry } from '../../src/ledger/entry.ts'
 import type { Call, Transport } from '../../src/qrexec/call.ts'
 import * as calls from '../../src/qrexec/calls/orders.ts'
 import { callOver } from '../../src/qrexec/client.ts'
@@ -124,7 +127,7 @@ describe('an order from the management VM', () => {
     const { id } =
       kind === 'check'
         ? await ask(calls.orderCheck, 'nightly', { key: key('2'), read: parseReadChoice('all') })
-        : await ask(calls.orderRestore, 'nightly', { key: key('2'), snapshot: null })
+        : await ask(calls.orderRestore, 'nightly', { key: key('2'), snapshot: null, choice: wholeSnapshot })
     expect(await one.orders.ended(id)).toMatchObject({ state: 'done', kind, outcome: { bytes: 1 } })
     expect(asked).toEqual([kind === 'check' ? 256 : backup?.snapshot])
     expect(one.released.map(({ purpose }) => purpose)).toEqual(['backup', kind])
@@ -153,11 +156,110 @@ describe('an order from the management VM', () => {
     expect(one.orders.board.list()).toEqual([])
   })
 
+  describe('of a restore', () => {
+    const outcome = {
+      snapshot: undefined,
+      bytes: 1,
+      bytesStored: undefined,
+      volumes: 1,
+      warnings: [],
+      objects: undefined,
+      snapshots: undefined,
+    }
+    const [work, gone, reuse] = [
+      parseVmName('work'),
+      parseVmName('gone'),
+      parseJobId('20261124T031500Z-1f2e3d4c'),
+    ]
+
+    async function restoring(choice: Partial<RestoreChoice>, judge?: Judge) {
+      const chosen: unknown[] = []
+      const examiner = {
+        check: async () => Promise.reject(new Error('no check')),
+        restore: async (_: unknown, __: unknown, choice: RestoreChoice) => {
+          chosen.push(choice)
+          return outcome
+        },
+      }
+      const one = await bench({ examiner })
+      await backedUp(one)
+      const order = (key: IdempotencyKey, choice: Partial<RestoreChoice>) =>
+        client(one, judge).ask(calls.orderRestore, 'nightly', {
+          key,
+          snapshot: null,
+          choice: { ...wholeSnapshot, ...choice },
+        })
+      const ordered = order(key('2'), choice)
+      await ordered.then(({ id }) => one.orders.ended(id)).catch(() => {})
+      return { one, ordered, order, chosen }
+    }
+
+    it('what is chosen goes to the examiner as it was ordered', async () => {
+      const choice = { vm: work, volumes: [parseVolumeName('private')], range: { offset: 5, length: 7 } }
+      const { chosen } = await restoring(choice)
+      expect(chosen).toEqual([{ ...wholeSnapshot, ...choice }])
+    })
+
+    it('a VM that the caller may not list is refused, and recorded, whether or not it is there', async () => {
+      const messages = []
+      for (const vm of [work, gone]) {
+        const { one, ordered, chosen } = await restoring({ vm }, only('strongroom.Backup+nightly @adminvm'))
+        await expect(ordered).rejects.toMatchObject({ code: 'VM_NOT_LISTED', kind: 'refused' })
+        messages.push(
+          await ordered.then(
+            () => '',
+            ({ message }: Error) => message.replaceAll(vm, 'X'),
+          ),
+        )
+        expect(chosen).toEqual([])
+        const entries = (await one.openLedger()).entries()
+        const last = []
+        for await (const { bytes } of entries) last.push(parseEntry(bytes))
+        expect(last.at(-1)).toMatchObject({ type: 'refusal', code: 'VM_NOT_LISTED' })
+        expect(one.released).toHaveLength(1)
+      }
+      expect(messages[0]).toBe(messages[1])
+    })
+
+    it('a VM that the caller may list is restored', async () => {
+      const { chosen } = await restoring({ vm: work }, only('admin.vm.List+ work'))
+      expect(chosen).toHaveLength(1)
+    })
+
+    it('a restore of the same profile may be reused, and no other job', async () => {
+      const { one, ordered, order, chosen } = await restoring({})
+      const { id } = await ordered
+      await one.orders.ended((await order(key('3'), { reuse: id })).id)
+      expect(chosen).toMatchObject([{ reuse: null }, { reuse: id }])
+      await expect(order(key('4'), { reuse })).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' })
+    })
+
+    it.each([
+      ['volumes of no VM', { volumes: [parseVolumeName('private')] }],
+      ['a range of a whole VM', { vm: work, range: { offset: 0, length: 1 } }],
+      [
+        'a range of two volumes',
+        { vm: work, volumes: ['a', 'b'].map(parseVolumeName), range: { offset: 0, length: 1 } },
+      ],
+      [
+        'a range that reuses',
+        { vm: work, volumes: [parseVolumeName('private')], range: { offset: 0, length: 1 }, reuse },
+      ],
+    ] as const)('%s is refused', async (_, choice) => {
+      const { ordered } = await restoring(choice)
+      await expect(ordered).rejects.toMatchObject({ code: 'FIELD_INVALID' })
+    })
+  })
+
   it('of a restore of a snapshot that the ledger does not have fails', async () => {
     const one = await bench()
     await backedUp(one)
     const snapshot = parseSnapshotId('ab'.repeat(32))
-    const { id } = await client(one).ask(calls.orderRestore, 'nightly', { key: key('2'), snapshot })
+    const { id } = await client(one).ask(calls.orderRestore, 'nightly', {
+      key: key('2'),
+      snapshot,
+      choice: wholeSnapshot,
+    })
     expect(await one.orders.ended(id)).toMatchObject({
       state: 'failed',
       error: { code: 'SNAPSHOT_NOT_FOUND' },

@@ -1,12 +1,17 @@
 import { Type } from 'typebox'
+import { parseByteRange } from '../../base/byte-range.ts'
 import { toHex } from '../../base/bytes.ts'
 import {
   type IdempotencyKey,
   parseIdempotencyKey,
+  parseJobId,
   parseProfileName,
   parseSnapshotId,
+  parseVmName,
+  parseVolumeName,
 } from '../../base/names.ts'
 import { parseReadChoice } from '../../base/read-choice.ts'
+import { type RestoreChoice, requireConsistent } from '../../base/restore-choice.ts'
 import type { Job } from '../../qrexec/calls/orders.ts'
 import type { RouteContext } from '../context.ts'
 import { ApiError } from '../errors.ts'
@@ -16,6 +21,7 @@ import { jobView } from '../views.ts'
 import { answers } from './answers.ts'
 
 const keyBytes = 16
+const ofRestore = ['snapshot', 'vm', 'volumes', 'range', 'reuse'] as const
 
 export function orderRoutes(app: Routes, context: RouteContext): void {
   const { environment, history, log } = context
@@ -52,7 +58,8 @@ export function orderRoutes(app: Routes, context: RouteContext): void {
 async function place(order: OrderView, key: IdempotencyKey, { dom0, closing }: RouteContext): Promise<Job> {
   const { kind = 'backup', snapshot, read } = order
   const profile = parseProfileName(order.profile)
-  if (snapshot !== undefined && kind !== 'restore') throw misplaced('snapshot', 'restore', kind)
+  for (const field of ofRestore)
+    if (order[field] !== undefined && kind !== 'restore') throw misplaced(field, 'restore', kind)
   if (read !== undefined && kind !== 'check') throw misplaced('read', 'check', kind)
   switch (kind) {
     case 'backup':
@@ -61,11 +68,24 @@ async function place(order: OrderView, key: IdempotencyKey, { dom0, closing }: R
       return dom0.check(profile, key, parseReadChoice(read ?? 'structure'), closing)
     case 'scrub':
       return dom0.scrub(profile, key, closing)
-    case 'restore':
-      return dom0.restore(profile, key, snapshot === undefined ? null : parseSnapshotId(snapshot), closing)
+    case 'restore': {
+      const which = snapshot === undefined ? null : parseSnapshotId(snapshot)
+      return dom0.restore(profile, key, which, choiceOf(order), closing)
+    }
     default:
       return kind satisfies never
   }
+}
+
+function choiceOf({ vm, volumes = [], range, reuse }: OrderView): RestoreChoice {
+  const choice = {
+    vm: vm === undefined ? null : parseVmName(vm),
+    volumes: volumes.map(parseVolumeName),
+    range: range === undefined ? null : parseByteRange(range),
+    reuse: reuse === undefined ? null : parseJobId(reuse),
+  }
+  requireConsistent(choice)
+  return choice
 }
 
 function misplaced(field: string, right: string, kind: string): ApiError {

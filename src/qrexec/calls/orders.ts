@@ -7,8 +7,10 @@ import {
   parseProfileName,
   parseSnapshotId,
   parseVmName,
+  parseVolumeName,
 } from '../../base/names.ts'
 import { parseReadChoice } from '../../base/read-choice.ts'
+import { type RestoreChoice, volumesChosenMax } from '../../base/restore-choice.ts'
 import type { Call, StreamCall } from '../call.ts'
 import { json, nothing } from './codecs.ts'
 
@@ -133,19 +135,31 @@ export const orderScrub = {
   response: jobCodec,
 } as const satisfies Call<{ key: string }, Job>
 
+const parseRestoreChoice: (untrustedValue: unknown) => RestoreChoice = fields('choice', {
+  /** Only one that the caller may list. */
+  vm: is.nullable(is.name(parseVmName)),
+  volumes: is.array(is.name(parseVolumeName), volumesChosenMax),
+  range: is.nullable(fields('range', { offset: is.integer(), length: is.integer(1) })),
+  reuse: is.nullable(is.name(parseJobId)),
+})
+
 /** Restores beside what exists, never over it; `snapshot: null` is the newest in the ledger. */
 export const orderRestore = {
   service: 'strongroom.Restore',
   argument: 'profile',
   from: ['management'],
   to: 'dom0',
-  summary: 'order a restore of a snapshot into new volumes in dom0',
+  summary: 'order a restore of a snapshot, or of some of its volumes, into new volumes in dom0',
   request: json(
-    fields('order', { key: is.name(parseIdempotencyKey), snapshot: is.nullable(is.name(parseSnapshotId)) }),
-    KiB,
+    fields('order', {
+      key: is.name(parseIdempotencyKey),
+      snapshot: is.nullable(is.name(parseSnapshotId)),
+      choice: parseRestoreChoice,
+    }),
+    2 * KiB,
   ),
   response: jobCodec,
-} as const satisfies Call<{ key: string; snapshot: string | null }, Job>
+} as const satisfies Call<{ key: string; snapshot: string | null; choice: RestoreChoice }, Job>
 
 export const cancelJob = {
   service: 'strongroom.Cancel',
