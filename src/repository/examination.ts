@@ -39,8 +39,8 @@ export interface Examiner {
     signal: AbortSignal,
   ): Promise<CheckResult>
   /**
-   * Into new volumes beside what exists; they are visible only if every digest was right. Throws when something is not
-   * what it should be.
+   * What is chosen of a snapshot, into new volumes beside what exists; they are visible only if every digest was right.
+   * Goes on with one that was interrupted. Throws when something is not what it should be.
    */
   restore(
     examination: Examination,

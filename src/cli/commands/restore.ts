@@ -19,8 +19,8 @@ export const addRestore: AddCommand = (parent, io) => {
     examples: [
       'strongroom restore nightly --wait',
       'strongroom restore nightly --snapshot 6f3c09e1 --wait',
-      'strongroom restore nightly --vm work --volume private --wait',
-      'strongroom restore nightly --vm work --volume private --range 1GiB+64MiB --wait',
+      'strongroom restore nightly --vm personal --volume private --wait',
+      'strongroom restore nightly --vm personal --volume private --range 1GiB+64MiB --wait',
       'strongroom restore nightly --reuse 20261124T031500Z-1f2e3d4c --wait',
     ],
   })
