@@ -1,16 +1,15 @@
-import { type ByteRange, within } from '../base/byte-range.ts'
+import type { ByteRange } from '../base/byte-range.ts'
 import type { Log } from '../base/log.ts'
 import { release } from '../base/memory.ts'
 import type { RestoreChoice } from '../base/restore-choice.ts'
-import { sha256, sha256Hex } from '../crypto/digest.ts'
-import type { NewVolume, ReadEarlier, VolumeSink } from '../host/volumes.ts'
+import { sha256Hex } from '../crypto/digest.ts'
+import type { VolumeSink } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
-import { ChunkSet } from '../repository/chunk-set.ts'
-import { chunksThere } from '../repository/chunks-there.ts'
 import { ContentMap } from '../repository/content-map.ts'
 import { type ManifestVm, parseManifest } from '../repository/manifest.ts'
 import { type ChosenVolume, volumesChosen } from './choice.ts'
 import { RestoreError } from './errors.ts'
+import { VolumeFiller } from './fill.ts'
 import { contentChunksMax, type Frame, type FrameKind, jsonPayload } from './protocol.ts'
 
 /** Sends a frame to the sandbox. */
@@ -34,8 +33,8 @@ interface Open {
   readonly content: ContentMap
   /** Chunks of the content that have been named. */
   named: number
-  /** Set when all have been: where it goes, and the chunks that are still to come. */
-  filling: { readonly target: NewVolume; readonly awaited: ChunkSet } | null
+  /** Set when all have been. */
+  filler: VolumeFiller | null
 }
 
 /**
@@ -77,12 +76,15 @@ export class VolumeReceiver {
     }
   }
 
-  /** Makes all volumes visible; only when every one that was chosen is whole. `bytesReused`: of what an earlier restore had right. */
+  /**
+   * Makes all volumes visible; only when every one that was chosen is whole. `bytesReused`: of what an earlier restore had
+   * right.
+   */
   async commit(): Promise<{ volumes: number; bytes: number; bytesReused: number }> {
     if (!this.#finished)
       throw new RestoreError(
         'RESTORE_DIGEST',
-        `${this.#whole} volumes arrived whole; expected ${this.#chosen?.length ?? 'a manifest first'}`,
+        `only ${this.#whole} of the volumes that were ordered arrived whole`,
       )
     await this.#ports.sink.commit()
     return { volumes: this.#whole, bytes: this.#bytesTotal, bytesReused: this.#bytesReused }
@@ -112,25 +114,25 @@ export class VolumeReceiver {
     }
     const { vm, volume } = chosen
     const content = ContentMap.of(volume.bytes, volume.chunkBytes)
-    const open: Open = { chosen, range: rangeOf(chosen), content, named: 0, filling: null }
+    const open: Open = { chosen, range: rangeOf(chosen), content, named: 0, filler: null }
     this.#open = open
     say('volume', jsonPayload({ vm, volume: volume.name }))
-    if (content.length === 0) await this.#compare(open, say)
+    if (content.length === 0) await this.#fill(open, say)
   }
 
   async #name(frame: Frame, say: Say): Promise<void> {
     const open = this.#open
-    if (open === null || open.filling !== null)
+    if (open === null || open.filler !== null)
       throw new RestoreError('VERDICT_INVALID', 'the content of a volume that was not asked for')
     const { content } = open
     const to = Math.min(open.named + contentChunksMax, content.length)
     frame.payload.parse(bytes => content.unpack(bytes, open.named, to))
     open.named = to
-    if (to === content.length) await this.#compare(open, say)
+    if (to === content.length) await this.#fill(open, say)
   }
 
-  /** Finds out what is there already, and asks for the rest. */
-  async #compare(open: Open, say: Say): Promise<void> {
+  /** Takes over what is there already, and asks for the rest. */
+  async #fill(open: Open, say: Say): Promise<void> {
     const { chosen, content, range } = open
     const { vm, volume } = chosen
     if (content.digest() !== volume.digest)
@@ -140,70 +142,34 @@ export class VolumeReceiver {
       )
     const name = { vm, volume: volume.name, range: chosen.range }
     const target = await this.#ports.sink.create(name, range.length, this.#signal)
-    const awaited = ChunkSet.within(range, content.length, content.chunkBytes)
-    if (target.left !== null) await this.#takeOver(open, awaited, target.left, async () => {})
-    await this.#clear(open, awaited, target)
-    if (target.reusable !== null)
-      await this.#takeOver(open, awaited, target.reusable, (bytes, offset) => target.write(bytes, offset))
-    open.filling = { target, awaited }
-    say('chunks', awaited.packed())
-  }
-
-  async #takeOver(
-    { content }: Open,
-    awaited: ChunkSet,
-    earlier: ReadEarlier,
-    take: (bytes: Uint8Array, offset: number) => Promise<void>,
-  ): Promise<void> {
-    const seen = async (bytes: Uint8Array, chunk: number) => {
-      await take(bytes, chunk * content.chunkBytes)
-      this.#did(bytes.byteLength)
-      if (content.get(chunk) !== null) this.#bytesReused += bytes.byteLength
+    const onBytes = (bytes: number) => {
+      this.#bytesDone += bytes
+      this.#ports.onProgress(this.#bytesDone, this.#bytesTotal)
     }
-    for (const chunk of await chunksThere(earlier, content, awaited, seen, this.#signal))
-      awaited.delete(chunk)
-  }
-
-  /** Zeros are not fetched, and written only where something else was left. */
-  async #clear({ content, range }: Open, awaited: ChunkSet, target: NewVolume): Promise<void> {
-    const zeros = new Uint8Array(content.chunkBytes)
-    for (const chunk of awaited) {
-      if (content.get(chunk) !== null) continue
-      const offset = chunk * content.chunkBytes
-      const bytes = within(range, zeros.subarray(0, content.bytesOf(chunk)), offset)
-      if (target.left !== null) await target.write(bytes, offset)
-      awaited.delete(chunk)
-      this.#did(bytes.byteLength)
-    }
+    open.filler = await VolumeFiller.begin({ target, content, range, onBytes }, this.#signal)
+    this.#bytesReused += open.filler.bytesReused
+    say('chunks', open.filler.awaited.packed())
   }
 
   async #write(frame: Frame): Promise<void> {
-    const { content, range, filling } = this.#mustBeOpen()
-    if (filling === null) throw new RestoreError('VERDICT_INVALID', 'data before it was asked for')
+    const { filler } = this.#mustBeOpen()
+    if (filler === null) throw new RestoreError('VERDICT_INVALID', 'data before it was asked for')
     const { offset, bytes } = frame.payload.parse(payload => {
       if (payload.byteLength < 8) throw new RestoreError('VERDICT_INVALID', 'a data frame without its offset')
       const view = new DataView(payload.buffer, payload.byteOffset)
       return { offset: Number(view.getBigUint64(0)), bytes: payload.subarray(8) }
     })
-    requireAwaited(content, filling.awaited, bytes, offset)
-    const part = within(range, bytes, offset)
-    await filling.target.write(part, Math.max(offset - range.offset, 0))
-    this.#did(part.byteLength)
+    await filler.write(bytes, offset)
     release(bytes)
   }
 
   async #end(say: Say): Promise<void> {
-    const { filling } = this.#mustBeOpen()
-    if (filling === null || filling.awaited.size > 0)
+    const { filler } = this.#mustBeOpen()
+    if (filler === null || filler.awaited.size > 0)
       throw new RestoreError('RESTORE_DIGEST', 'a volume ended before all of it had arrived')
     this.#whole += 1
     this.#open = null
     await this.#ask(say)
-  }
-
-  #did(bytes: number): void {
-    this.#bytesDone += bytes
-    this.#ports.onProgress(this.#bytesDone, this.#bytesTotal)
   }
 
   #mustBeOpen(): Open {
@@ -214,21 +180,4 @@ export class VolumeReceiver {
 
 function rangeOf({ range, volume }: ChosenVolume): ByteRange {
   return range ?? { offset: 0, length: volume.bytes }
-}
-
-/** Data comes in whole chunks, in any order: each one that was asked for, once, and with its hash. */
-function requireAwaited(content: ContentMap, awaited: ChunkSet, bytes: Uint8Array, offset: number): void {
-  const { chunkBytes, volumeBytes } = content
-  const end = offset + bytes.byteLength
-  if (offset % chunkBytes !== 0 || end > volumeBytes || (end % chunkBytes !== 0 && end !== volumeBytes))
-    throw new RestoreError('VERDICT_INVALID', 'data that are no whole chunks of the volume')
-  for (let at = 0; at < bytes.byteLength; at += chunkBytes) {
-    const chunk = (offset + at) / chunkBytes
-    const id = content.get(chunk)
-    if (id === null || !awaited.has(chunk))
-      throw new RestoreError('VERDICT_INVALID', 'a chunk that was not asked for, or was sent before')
-    if (Buffer.compare(sha256(bytes.subarray(at, at + chunkBytes)), id) !== 0)
-      throw new RestoreError('RESTORE_DIGEST', 'a chunk that does not have its hash')
-    awaited.delete(chunk)
-  }
 }

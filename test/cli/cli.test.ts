@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseJobId, parseSnapshotId } from '../../src/base/names.ts'
+import { wholeSnapshot } from '../../src/base/restore-choice.ts'
 import { EngineError } from '../../src/engine/errors.ts'
 import type { Job, SnapshotSummary } from '../../src/qrexec/calls/orders.ts'
 import { QrexecError } from '../../src/qrexec/errors.ts'
@@ -176,6 +177,42 @@ describe('check', () => {
       job => void stand.api.dom0.change(job, { ...finished, outcome }),
     )
     expect(stdout).toContain('scrub of work done, 2 volumes, 9 objects hashed by the storage')
+  })
+})
+
+describe('restore of a part', () => {
+  const reuse = '20261124T031500Z-1f2e3d4c'
+
+  test.each([
+    [['--vm', 'mail'], { vm: 'mail' }],
+    [
+      ['--vm', 'mail', '--volume', 'private', '--volume', 'root', '--reuse', reuse],
+      { vm: 'mail', volumes: ['private', 'root'], reuse },
+    ],
+    [
+      ['--vm', 'mail', '--volume', 'private', '--range', '1GiB+64MiB'],
+      { vm: 'mail', volumes: ['private'], range: { offset: 1024 ** 3, length: 64 * 1024 ** 2 } },
+    ],
+  ])('%j orders what it says', async (options, choice) => {
+    expect(await stand.run(['restore', 'work', ...options])).toMatchObject({ code: 0 })
+    const said = { ...wholeSnapshot, ...choice }
+    expect(stand.api.dom0.calls.at(-1)).toContain(` snapshot=newest choice=${JSON.stringify(said)}`)
+  })
+
+  test.each([
+    [['--range', '1+1'], 'a range is of one volume'],
+    [['--volume', 'private'], 'name it too'],
+    [['--vm', 'mail', '--volume', 'private', '--range', 'all'], "not a range: 'all'"],
+    [
+      ['--vm', 'mail', '--volume', 'private', '--range', '1+1', '--reuse', reuse],
+      'reuses no earlier restore',
+    ],
+  ])('%j is refused, and nothing is ordered', async (options, says) => {
+    const before = stand.api.dom0.calls.length
+    const { code, stderr } = await stand.run(['restore', 'work', ...options])
+    expect(code).toBe(2)
+    expect(stderr).toContain(says)
+    expect(stand.api.dom0.calls).toHaveLength(before)
   })
 })
 

@@ -1,5 +1,6 @@
 import { describe, test } from 'vitest'
 import { damagedStorage } from './scenarios/damaged-storage.ts'
+import { interruptedRestore } from './scenarios/interrupted-restore.ts'
 import { killAndContinue } from './scenarios/kill-and-continue.ts'
 import { leakTest } from './scenarios/leak-test.ts'
 import { orderAndRestore } from './scenarios/order-and-restore.ts'
@@ -11,6 +12,7 @@ const killRounds = 4
 describe('whole stories, as `npm run scenario` tells them', () => {
   const stories = {
     orderAndRestore,
+    interruptedRestore,
     rolledBackStorage,
     damagedStorage,
     leakTest,

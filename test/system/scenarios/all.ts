@@ -1,4 +1,5 @@
 import { damagedStorage } from './damaged-storage.ts'
+import { interruptedRestore } from './interrupted-restore.ts'
 import { killAndContinue } from './kill-and-continue.ts'
 import { leakTest } from './leak-test.ts'
 import { orderAndRestore } from './order-and-restore.ts'
@@ -7,6 +8,7 @@ import type { Scenario } from './scenario.ts'
 
 export const scenarios: Readonly<Record<string, Scenario>> = {
   'order-and-restore': orderAndRestore,
+  'interrupted-restore': interruptedRestore,
   'rolled-back-storage': rolledBackStorage,
   'damaged-storage': damagedStorage,
   'leak-test': leakTest,
