@@ -13,13 +13,14 @@ const walls = await findWalls(product, silentLog)
 const one = parseVmName('one')
 const two = parseVmName('two')
 
+/** Whoever can connect finds all of it done. */
 const program = `
 import net from 'node:net'
 import fs from 'node:fs'
+process.on('SIGTERM', () => { console.log('down'); process.exit(0) })
+console.log('up')
 fs.rmSync(process.argv[2], { force: true })
 net.createServer(socket => socket.end()).listen(process.argv[2])
-console.log('up')
-process.on('SIGTERM', () => { console.log('down'); process.exit(0) })
 `
 
 let root: string
