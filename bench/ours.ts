@@ -136,7 +136,6 @@ async function volumeOf(file: string, changes: Ranges | null): Promise<FrozenVol
     bytes: size,
     path: at,
     state: { source: 'bench', mark: directory },
-    read: () => Promise.reject(new Error('not read in parts')),
     async *extents(since) {
       if (since === null || changes === null) yield { kind: 'data', offset: 0, length: size }
       else yield* extentsOf(changes, size)

@@ -1,8 +1,5 @@
-import type { FileHandle } from 'node:fs/promises'
-import { errnoOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { VmName } from '../base/names.ts'
-import { HostError } from './errors.ts'
 import type { FrozenVm, FrozenVolume, KeptStates } from './volumes.ts'
 
 /** One volume of a frozen VM, and what becomes of it. */
@@ -51,26 +48,6 @@ export async function freezeAll<T>(
     throw error
   }
   return frozenVm(vm, parts, log)
-}
-
-/** Fills `into` from `offset`. Throws `VOLUME_READ`, also at the end of the volume. */
-export async function readFully(
-  handle: FileHandle,
-  name: string,
-  into: Uint8Array,
-  offset: number,
-): Promise<void> {
-  for (let at = 0; at < into.byteLength; ) {
-    const { bytesRead } = await handle.read(into, at, into.byteLength - at, offset + at).catch(cause => {
-      throw new HostError('VOLUME_READ', `volume ${name} at ${offset + at}: ${errnoOf(cause)}`, { cause })
-    })
-    if (bytesRead === 0)
-      throw new HostError(
-        'VOLUME_READ',
-        `volume ${name} ends at ${offset + at}; ${into.byteLength} bytes at ${offset} were expected`,
-      )
-    at += bytesRead
-  }
 }
 
 type Taken = readonly (readonly [volume: string, part: KeptPart])[]

@@ -32,9 +32,7 @@ export interface FrozenVolume {
    * `null`, which asks for holes and data only. What cannot be found out is `data`, never an error.
    */
   extents(since: VolumeState | null, signal: AbortSignal): AsyncIterable<Extent>
-  /** Fills `into` from `offset`; a short read throws `VOLUME_READ`. Concurrent reads are allowed. */
-  read(into: Uint8Array, offset: number): Promise<void>
-  /** A file or device that holds these bytes, for readers that open it themselves. */
+  /** A file or device that holds these bytes; whoever reads it opens it by itself. */
   readonly path: string
 }
 

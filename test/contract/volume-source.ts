@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { afterEach, describe, expect, onTestFailed, test } from 'vitest'
 import { parseVmName, type VmName } from '../../src/base/names.ts'
 import type { Extent, FrozenVolume, VolumeSource, VolumeState } from '../../src/host/volumes.ts'
@@ -305,8 +306,8 @@ const contents = new WeakMap<FrozenVolume, Buffer>()
 
 /** All bytes of a frozen volume, read once. */
 export async function contentOf(volume: FrozenVolume): Promise<Buffer> {
-  const content = contents.get(volume) ?? Buffer.alloc(volume.bytes)
-  if (!contents.has(volume)) await volume.read(content, 0)
+  const content = contents.get(volume) ?? (await readFile(volume.path))
+  expect(content.byteLength).toBe(volume.bytes)
   contents.set(volume, content)
   return content
 }

@@ -42,13 +42,11 @@ const image = () => path.join(bench.machine, 'work', 'private.img')
 
 function told(volume: FrozenVolume): FrozenVolume {
   const { name, bytes, path } = volume
-  const read: FrozenVolume['read'] = (into, offset) => volume.read(into, offset)
   const state = { source: 'test', mark: String(states++) }
   return {
     name,
     bytes,
     path,
-    read,
     state,
     async *extents(since) {
       asked.push(since)

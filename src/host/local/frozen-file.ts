@@ -8,7 +8,7 @@ import type { VmName } from '../../base/names.ts'
 import type { Commands } from '../commands.ts'
 import { HostError } from '../errors.ts'
 import { allData } from '../extent-list.ts'
-import { type FrozenPart, readFully } from '../frozen-vm.ts'
+import type { FrozenPart } from '../frozen-vm.ts'
 import type { Extent, FrozenVolume, VolumeState } from '../volumes.ts'
 import { changesBetween, holesOf } from './compare-maps.ts'
 import type { OpenFile } from './file-map.ts'
@@ -139,7 +139,6 @@ function frozenVolume(context: FreezeContext, frozen: Frozen, handle: FileHandle
         yield* allData(bytes)
       }
     },
-    read: (into, offset) => readFully(handle, name, into, offset),
   }
 }
 

@@ -9,7 +9,7 @@ import type { VmName } from '../../base/names.ts'
 import type { Commands } from '../commands.ts'
 import { HostError } from '../errors.ts'
 import { allData } from '../extent-list.ts'
-import { type FrozenPart, freezeAll, readFully } from '../frozen-vm.ts'
+import { type FrozenPart, freezeAll } from '../frozen-vm.ts'
 import type { FrozenVolume, VolumeSource, VolumeState } from '../volumes.ts'
 import { MetadataSnapshots } from './metadata-snapshot.ts'
 import type { ThinVolume } from './report.ts'
@@ -113,7 +113,6 @@ async function freezeThin(
       volume: {
         ...frozenVolume(context, vm, name, volume, snapshot),
         path: device,
-        read: (into, offset) => readFully(handle, name, into, offset),
       },
       async verify() {},
       take() {

@@ -55,18 +55,10 @@ async function extentsOf(volume: FrozenVolume): Promise<readonly Extent[]> {
 }
 
 describe('a frozen volume', () => {
-  test('is read as it is, at any offset, and thaws without a trace', async () => {
+  test('is read as it is, and thaws without a trace', async () => {
     const frozen = await freeze()
     const volume = volumeOf(frozen)
     expect(volume).toMatchObject({ name: 'private', bytes: content.byteLength })
-    const parts = await Promise.all(
-      [0, 1000, 299_000].map(async offset => {
-        const into = Buffer.alloc(1000)
-        await volume.read(into, offset)
-        return into.equals(content.subarray(offset, offset + 1000))
-      }),
-    )
-    expect(parts).toEqual([true, true, true])
     expect((await readFile(volume.path)).equals(content)).toBe(true)
     const extents = await extentsOf(volume)
     expect(extents).toEqual([{ kind: 'data', offset: 0, length: content.byteLength }])
@@ -78,14 +70,6 @@ describe('a frozen volume', () => {
     await writeFile(image, '')
     const frozen = await freeze()
     expect(await extentsOf(volumeOf(frozen))).toEqual([])
-    await thaw(frozen)
-  })
-
-  test('does not read past its end', async () => {
-    const frozen = await freeze()
-    await expect(volumeOf(frozen).read(Buffer.alloc(10), content.byteLength - 5)).rejects.toMatchObject({
-      code: 'VOLUME_READ',
-    })
     await thaw(frozen)
   })
 
