@@ -2,7 +2,9 @@ import { printable } from '../base/errors.ts'
 import { volumeNamePattern } from '../base/names.ts'
 import { parseCalendar } from './calendar.ts'
 import { fault, ProfileError } from './errors.ts'
+import { type HoldLimits, holdLimitsDefault } from './holds.ts'
 import type { Limits } from './limits.ts'
+import type { Retention } from './retention.ts'
 import type { Schedule } from './schedule.ts'
 import { booleanOf, fieldsOf, integerOf, listOf, missing, textOf } from './yaml-fields.ts'
 import type { YamlNode } from './yaml-node.ts'
@@ -17,20 +19,10 @@ const daysMax = 36_500
 const minutesPerDay = 24 * 60
 const volumesMax = 16
 
-/** Which snapshots a prune keeps: the union of all rules. 0: the rule keeps none. At least one rule is above 0. */
-export interface Retention {
-  readonly keepLast: number
-  readonly keepHourly: number
-  readonly keepDaily: number
-  readonly keepWeekly: number
-  readonly keepMonthly: number
-  readonly keepYearly: number
-  readonly keepWithinDays: number
-}
-
 export interface Extensions {
   /** `null`: every snapshot is kept. */
   readonly retention: Retention | null
+  readonly holds: HoldLimits
   readonly limits: Limits | null
   readonly schedule: Schedule | null
   /** A newest snapshot older than this is an alarm. */
@@ -43,6 +35,7 @@ export interface Extensions {
 
 export const extensionsDefault: Extensions = {
   retention: null,
+  holds: holdLimitsDefault,
   limits: null,
   schedule: null,
   maxAgeDays: null,
@@ -53,6 +46,7 @@ export const extensionsDefault: Extensions = {
 export function parseExtensions(node: YamlNode): Extensions {
   const fields = fieldsOf(node, 'strongroom', [
     'retention',
+    'holds',
     'limits',
     'schedule',
     'max_age_days',
@@ -65,6 +59,7 @@ export function parseExtensions(node: YamlNode): Extensions {
   }
   return {
     retention: optional('retention', parseRetention),
+    holds: optional('holds', parseHolds) ?? holdLimitsDefault,
     limits: optional('limits', parseLimits),
     schedule: optional('schedule', parseSchedule),
     maxAgeDays: optional('max_age_days', value => integerOf(value, 'max_age_days', 1, daysMax)),
@@ -103,6 +98,16 @@ function parseRetention(node: YamlNode): Retention {
       hint: 'leave retention out to keep every snapshot',
     })
   return retention
+}
+
+function parseHolds(node: YamlNode): HoldLimits {
+  const fields = fieldsOf(node, 'holds', ['days_max', 'may_end'])
+  const days = fields.get('days_max')
+  const mayEnd = fields.get('may_end')
+  return {
+    daysMax: days === undefined ? holdLimitsDefault.daysMax : integerOf(days, 'days_max', 0, daysMax),
+    mayEnd: mayEnd === undefined ? holdLimitsDefault.mayEnd : booleanOf(mayEnd, 'may_end'),
+  }
 }
 
 function parseLimits(node: YamlNode): Limits {

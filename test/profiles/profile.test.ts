@@ -44,6 +44,7 @@ describe('what stock qubesd means something by is accepted', () => {
       passphraseVm: 'vault',
       passphraseVmAt: { line: 4, column: 16 },
       retention: null,
+      holds: { daysMax: 366, mayEnd: false },
       limits: null,
       schedule: null,
       maxAgeDays: null,
@@ -113,6 +114,7 @@ describe('our keys', () => {
     keep_monthly: 12
     keep_yearly: 0
     keep_within_days: 30
+  holds: { days_max: 30, may_end: yes }
   limits: { orders_per_day: 4, minutes_between: 60 }
   schedule:
     calendar: 'Mon..Fri 21:00'
@@ -134,6 +136,7 @@ describe('our keys', () => {
         keepYearly: 0,
         keepWithinDays: 30,
       },
+      holds: { daysMax: 30, mayEnd: true },
       limits: { ordersPerDay: 4, minutesBetween: 60 },
       schedule: { timeZone: 'Europe/Berlin', jitterMinutes: 20, catchUp: false },
       maxAgeDays: 3,

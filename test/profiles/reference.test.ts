@@ -14,12 +14,15 @@ test('the reference page names every code, and no other', () => {
 test('the reference page names every key', () => {
   const listed = [
     errorOf(() => profileOf(profileText({ unknown: 'x' }))),
-    ...['{ unknown: 1 }', '{ retention: { unknown: 1 } }', '{ limits: { unknown: 1 } }'].map(value =>
-      errorOf(() => profileOf(profileText({ strongroom: value }))),
-    ),
+    ...[
+      '{ unknown: 1 }',
+      '{ retention: { unknown: 1 } }',
+      '{ limits: { unknown: 1 } }',
+      '{ holds: { unknown: 1 } }',
+    ].map(value => errorOf(() => profileOf(profileText({ strongroom: value })))),
     errorOf(() => profileOf(profileText({ strongroom: '{ schedule: { unknown: 1 } }' }))),
   ].flatMap(({ message }) => message.slice(message.indexOf('the keys are ') + 13).split(', '))
-  expect(listed).toHaveLength(26)
+  expect(listed).toHaveLength(29)
   for (const key of listed) expect(page).toContain(`\`${key}\``)
 })
 
