@@ -35,12 +35,17 @@ export function rangeWithin(name: ObjectName, range: ByteRange | 'whole', bytes:
   return range
 }
 
+/** What a prune may want to be gone. Without its key file or config a repository could not be opened any more. */
+const removableKinds = ['snapshots', 'index', 'data', 'locks']
+
 /** A grant is for one object; a store that only appends gives up nothing but locks. */
 export function checkRemoval(name: ObjectName, grant: RemovalGrant, appendOnly: boolean): void {
   if (grant.name !== name)
     throw new StorageError('STORAGE_APPEND_ONLY', `the grant to remove '${grant.name}' is not for '${name}'`)
   if (!Number.isSafeInteger(grant.entry) || grant.entry < 0)
     throw new StorageError('STORAGE_APPEND_ONLY', `the grant to remove '${name}' names no ledger entry`)
+  if (!removableKinds.some(kind => name.startsWith(`${kind}/`)))
+    throw new StorageError('STORAGE_APPEND_ONLY', `'${name}' is never removed`)
   if (appendOnly && !name.startsWith('locks/'))
     throw new StorageError('STORAGE_APPEND_ONLY', `'${name}' is not removed: this storage only appends`)
 }

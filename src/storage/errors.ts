@@ -36,6 +36,11 @@ export const storageErrors = {
     meaning: 'The storage only appends, or the connection may only read.',
     hint: 'objects other than locks are removed by prune only',
   },
+  STORAGE_GRACE: {
+    kind: 'conflict',
+    meaning: 'The storage keeps every object for a while, whoever wants it removed, and this one is younger.',
+    hint: 'prune again when that time is over; the storage VM’s setting `removableAfterHours` says how long it is',
+  },
   STORAGE_IO: {
     kind: 'failed',
     meaning: 'The storage’s file system or disk failed.',

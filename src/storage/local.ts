@@ -1,5 +1,6 @@
 import { constants } from 'node:fs'
 import * as nodeFileSystem from 'node:fs/promises'
+import type { Milliseconds } from '../base/brand.ts'
 import { toHex } from '../base/bytes.ts'
 import type { Environment } from '../base/environment.ts'
 import { errnoOf } from '../base/errors.ts'
@@ -32,6 +33,8 @@ const temporaryFlags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL
 export interface LocalStoreOptions {
   /** true unless told: only locks can be removed. */
   readonly appendOnly?: boolean
+  /** How long an object stays whoever wants it removed, by this machine's clock and the file's own time; locks excepted. */
+  readonly removalAgeMin?: Milliseconds
   readonly files?: FileSystem
 }
 
@@ -44,6 +47,7 @@ export class LocalStore implements PrunableObjectStore {
   readonly #root: string
   readonly #environment: Environment
   readonly #appendOnly: boolean
+  readonly #removalAgeMin: Milliseconds
   readonly #files: FileSystem
   readonly #directories: DurableDirectories
 
@@ -51,6 +55,7 @@ export class LocalStore implements PrunableObjectStore {
     this.#root = root
     this.#environment = environment
     this.#appendOnly = options.appendOnly ?? true
+    this.#removalAgeMin = options.removalAgeMin ?? 0
     this.#files = options.files ?? nodeFileSystem
     this.#directories = new DurableDirectories(root, this.#files)
   }
@@ -123,7 +128,9 @@ export class LocalStore implements PrunableObjectStore {
     checkRemoval(name, grant, this.#appendOnly)
     const { directory, file } = placeOf(name)
     await this.#step(name, signal, async () => {
-      if (await this.#unlink(this.#path(directory, file))) await this.#directories.sync(directory)
+      const path = this.#path(directory, file)
+      if (!name.startsWith('locks/')) await this.#requireAge(name, path)
+      if (await this.#unlink(path)) await this.#directories.sync(directory)
     })
   }
 
@@ -139,6 +146,19 @@ export class LocalStore implements PrunableObjectStore {
           swept += 1
     }
     return swept
+  }
+
+  /** A file whose time is in the future is young: a clock that was set back must not shorten the grace. */
+  async #requireAge(name: ObjectName, path: string): Promise<void> {
+    if (this.#removalAgeMin === 0) return
+    const stat = await this.#files.lstat(path).catch(error => {
+      if (errnoOf(error) === 'ENOENT') return null
+      throw error
+    })
+    if (stat === null) return
+    const age = this.#environment.clock.now().getTime() - stat.mtimeMs
+    if (age < this.#removalAgeMin)
+      throw new StorageError('STORAGE_GRACE', `'${name}' is too young to be removed`)
   }
 
   /** Readable by nobody but the owner, and no longer writable once it has a name. */

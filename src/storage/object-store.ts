@@ -64,6 +64,9 @@ export interface RemovalGrant {
 
 /** Removal is another power, given only to prune, to locks, and refused by a sink in append-only mode. */
 export interface PrunableObjectStore extends ObjectStore {
-  /** Idempotent. `STORAGE_APPEND_ONLY` when the sink does not remove objects of that kind. */
+  /**
+   * Idempotent. `STORAGE_APPEND_ONLY` when the sink does not remove objects of that kind, `STORAGE_GRACE` when this one is
+   * younger than what it removes.
+   */
   remove(name: ObjectName, grant: RemovalGrant, signal: AbortSignal): Promise<void>
 }

@@ -109,6 +109,51 @@ describe('what lies on disk', () => {
     expect(await collect(store, 'data')).toEqual([])
   })
 
+  test('never are, if the repository could not be opened without them', async () => {
+    await using directory = await temporaryDirectory()
+    const store = new LocalStore(directory.path, systemEnvironment, { appendOnly: false })
+    const key = someObject('key', 300, 'keys')
+    await store.put(key.name, key.body, never)
+    await store.put(config, new Uint8Array([1]), never)
+    for (const name of [key.name, config]) {
+      const removed = store.remove(name, { name, entry: 9 }, never)
+      await expect(removed).rejects.toMatchObject({ code: 'STORAGE_APPEND_ONLY' })
+      expect(await store.head(name, never)).not.toBeNull()
+    }
+  })
+
+  test('stay for a while whoever wants them removed, by the clock of the storage; locks go at once', async () => {
+    await using directory = await temporaryDirectory()
+    const clock = new FakeClock(Date.now())
+    const options = { appendOnly: false, removalAgeMin: 3_600_000 }
+    const store = new LocalStore(directory.path, { clock, entropy }, options)
+    const [pack, lock] = [someObject('pack'), someObject('lock', 10, 'locks')]
+    for (const { name, body } of [pack, lock]) await store.put(name, body, never)
+    const remove = (name: typeof pack.name) => store.remove(name, { name, entry: 9 }, never)
+
+    await remove(lock.name)
+    await expect(remove(pack.name)).rejects.toMatchObject({ code: 'STORAGE_GRACE', retry: false })
+    await clock.sleep(3_590_000)
+    await expect(remove(pack.name)).rejects.toMatchObject({ code: 'STORAGE_GRACE' })
+    expect(await store.head(pack.name, never)).not.toBeNull()
+    await clock.sleep(20_000)
+    await remove(pack.name)
+    await remove(pack.name)
+    expect(await store.head(pack.name, never)).toBeNull()
+  })
+
+  test('whose time is in the future are young', async () => {
+    await using directory = await temporaryDirectory()
+    const clock = new FakeClock(0)
+    const options = { appendOnly: false, removalAgeMin: 1 }
+    const store = new LocalStore(directory.path, { clock, entropy }, options)
+    const { name, body } = someObject('pack')
+    await store.put(name, body, never)
+    await expect(store.remove(name, { name, entry: 9 }, never)).rejects.toMatchObject({
+      code: 'STORAGE_GRACE',
+    })
+  })
+
   test('is swept of temporary files older than a day, and of nothing else', async () => {
     await using directory = await temporaryDirectory()
     const clock = new FakeClock()
