@@ -8,7 +8,7 @@ import { Secret } from '../src/base/secret.ts'
 import { ContentCache } from '../src/engine/content-cache.ts'
 import { VolumeMemory } from '../src/engine/volume-memory.ts'
 import type { Extent, FrozenVolume } from '../src/host/volumes.ts'
-import { checkRepository, type Expected, type ExpectedSnapshot } from '../src/repository/check.ts'
+import { checkRepository, type Expected, type ExpectedIndex } from '../src/repository/check.ts'
 import type { ObjectReference } from '../src/repository/format.ts'
 import { readEverything } from '../src/repository/read-cycle.ts'
 import { fetchIndexTable, listVolumes, readSnapshot } from '../src/repository/reader.ts'
@@ -33,7 +33,7 @@ import type { Ranges } from './changes.ts'
 interface State {
   readonly keyFile: ObjectReference
   readonly config: ObjectReference
-  readonly snapshots: readonly ExpectedSnapshot[]
+  readonly snapshots: readonly (ExpectedIndex & { readonly snapshot: ObjectReference })[]
 }
 
 const signal = new AbortController().signal
@@ -87,7 +87,7 @@ async function backup(): Promise<void> {
 async function check(): Promise<void> {
   const { keyFile, config, snapshots } = await load()
   using repository = await open({ keyFile, config, snapshots })
-  const expected: Expected = { pinned: { keyFile, config }, snapshots }
+  const expected: Expected = { pinned: { keyFile, config }, snapshots, indexSets: snapshots }
   const report = await checkRepository(
     repository,
     store,

@@ -7,7 +7,7 @@ import type { Secret } from '../base/secret.ts'
 import { HostError } from '../host/errors.ts'
 import type { FrozenVm, FrozenVolume, KeptStates } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
-import type { RepositoryHistory } from '../ledger/history.ts'
+import { type RepositoryHistory, wasRecorded } from '../ledger/repository-history.ts'
 import type { HsmBinding } from '../profiles/config.ts'
 import type { Profile } from '../profiles/profile.ts'
 import type { Job, Outcome, Progress } from '../qrexec/calls/orders.ts'
@@ -177,8 +177,7 @@ export async function completeCommit(
     storage,
     {
       hasSnapshot: ({ profile, epoch, snapshotId }) =>
-        ports.ledger.repository(profile, epoch)?.snapshots.some(one => one.snapshotId === snapshotId) ??
-        false,
+        wasRecorded(ports.ledger.repository(profile, epoch), snapshotId),
       append: entries => ports.ledger.append(entries),
     },
     signal,
@@ -229,16 +228,16 @@ async function openPinned(
   return openRepository({ passphrase, keyFile, config, pinned })
 }
 
-/** dom0's table of all blobs that the ledger's index objects name, with those of the backups since it was made. */
+/** dom0's table of all blobs that the index in force names. */
 function knownBlobs(
   { environment, log }: EnginePorts,
   { key }: Repository,
-  { snapshots }: RepositoryHistory,
+  { indexSets }: RepositoryHistory,
   cache: RepositoryCache,
   storage: ObjectStore,
   signal: AbortSignal,
 ): Promise<IndexTable> {
-  const references = new Map(snapshots.flatMap(({ index }) => index).map(one => [one.id, one]))
+  const references = new Map(indexSets.flatMap(({ index }) => index).map(one => [one.id, one]))
   return bringIndexTable(
     cache.indexTable,
     {

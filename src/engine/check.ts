@@ -1,7 +1,5 @@
-import type { ProfileName } from '../base/names.ts'
 import { type ReadChoice, type Reading, readingOf } from '../base/read-choice.ts'
 import { slotsCount } from '../base/slots.ts'
-import type { RepositoryHistory } from '../ledger/history.ts'
 import type { Job, Outcome } from '../qrexec/calls/orders.ts'
 import type { Examination, ReportProgress } from '../repository/examination.ts'
 import {
@@ -12,20 +10,7 @@ import {
   type SlotTimes,
   slotTimes,
 } from '../repository/read-cycle.ts'
-import { EngineError } from './errors.ts'
 import type { EnginePorts } from './ports.ts'
-
-/** What the ledger says of a repository now: entries that come later do not change it. */
-export function repositoryNow(
-  { ledger }: Pick<EnginePorts, 'ledger'>,
-  profile: ProfileName,
-  epoch: number,
-): RepositoryHistory {
-  const history = ledger.repository(profile, epoch)
-  if (history === null)
-    throw new EngineError('REPOSITORY_UNKNOWN', `the ledger knows no repository of '${profile}'`)
-  return { ...history, snapshots: [...history.snapshots], checks: [...history.checks] }
-}
 
 /**
  * Checks as much as is asked for, and records in the ledger what that proved, also when something else is wrong. Throws
@@ -58,7 +43,7 @@ export async function runCheck(
         read,
         // All that the ledger had by then is in this history: the order's own entry came after it, and before the look.
         began: job.ordered,
-        entries: (history.snapshots.at(-1) ?? history).entry + 1,
+        entries: history.changed + 1,
         slotCount: slotsCount,
         ...proven,
         code: fault?.code ?? null,

@@ -1,4 +1,4 @@
-import type { RepositoryHistory } from '../ledger/history.ts'
+import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Profile } from '../profiles/profile.ts'
 import type { ProfileState } from '../qrexec/calls/orders.ts'
 import { dayMilliseconds, oldestOf, slotTimes } from '../repository/read-cycle.ts'

@@ -1,12 +1,12 @@
-import type { RepositoryHistory } from '../ledger/history.ts'
+import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { HsmBinding } from '../profiles/binding.ts'
 import type { Profile } from '../profiles/profile.ts'
 import type { Outcome } from '../qrexec/calls/orders.ts'
 import type { ReportProgress } from '../repository/examination.ts'
 import type { ScrubFinding } from '../storage/scrub-lines.ts'
-import { repositoryNow } from './check.ts'
 import { EngineError } from './errors.ts'
 import type { EnginePorts } from './ports.ts'
+import { repositoryNow } from './repository-now.ts'
 
 const namedMax = 10
 const ownWord = 'this is the storage’s own word; a check that reads the data proves it'
@@ -54,16 +54,14 @@ function fewerThan({ snapshots }: RepositoryHistory, objects: number): readonly 
 
 /** Compared with the ledger by name, which is all that can be done without the passphrase. */
 function describe(history: RepositoryHistory, damaged: number, findings: readonly ScrubFinding[]): string {
-  const named = new Set([
+  const needed = new Set([
     `keys/${history.keyFile.id}`,
-    ...history.snapshots.flatMap(({ snapshot, index }) => [
-      `snapshots/${snapshot.id}`,
-      ...index.map(({ id }) => `index/${id}`),
-    ]),
+    ...history.snapshots.map(({ snapshot }) => `snapshots/${snapshot.id}`),
+    ...history.indexSets.flatMap(({ index }) => index.map(({ id }) => `index/${id}`)),
   ])
   const what = ({ name }: ScrubFinding) => {
     if (name.startsWith('data/')) return 'a pack'
-    return named.has(name) ? 'which the ledger names' : 'which the ledger does not name'
+    return needed.has(name) ? 'which snapshots of the ledger need' : 'which no snapshot of the ledger needs'
   }
   const first = findings.slice(0, namedMax).map(one => `${one.name}, ${what(one)}`)
   const rest =

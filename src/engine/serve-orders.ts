@@ -7,7 +7,7 @@ import {
   parseProfileName,
   type VmName,
 } from '../base/names.ts'
-import type { RepositoryHistory } from '../ledger/history.ts'
+import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import * as calls from '../qrexec/calls/orders.ts'
 import { type Handler, type IncomingCall, respond } from '../qrexec/server.ts'
 import { EngineError } from './errors.ts'

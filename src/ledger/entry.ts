@@ -26,8 +26,25 @@ export type Purpose = (typeof purposes)[number]
 const purpose = is.literal(...purposes)
 const digest = is.name(parseDigest)
 const objectReference = fields('object', { id: digest, bytes: is.integer(1) })
+/** `root` is SHA-256 over the sorted lines `<id> <bytes>\n`. */
+const summary = fields('summary', { count: is.integer(), bytes: is.integer(), root: digest })
 const common = { time: is.time }
 const ofJob = { ...common, job: is.name(parseJobId), profile: is.name(parseProfileName) }
+const ofRepository = { repository: is.name(parseRepositoryName), epoch: is.integer(1) }
+const ofHold = {
+  ...common,
+  profile: is.name(parseProfileName),
+  epoch: is.integer(1),
+  snapshotId: is.name(parseSnapshotId),
+  initiator: is.name(parseVmName),
+  configuration: digest,
+}
+const jobKind = is.literal('backup', 'check', 'restore', 'scrub', 'prune')
+
+/* What one entry holds of lists that may be longer; several entries then follow one another. */
+export const forgottenPerEntryMax = 800
+export const replacedPerEntryMax = 1000
+export const indexPerPruneMax = 400
 
 const shapes = {
   /** First entry of every ledger. */
@@ -42,7 +59,7 @@ const shapes = {
   order: fields('order', {
     type: is.literal('order'),
     ...ofJob,
-    kind: is.literal('backup', 'check', 'restore', 'scrub'),
+    kind: jobKind,
     initiator: is.name(parseVmName),
     configuration: digest,
   }),
@@ -72,53 +89,85 @@ const shapes = {
   repository: fields('repository', {
     type: is.literal('repository'),
     ...ofJob,
-    repository: is.name(parseRepositoryName),
-    epoch: is.integer(1),
+    ...ofRepository,
     keyFile: objectReference,
     config: objectReference,
   }),
   /**
    * A snapshot that is whole. `snapshot` binds the tree and every blob by hash. `index` and `packs` are the objects
-   * this job added; `packs.root` is SHA-256 over the sorted lines `<id> <bytes>\n`.
+   * this job added.
    */
   snapshot: fields('snapshot', {
     type: is.literal('snapshot'),
     ...ofJob,
-    repository: is.name(parseRepositoryName),
-    epoch: is.integer(1),
+    ...ofRepository,
     snapshot: objectReference,
     snapshotId: is.name(parseSnapshotId),
     /** SHA-256 of the snapshot's manifest (VM and volume names, sizes, digests); salted, so it confirms nothing. */
     manifest: digest,
     index: is.array(objectReference, 500),
-    packs: fields('packs', { count: is.integer(), bytes: is.integer(), root: digest }),
+    packs: summary,
     volumes: is.integer(1),
     bytes: is.integer(),
     bytesStored: is.integer(),
   }),
   /**
-   * What a check proved of the data. `slots`: those whose packs were all read and right, of the packs that the first
-   * `entries` entries name; `packs`: the packs in them, summed up as in `snapshot`. `began`: not later than that state.
+   * What a check proved of the data. `slots`: those whose packs were all read and right, of the packs that are in
+   * force by the first `entries` entries; `packs`: the packs in them, summed up as in `snapshot`. `began`: not later than that state.
    * `code`: the fault that the check found, somewhere else than in these packs.
    */
   checked: fields('checked', {
     type: is.literal('checked'),
     ...ofJob,
-    repository: is.name(parseRepositoryName),
-    epoch: is.integer(1),
+    ...ofRepository,
     read: is.name(parseReadChoice),
     began: is.time,
     entries: is.integer(1),
     slotCount: is.literal(slotsCount),
     slots: is.name(parseSlotSet),
-    packs: fields('packs', { count: is.integer(), bytes: is.integer(), root: digest }),
+    packs: summary,
     code: is.nullable(is.string(64)),
+  }),
+  /** No prune forgets the snapshot before `until`. */
+  hold: fields('hold', {
+    type: is.literal('hold'),
+    ...ofHold,
+    until: is.time,
+  }),
+  /** All holds of the snapshot end, where the sealed profile allows that. */
+  'hold-end': fields('hold-end', { type: is.literal('hold-end'), ...ofHold }),
+  /**
+   * Snapshots that the retention of the sealed `configuration` no longer keeps: they are none any more, and their
+   * objects may be removed.
+   */
+  forget: fields('forget', {
+    type: is.literal('forget'),
+    ...ofJob,
+    ...ofRepository,
+    configuration: digest,
+    snapshots: is.array(is.name(parseSnapshotId), forgottenPerEntryMax),
+  }),
+  /**
+   * `index` takes the place of the index objects of the entries in `replaces`; `packs` are all that it names, `added`
+   * those of them that this job made. `removed` are the objects that may now be removed from storage, with lines
+   * `<kind>/<id> <bytes>\n`, and `rewritten` the packs among them whose blobs live on in `added`.
+   */
+  prune: fields('prune', {
+    type: is.literal('prune'),
+    ...ofJob,
+    ...ofRepository,
+    replaces: is.array(is.integer(), replacedPerEntryMax),
+    index: is.array(objectReference, indexPerPruneMax),
+    packs: summary,
+    added: summary,
+    removed: summary,
+    rewritten: summary,
   }),
   /** The end of a job. */
   job: fields('job', {
     type: is.literal('job'),
     ...ofJob,
-    kind: is.literal('backup', 'check', 'restore', 'scrub'),
+    kind: jobKind,
     result: is.literal('done', 'failed', 'cancelled'),
     code: is.nullable(is.string(64)),
   }),

@@ -1,35 +1,15 @@
 import type { ProfileName } from '../base/names.ts'
-import type { Entry, EntryOf, EntryType } from './entry.ts'
+import type { Entry, EntryOf } from './entry.ts'
 import { LedgerError } from './errors.ts'
+import { GrowingRepository, invalid, type Recorded, type RepositoryHistory } from './repository-history.ts'
 
 /*
  * What the entries say when read in order: which repositories exist, what must be in them, and who ordered what. Pure;
  * restore, check and limits start from here and never from the storage's listing.
  */
 
-/** An entry and its position in the ledger. */
-export type Recorded<T extends EntryType> = EntryOf<T> & { readonly entry: number }
-
-/** One repository: a profile in one epoch. Plain data. */
-export interface RepositoryHistory
-  extends Pick<
-    Recorded<'repository'>,
-    'entry' | 'time' | 'profile' | 'epoch' | 'repository' | 'keyFile' | 'config'
-  > {
-  /** Oldest first. Each names the index objects and counts the packs that its job added. */
-  readonly snapshots: readonly Recorded<'snapshot'>[]
-  /** What was proven of the data, in the order of the ledger. */
-  readonly checks: readonly Recorded<'checked'>[]
-}
-
-interface GrowingHistory extends RepositoryHistory {
-  readonly snapshots: Recorded<'snapshot'>[]
-  readonly checks: Recorded<'checked'>[]
-}
-
 interface ProfileHistory {
-  readonly repositories: Map<number, GrowingHistory>
-  readonly snapshotIds: Set<string>
+  readonly repositories: Map<number, GrowingRepository>
   readonly orders: Recorded<'order'>[]
   readonly releases: Recorded<'release'>[]
 }
@@ -104,10 +84,22 @@ export class LedgerHistory {
         this.#addRepository(position, entry)
         return
       case 'snapshot':
-        this.#addSnapshot(position, entry)
+        this.#pinned(position, entry).addSnapshot({ ...entry, entry: position })
         return
       case 'checked':
-        this.#addChecked(position, entry)
+        this.#pinned(position, entry).addChecked({ ...entry, entry: position })
+        return
+      case 'hold':
+        this.#pinned(position, entry).hold({ ...entry, entry: position })
+        return
+      case 'hold-end':
+        this.#pinned(position, entry).endHold({ ...entry, entry: position })
+        return
+      case 'forget':
+        this.#pinned(position, entry).forget({ ...entry, entry: position })
+        return
+      case 'prune':
+        this.#pinned(position, entry).prune({ ...entry, entry: position })
         return
       case 'genesis':
         this.#began = entry.time
@@ -122,20 +114,10 @@ export class LedgerHistory {
   }
 
   #addRepository(position: number, entry: EntryOf<'repository'>): void {
-    const { time, profile, epoch, repository, keyFile, config } = entry
+    const { profile, epoch, repository, keyFile, config } = entry
     const known = this.repository(profile, epoch)
     if (known === null)
-      this.#of(profile).repositories.set(epoch, {
-        entry: position,
-        time,
-        profile,
-        epoch,
-        repository,
-        keyFile,
-        config,
-        snapshots: [],
-        checks: [],
-      })
+      this.#of(profile).repositories.set(epoch, new GrowingRepository({ ...entry, entry: position }))
     else if (
       known.repository !== repository ||
       known.keyFile.id !== keyFile.id ||
@@ -147,25 +129,16 @@ export class LedgerHistory {
       )
   }
 
-  #addSnapshot(position: number, entry: EntryOf<'snapshot'>): void {
-    const { profile, epoch, repository, snapshot } = entry
-    const { repositories, snapshotIds } = this.#of(profile)
-    const known = repositories.get(epoch)
-    if (known?.repository !== repository)
-      throw invalid(position, `is a snapshot of '${profile}', epoch ${epoch}, whose repository is not pinned`)
-    if (snapshotIds.has(snapshot.id)) return
-    snapshotIds.add(snapshot.id)
-    known.snapshots.push({ ...entry, entry: position })
-  }
-
-  #addChecked(position: number, entry: EntryOf<'checked'>): void {
-    const { profile, epoch, repository, entries } = entry
-    const known = this.#of(profile).repositories.get(epoch)
-    if (known?.repository !== repository)
-      throw invalid(position, `is a check of '${profile}', epoch ${epoch}, whose repository is not pinned`)
-    if (entries > position)
-      throw invalid(position, `proves something of entry ${entries - 1}, which comes later`)
-    known.checks.push({ ...entry, entry: position })
+  /** The repository that an entry is about. */
+  #pinned(
+    position: number,
+    entry: EntryOf<'snapshot' | 'checked' | 'hold' | 'hold-end' | 'forget' | 'prune'>,
+  ): GrowingRepository {
+    const { type, profile, epoch } = entry
+    const known = this.#profiles.get(profile)?.repositories.get(epoch)
+    if (known === undefined || ('repository' in entry && entry.repository !== known.repository))
+      throw invalid(position, `is a ${type} of '${profile}', epoch ${epoch}, whose repository is not pinned`)
+    return known
   }
 
   #of(profile: ProfileName): ProfileHistory {
@@ -173,7 +146,6 @@ export class LedgerHistory {
     if (known !== undefined) return known
     const fresh: ProfileHistory = {
       repositories: new Map(),
-      snapshotIds: new Set(),
       orders: [],
       releases: [],
     }
@@ -193,8 +165,4 @@ export async function readHistory(
 
 function unknownEntry(entry: never): never {
   throw new LedgerError('LEDGER_ENTRY_INVALID', `an entry of unknown type: ${(entry as Entry).type}`)
-}
-
-function invalid(position: number, message: string): LedgerError {
-  return new LedgerError('LEDGER_ENTRY_INVALID', `entry ${position} ${message}`)
 }

@@ -2,8 +2,9 @@ import type { ProfileName, VmName } from '../base/names.ts'
 import type { LedgerPort } from '../engine/ports.ts'
 import type { Checkpoint } from '../ledger/checkpoint.ts'
 import type { Entry, EntryOf } from '../ledger/entry.ts'
-import { type LedgerHistory, type RepositoryHistory, readHistory } from '../ledger/history.ts'
+import { type LedgerHistory, readHistory } from '../ledger/history.ts'
 import type { Ledger } from '../ledger/log.ts'
+import type { RepositoryHistory } from '../ledger/repository-history.ts'
 
 type Publish = (hsmVm: VmName, signal: AbortSignal) => Promise<void>
 /** Keeps the newest head where it outlives the ledger's own directory. */

@@ -21,9 +21,8 @@ import { openSnapshot, type Snapshot } from './snapshot.ts'
  * how much there is that nobody expects.
  */
 
-/** One backup, as its ledger entry has it. */
-export interface ExpectedSnapshot {
-  readonly snapshot: ObjectReference
+/** Index objects that are in force, and what the ledger counts of the packs in them. */
+export interface ExpectedIndex {
   readonly index: readonly ObjectReference[]
   readonly packs: PacksSummary
 }
@@ -31,7 +30,8 @@ export interface ExpectedSnapshot {
 export interface Expected {
   /** As the ledger pins them; `null` leaves them out. */
   readonly pinned: { readonly keyFile: ObjectReference; readonly config: ObjectReference } | null
-  readonly snapshots: readonly ExpectedSnapshot[]
+  readonly snapshots: readonly { readonly snapshot: ObjectReference }[]
+  readonly indexSets: readonly ExpectedIndex[]
 }
 
 export interface CheckOptions extends TablePlace {
@@ -129,7 +129,7 @@ async function openIndexes(
   findings: CheckFindings,
   signal: AbortSignal,
 ): Promise<IndexTable> {
-  const references = new Map(expected.snapshots.flatMap(({ index }) => index).map(one => [one.id, one]))
+  const references = new Map(expected.indexSets.flatMap(({ index }) => index).map(one => [one.id, one]))
   return await bringIndexTable(
     tablePath,
     {
@@ -146,10 +146,10 @@ async function openIndexes(
   )
 }
 
-/** All packs, each once; compared, backup by backup, with what the ledger counted. */
+/** All packs, each once; compared, set by set, with what the ledger counted. */
 async function comparePacks(
   table: IndexTable,
-  { snapshots }: Expected,
+  { indexSets }: Expected,
   findings: CheckFindings,
 ): Promise<readonly ExpectedPack[]> {
   const packs: ExpectedPack[] = []
@@ -163,13 +163,13 @@ async function comparePacks(
     if (!repeats) packs.push(pack)
     else findings.add('PACKS_DIFFER', `pack ${id.slice(0, 16)}… is in two indexes`, `index/${name}`)
   }
-  for (const { snapshot, index, packs: counted } of snapshots) {
+  for (const { index, packs: counted } of indexSets) {
     const found = summarisePacks(index.flatMap(({ id }) => packsOf.get(id) ?? []))
     if (found.root !== counted.root || found.count !== counted.count || found.bytes !== counted.bytes)
       findings.add(
         'PACKS_DIFFER',
         `${found.count} packs of ${found.bytes} bytes in the indexes; the ledger counts ${counted.count} of ${counted.bytes}`,
-        `snapshots/${snapshot.id}`,
+        `index/${index[0]?.id}`,
       )
   }
   return packs
@@ -191,14 +191,12 @@ async function fetchReferenced(
 }
 
 function expectedNames(
-  { pinned, snapshots }: Expected,
+  { pinned, snapshots, indexSets }: Expected,
   packs: readonly ObjectReference[],
 ): ReadonlySet<string> {
   const names = new Set(packs.map(({ id }) => `data/${id}`))
-  for (const { snapshot, index } of snapshots) {
-    names.add(`snapshots/${snapshot.id}`)
-    for (const { id } of index) names.add(`index/${id}`)
-  }
+  for (const { snapshot } of snapshots) names.add(`snapshots/${snapshot.id}`)
+  for (const { id } of indexSets.flatMap(({ index }) => index)) names.add(`index/${id}`)
   if (pinned !== null) names.add('config').add(`keys/${pinned.keyFile.id}`)
   return names
 }

@@ -10,7 +10,7 @@ import { RepositoryError } from './errors.ts'
 import { type BlobType, blobIdLength } from './format.ts'
 import type { IndexTable } from './index-table.ts'
 import type { FoundBlob, IndexTableReader } from './index-table-reader.ts'
-import { bringIndexTable } from './index-table-update.ts'
+import { bringIndexTable, type IndexTableSource } from './index-table-update.ts'
 import { type ManifestVolume, manifestBytesMax, manifestName, parseManifest } from './manifest.ts'
 import type { Repository } from './repository.ts'
 import { openSnapshot, type Snapshot, volumesDirectory } from './snapshot.ts'
@@ -73,11 +73,11 @@ export function fetchIndexTable(
   { key }: Repository,
   store: ObjectStore,
   indexes: readonly Digest[],
-  { tablePath, entropy }: TablePlace,
+  { tablePath, ...how }: TablePlace & Pick<IndexTableSource, 'each'>,
   signal: AbortSignal,
 ): Promise<IndexTable> {
   const fetchIndex = (id: Digest) => fetchObject(store, 'index', id, signal)
-  return bringIndexTable(tablePath, { key, entropy, indexes, fetchIndex, onDamaged: unexpected }, signal)
+  return bringIndexTable(tablePath, { ...how, key, indexes, fetchIndex, onDamaged: unexpected }, signal)
 }
 
 function unexpected(error: CodedError): never {

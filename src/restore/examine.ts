@@ -143,12 +143,8 @@ function taskOf(
     repository,
     keyFile: history.keyFile,
     config: history.config,
-    snapshots: history.snapshots.map(({ snapshot, manifest, index, packs }) => ({
-      snapshot,
-      manifest,
-      index,
-      packs,
-    })),
+    snapshots: history.snapshots.map(({ entry, snapshot, manifest }) => ({ entry, snapshot, manifest })),
+    indexSets: history.indexSets,
   }
 }
 

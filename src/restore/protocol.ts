@@ -108,10 +108,15 @@ export const parseTask = fields('task', {
   ),
   /** restore: the one wanted. */
   snapshot: is.nullable(is.name(parseSnapshotId)),
+  /** Oldest first; `entry` is the place in the ledger. */
   snapshots: is.array(
-    fields('snapshot', {
-      snapshot: reference,
-      manifest: digest,
+    fields('snapshot', { entry: is.integer(), snapshot: reference, manifest: digest }),
+    10_000,
+  ),
+  /** The index in force, oldest first. */
+  indexSets: is.array(
+    fields('index set', {
+      entry: is.integer(),
       index: is.array(reference, 500),
       packs,
     }),

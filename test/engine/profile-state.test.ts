@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { type ProfileName, parseProfileName } from '../../src/base/names.ts'
 import { profileState } from '../../src/engine/profile-state.ts'
-import type { RepositoryHistory } from '../../src/ledger/history.ts'
+import type { RepositoryHistory } from '../../src/ledger/repository-history.ts'
 import { parseCalendar } from '../../src/profiles/schedule.ts'
 
 const day = 86_400_000

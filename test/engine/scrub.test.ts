@@ -75,9 +75,9 @@ describe('a scrub', () => {
     expect(job.error?.message).toBe(
       [
         `the storage reports 4 damaged objects: ${pack}, a pack`,
-        `index/${named(one).index[0]?.id}, which the ledger names`,
-        `${stray}, which the ledger does not name`,
-        `snapshots/${named(one).snapshot.id}, which the ledger names`,
+        `index/${named(one).index[0]?.id}, which snapshots of the ledger need`,
+        `${stray}, which no snapshot of the ledger needs`,
+        `snapshots/${named(one).snapshot.id}, which snapshots of the ledger need`,
       ].join('; '),
     )
   })

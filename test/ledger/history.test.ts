@@ -1,13 +1,25 @@
 import { describe, expect, it } from 'vitest'
 import { parseDigest, parseProfileName } from '../../src/base/names.ts'
-import type { Entry } from '../../src/ledger/entry.ts'
+import {
+  type Entry,
+  encodeEntry,
+  forgottenPerEntryMax,
+  indexPerPruneMax,
+  parseEntry,
+  replacedPerEntryMax,
+} from '../../src/ledger/entry.ts'
 import { LedgerHistory, readHistory } from '../../src/ledger/history.ts'
+import { wasRecorded } from '../../src/ledger/repository-history.ts'
 import {
   checkedEntry,
   codeOf,
+  forgetEntry,
+  holdEndEntry,
+  holdEntry,
   job,
   origin,
   profile,
+  pruneEntry,
   repositoryEntry,
   snapshotEntry,
   start,
@@ -118,8 +130,76 @@ describe('the history of a ledger', () => {
       [repositoryEntry(1), checkedEntry(2, { repository: 'daily-7' as never })],
     ],
     ['a check of entries that come after it', [repositoryEntry(1), checkedEntry(3)]],
+    ['forgetting what was never there', [repositoryEntry(), snapshotEntry('1'), forgetEntry('1', '2')]],
+    ['holding what was never there', [repositoryEntry(), holdEntry('1', '2027-01-01T00:00:00Z')]],
+    ['a prune in place of what is no index', [repositoryEntry(), snapshotEntry('1'), pruneEntry([1], [])]],
+    ['a prune without repository', [pruneEntry([], ['3'])]],
   ])('refuses %s', async (_, entries) => {
     expect(await codeOf(() => read(...entries))).toBe('LEDGER_ENTRY_INVALID')
+  })
+
+  it('tells which snapshots are left, and which index is in force', async () => {
+    const history = await read(
+      repositoryEntry(),
+      snapshotEntry('1'),
+      snapshotEntry('2'),
+      snapshotEntry('3'),
+      forgetEntry('1', '3'),
+      pruneEntry([2, 3], ['7', '8']),
+      snapshotEntry('4'),
+    )
+    const repository = history.repository(profile, 1)
+    const digits = (list: readonly { snapshot: { id: string } }[] = []) => list.map(one => one.snapshot.id[0])
+    expect(digits(repository?.snapshots)).toEqual(['2', '4'])
+    expect(digits(repository?.forgotten)).toEqual(['1', '3'])
+    const index = repository?.indexSets.map(one => [one.entry, one.index.map(({ id }) => id[0])])
+    expect(index).toEqual([
+      [4, ['d']],
+      [6, ['7', '8']],
+      [7, ['d']],
+    ])
+    const known = (digit: string) => wasRecorded(repository ?? null, snapshotEntry(digit).snapshotId)
+    expect(['1', '2', '3', '4', '5'].map(known)).toEqual([true, true, true, true, false])
+  })
+
+  it('takes a forgotten snapshot that is recorded again for forgotten, and an index that is replaced twice for gone', async () => {
+    const history = await read(
+      repositoryEntry(),
+      snapshotEntry('1'),
+      forgetEntry('1'),
+      pruneEntry([2], []),
+      snapshotEntry('1'),
+      forgetEntry('1'),
+      pruneEntry([2], ['7']),
+    )
+    const repository = history.repository(profile, 1)
+    expect([repository?.snapshots.length, repository?.forgotten.length]).toEqual([0, 1])
+    expect(repository?.indexSets.map(({ entry }) => entry)).toEqual([7])
+  })
+
+  it('keeps what was handed out as it was', async () => {
+    const history = await read(repositoryEntry(), snapshotEntry('1'), snapshotEntry('2'))
+    const { snapshots, indexSets } = history.repository(profile, 1) ?? {}
+    await readHistory(numbered([forgetEntry('1'), pruneEntry([2], []), snapshotEntry('3')], 4), history)
+    expect([snapshots?.length, indexSets?.length]).toEqual([2, 2])
+  })
+
+  it('tells the longest of the holds of a snapshot, until one ends them', async () => {
+    const entries = [
+      repositoryEntry(),
+      snapshotEntry('1'),
+      snapshotEntry('2'),
+      holdEntry('1', '2027-03-01T00:00:00Z'),
+      holdEntry('1', '2027-02-01T00:00:00Z'),
+      holdEntry('2', '2027-01-01T00:00:00Z'),
+    ]
+    const holds = async (...more: Entry[]) => {
+      const repository = (await read(...entries, ...more)).repository(profile, 1)
+      return [...(repository?.holds.entries() ?? [])].map(([id, until]) => [id[0], until.toISOString()])
+    }
+    const second = ['2', '2027-01-01T00:00:00.000Z']
+    expect(await holds()).toEqual([['1', '2027-03-01T00:00:00.000Z'], second])
+    expect(await holds(holdEndEntry('1'))).toEqual([second])
   })
 
   it('refuses a ledger that does not begin with its genesis, and is then as before', async () => {
@@ -129,4 +209,18 @@ describe('the history of a ledger', () => {
     expect(await codeOf(() => history.add(1, snapshotEntry('1')))).toBe('LEDGER_ENTRY_INVALID')
     expect(history.size).toBe(1)
   })
+})
+
+it('what one entry of a list may hold fits into an entry', () => {
+  const many = (count: number) => Array.from({ length: count }, () => 'a')
+  const far = 9_999_999
+  const forget = forgetEntry(...many(forgottenPerEntryMax))
+  const prune = {
+    ...pruneEntry(
+      Array.from({ length: replacedPerEntryMax }, () => far),
+      many(indexPerPruneMax),
+    ),
+    index: many(indexPerPruneMax).map(() => ({ id: parseDigest('a'.repeat(64)), bytes: 99_999_999 })),
+  }
+  for (const entry of [forget, prune]) expect(parseEntry(encodeEntry(entry))).toEqual(entry)
 })

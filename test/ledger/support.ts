@@ -93,6 +93,35 @@ export function checkedEntry(entries: number, more: Partial<EntryOf<'checked'>> 
   }
 }
 
+const noPacks = { count: 0, bytes: 0, root: digestOf('0') }
+const idOf = (digit: string) => digestOf(digit) as unknown as EntryOf<'snapshot'>['snapshotId']
+
+export function forgetEntry(...digits: readonly string[]): EntryOf<'forget'> {
+  const { time, repository, epoch } = snapshotEntry('1')
+  const common = { time, job, profile, repository, epoch, configuration: digestOf('f') }
+  return { type: 'forget', ...common, snapshots: digits.map(idOf) }
+}
+
+/** `index`: the first digits of the ids of the index objects that take the place of those of `replaces`. */
+export function pruneEntry(replaces: readonly number[], index: readonly string[]): EntryOf<'prune'> {
+  const { time, repository, epoch } = snapshotEntry('1')
+  const refs = index.map(digit => ({ id: digestOf(digit), bytes: 500 }))
+  const packs = { packs: noPacks, added: noPacks, removed: noPacks, rewritten: noPacks }
+  return { type: 'prune', time, job, profile, repository, epoch, replaces, index: refs, ...packs }
+}
+
+export function holdEntry(digit: string, until: string): EntryOf<'hold'> {
+  const { time, epoch } = snapshotEntry('1')
+  const initiator = 'mgmt' as EntryOf<'hold'>['initiator']
+  const common = { time, profile, epoch, snapshotId: idOf(digit), initiator, configuration: digestOf('f') }
+  return { type: 'hold', ...common, until: new Date(until) }
+}
+
+export function holdEndEntry(digit: string): EntryOf<'hold-end'> {
+  const { until: _, ...common } = holdEntry(digit, '2027-01-01T00:00:00Z')
+  return { ...common, type: 'hold-end' }
+}
+
 /** The code of what `work` throws; fails the test when it does not throw. */
 export async function codeOf(work: () => unknown): Promise<string> {
   try {

@@ -96,7 +96,7 @@ describe.each([false, true])('a check that reads the data: %s', readData => {
     const report = await check(readData)
     expect(report.missingSnapshots).toEqual([two.snapshot.id])
     expect(report.missingIndex).toEqual(two.index.map(({ id }) => id))
-    expect(report.errors).toMatchObject([{ code: 'PACKS_DIFFER', object: `snapshots/${two.snapshot.id}` }])
+    expect(report.errors).toMatchObject([{ code: 'PACKS_DIFFER', object: `index/${two.index[0]?.id}` }])
   })
 
   test('finds a damaged index, snapshot, pack header, key file and config', async () => {
@@ -128,9 +128,9 @@ describe.each([false, true])('a check that reads the data: %s', readData => {
 
   test('a genuine snapshot named as an index is refused', async () => {
     store.objects.set(objectName('index', one.snapshot.id), one.snapshot.body)
-    const [first, second] = expected.snapshots
+    const [first, second] = expected.indexSets
     if (first === undefined || second === undefined) throw new Error('two were expected')
-    const lie = { ...expected, snapshots: [{ ...first, index: [one.snapshot] }, second] }
+    const lie = { ...expected, indexSets: [{ ...first, index: [one.snapshot] }, second] }
     const report = await check(readData, lie)
     expect(report.errors).toContainEqual(
       expect.objectContaining({ code: 'REPOSITORY_FORMAT', object: `index/${one.snapshot.id}` }),
@@ -228,9 +228,9 @@ test('a pack with blobs that its index names otherwise is an error', async () =>
   }))
   const index = await sealUnpacked(created.repository.key, encodeIndex(swapped), systemEnvironment.entropy)
   await store.put(objectName('index', index.id), index.body, never)
-  const [first] = expected.snapshots
+  const [first] = expected.indexSets
   if (first === undefined) throw new Error('one was expected')
-  const report = await check(false, { ...expected, snapshots: [{ ...first, index: [index] }] })
+  const report = await check(false, { ...expected, indexSets: [{ ...first, index: [index] }] })
   const codes = report.errors.map(({ code }) => code)
   expect(codes).toContain('PACK_DIFFERS')
   expect(codes).toContain('BLOB_MISSING')

@@ -158,7 +158,8 @@ export async function backup(
 export function expectedOf(created: CreatedRepository, ...results: readonly BackupResult[]): Expected {
   return {
     pinned: created,
-    snapshots: results.map(({ snapshot, index, packsSummary }) => ({ snapshot, index, packs: packsSummary })),
+    snapshots: results,
+    indexSets: results.map(({ index, packsSummary }) => ({ index, packs: packsSummary })),
   }
 }
 

@@ -14,7 +14,7 @@ import {
 import { StreamReader } from '../../src/base/reader.ts'
 import { wholeSnapshot } from '../../src/base/restore-choice.ts'
 import { Secret } from '../../src/base/secret.ts'
-import type { RepositoryHistory } from '../../src/ledger/history.ts'
+import type { RepositoryHistory } from '../../src/ledger/repository-history.ts'
 import type { Examination } from '../../src/repository/examination.ts'
 import { readEverything } from '../../src/repository/read-cycle.ts'
 import { contentChunksMax, type FrameKind, frameKinds, readFrame } from '../../src/restore/protocol.ts'
@@ -51,6 +51,7 @@ const object = { id: parseDigest('ef'.repeat(32)), bytes: 100 }
 
 const history: RepositoryHistory = {
   entry: 1,
+  changed: 2,
   time: new Date(0),
   profile,
   epoch: 1,
@@ -77,6 +78,9 @@ const history: RepositoryHistory = {
       bytesStored: 100,
     },
   ],
+  forgotten: [],
+  indexSets: [{ entry: 2, index: [object], packs: { count: 1, bytes: 100, root: object.id } }],
+  holds: new Map(),
 }
 
 function examination(): Examination {

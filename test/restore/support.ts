@@ -9,7 +9,7 @@ import { parseIdempotencyKey, parseJobId, parseVmName, repositoryOf } from '../.
 import { Secret } from '../../src/base/secret.ts'
 import { LocalRestores } from '../../src/host/local/restores.ts'
 import type { Sandboxes } from '../../src/host/sandboxes.ts'
-import type { RepositoryHistory } from '../../src/ledger/history.ts'
+import type { RepositoryHistory } from '../../src/ledger/repository-history.ts'
 import type { Examination, Examiner } from '../../src/repository/examination.ts'
 import { sandboxedExaminer } from '../../src/restore/examine.ts'
 import { workInside } from '../../src/restore/inside/work.ts'
@@ -37,7 +37,7 @@ export function historyOf(bench: EngineBench): RepositoryHistory {
   return history
 }
 
-/** As a restore sees it now: later backups do not change it. */
+/** As a restore sees it now. */
 export function examinationOf(bench: EngineBench): Examination {
   const history = historyOf(bench)
   return {
@@ -45,7 +45,7 @@ export function examinationOf(bench: EngineBench): Examination {
     profile: bench.profile,
     repository: repositoryOf(bench.profile, 1),
     storageVm: parseVmName('store'),
-    history: { ...history, snapshots: [...history.snapshots] },
+    history: { ...history },
     passphrase: Secret.take(utf8(passphraseText)),
   }
 }

@@ -1,9 +1,8 @@
-import { cp, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { cp, readdir, rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { sameBytes, useForADay } from '../../scripts/quickstart/images.ts'
-import { root } from '../../scripts/quickstart/provision.ts'
-import { dom0 } from '../../src/base/names.ts'
+import { filteredCopy, runBlock } from './how-to.ts'
 import { type Ended, runToEnd } from './strongroom.ts'
 import { LocalSystem } from './system.ts'
 
@@ -57,7 +56,7 @@ describe('the emergency restore with stock restic and age', () => {
     expect(raw.code).not.toBe(0)
 
     const copy = inHome('copy', path.basename(hostile))
-    const filtered = await filteredCopy(hostile, copy)
+    const filtered = await filteredCopy(system, hostile, copy)
     expect(filtered).toMatchObject({ code: 0, stdout: expect.stringMatching(/, 0 missing or changed/) })
     expect(await emergency('filtered', { REPOSITORY: copy })).toMatchObject({ code: 0 })
     await expectDay('two', 'filtered')
@@ -68,7 +67,7 @@ describe('the emergency restore with stock restic and age', () => {
     await cp(system.provisioned.repository, hostile, { recursive: true })
     const gone = `snapshots/${snapshots[1]}`
     await rename(path.join(hostile, gone), inHome('gone'))
-    const filtered = await filteredCopy(hostile, inHome('copy-of-deleted', path.basename(hostile)))
+    const filtered = await filteredCopy(system, hostile, inHome('copy-of-deleted', path.basename(hostile)))
     expect(filtered.code).toBe(1)
     expect(filtered.stdout).toContain(`missing: ${gone}`)
   })
@@ -80,25 +79,11 @@ function inHome(...names: readonly string[]): string {
 
 async function emergency(name: string, variables: Record<string, string> = {}): Promise<Ended> {
   const { repository, envelope, recoveryKey } = system.provisioned
-  return runToEnd('sh', ['-eu', '-c', await block('sh emergency')], {
+  return runBlock('sh emergency', {
     ...{ REPOSITORY: repository, ENVELOPE: envelope, RECOVERY_KEY: recoveryKey },
     TARGET: inHome(`restored-${name}`),
     ...variables,
   })
-}
-
-async function filteredCopy(repository: string, copy: string): Promise<Ended> {
-  const ledger = path.join(system.home.home(dom0), 'ledger')
-  const variables = { LEDGER: ledger, REPOSITORY: repository, COPY: copy }
-  return runToEnd('sh', ['-eu', '-c', await block('sh filtered copy')], variables)
-}
-
-/** The one block of the how-to with this info string. */
-async function block(info: string): Promise<string> {
-  const text = await readFile(path.join(root, 'docs/how-to/emergency-restore.md'), 'utf8')
-  const blocks = [...text.matchAll(/^```(.+)\n([\s\S]*?)^```$/gm)].filter(([, found]) => found === info)
-  expect(blocks).toHaveLength(1)
-  return blocks[0]?.[2] ?? ''
 }
 
 async function expectDay(day: string, name = day): Promise<void> {

@@ -3,37 +3,52 @@ import type { Task, Verdict } from '../protocol.ts'
 
 const faultsNamedMax = 3
 
+type Expected = Pick<Task, 'snapshots' | 'indexSets'>
+
 /**
- * What a check found, in one code. If the newest snapshots are missing together with all index objects that came with
- * them, an older state of the storage was put back; if only snapshot objects are missing, they were deleted.
+ * What a check found, in one code. If everything that was recorded from some entry of the ledger on is missing, an older
+ * state of the storage was put back; if only snapshot objects are missing, they were deleted.
  */
-export function faultOf(expected: Task['snapshots'], report: CheckReport): Verdict['fault'] {
+export function faultOf(expected: Expected, report: CheckReport): Verdict['fault'] {
   if (report.sound) return null
-  const missing = new Set(report.missingSnapshots)
-  const lost = expected.filter(({ snapshot }) => missing.has(snapshot.id))
-  if (lost.length === 0) return { code: 'CHECK_FAILED', message: describe(report) }
-  if (wasRolledBack(expected, lost, report))
+  const back = rolledBackTo(partsOf(expected, report))
+  if (back !== null)
     return {
       code: 'STORAGE_ROLLED_BACK',
-      message: `storage was rolled back: the newest ${lost.length} of ${expected.length} snapshots are missing with all that came with them`,
+      message: `storage was rolled back: all that was recorded from entry ${back} of the ledger on is missing`,
     }
+  const missing = new Set(report.missingSnapshots)
+  const { snapshots } = expected
+  const lost = snapshots.filter(({ snapshot }) => missing.has(snapshot.id))
+  if (lost.length === 0) return { code: 'CHECK_FAILED', message: describe(report) }
   const names = lost.slice(-faultsNamedMax).map(({ snapshot }) => snapshot.id.slice(0, 12))
   return {
     code: 'SNAPSHOT_DELETED',
-    message: `storage lacks ${lost.length} of ${expected.length} snapshots that the ledger lists, e.g. ${names.join(', ')}`,
+    message: `storage lacks ${lost.length} of ${snapshots.length} snapshots that the ledger lists, e.g. ${names.join(', ')}`,
   }
 }
 
-function wasRolledBack(expected: Task['snapshots'], lost: Task['snapshots'], report: CheckReport): boolean {
-  const newest = expected.slice(-lost.length)
+/** Something that storage got with one entry of the ledger: a snapshot, or index objects. */
+interface Part {
+  readonly entry: number
+  readonly lost: boolean
+}
+
+function partsOf({ snapshots, indexSets }: Expected, report: CheckReport): readonly Part[] {
+  const missingSnapshots = new Set(report.missingSnapshots)
   const missingIndex = new Set(report.missingIndex)
-  const indexes = lost.flatMap(({ index }) => index)
-  return (
-    lost.length < expected.length &&
-    newest.every(one => lost.includes(one)) &&
-    indexes.length > 0 &&
-    indexes.every(({ id }) => missingIndex.has(id))
-  )
+  return [
+    ...snapshots.map(({ entry, snapshot }) => ({ entry, lost: missingSnapshots.has(snapshot.id) })),
+    ...indexSets.map(({ entry, index }) => ({ entry, lost: index.every(({ id }) => missingIndex.has(id)) })),
+  ]
+}
+
+/** The entry from which on everything is lost while something older is there; `null`: not that. */
+function rolledBackTo(parts: readonly Part[]): number | null {
+  const first = Math.min(...parts.filter(({ lost }) => lost).map(({ entry }) => entry))
+  const rolledBack =
+    parts.some(({ entry }) => entry < first) && parts.every(({ entry, lost }) => lost || entry < first)
+  return Number.isFinite(first) && rolledBack ? first : null
 }
 
 function describe({ errors, errorCount, missingPinned, missingIndex, missingPacks }: CheckReport): string {

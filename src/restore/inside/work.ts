@@ -3,10 +3,12 @@ import type { Milliseconds } from '../../base/brand.ts'
 import type { Clock, Entropy } from '../../base/environment.ts'
 import { CodedError, reportOf } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
+import type { Digest } from '../../base/names.ts'
 import { StreamReader } from '../../base/reader.ts'
 import { Secret } from '../../base/secret.ts'
 import { checkRepository } from '../../repository/check.ts'
 import { ChunkSet } from '../../repository/chunk-set.ts'
+import type { IndexTable } from '../../repository/index-table.ts'
 import {
   type BlobSource,
   fetchIndexTable,
@@ -121,19 +123,19 @@ async function check(
   progress: Report,
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const { keyFile, config, snapshots, reading } = task
+  const { keyFile, config, snapshots, indexSets, reading } = task
   if (reading === null) throw new RestoreError('VERDICT_INVALID', 'the task does not say what to read')
   const report = await checkRepository(
     repository,
     store,
-    { pinned: { keyFile, config }, snapshots },
+    { pinned: { keyFile, config }, snapshots, indexSets },
     { reading, tablePath, entropy },
     ({ bytesDone, bytesTotal }) => progress(bytesDone, bytesTotal),
     signal,
   )
   const { objects, ignored, proven } = report
-  const fault = faultOf(task.snapshots, report)
-  const proves = fault === null ? task.snapshots.length : 0
+  const fault = faultOf(task, report)
+  const proves = fault === null ? snapshots.length : 0
   return { fault, objects, snapshots: proves, bytes: proven.packs.bytes, ignored, proven }
 }
 
@@ -146,13 +148,10 @@ async function restore(
   channel: { readonly reader: StreamReader; readonly out: FrameWriter },
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const at = task.snapshots.findIndex(one => String(one.snapshot.id) === task.snapshot)
-  const wanted = task.snapshots[at]
+  const wanted = task.snapshots.find(one => String(one.snapshot.id) === task.snapshot)
   if (wanted === undefined) throw new RestoreError('VERDICT_INVALID', 'the task has no such snapshot')
   const snapshot = await presentSnapshot(repository, store, wanted.snapshot.id, signal)
-  // A snapshot refers to blobs of earlier jobs; those of later ones are of no use to it.
-  const indexes = task.snapshots.slice(0, at + 1).flatMap(({ index }) => index.map(({ id }) => id))
-  await using table = await fetchIndexTable(repository, store, indexes, ports, signal)
+  await using table = await indexTableFor(task, wanted.entry, repository, store, ports, signal)
   const source = { repository, store, blobs: table.reader }
   const { volumes, manifestBytes } = await listVolumes(source, snapshot, signal)
   await channel.out.frame('manifest', manifestBytes)
@@ -185,6 +184,36 @@ async function sendVolume(
   await out.frame('volume-end')
 }
 
+/**
+ * Of the index in force. What came after the snapshot is wanted too, for after a prune its blobs may be in packs that were
+ * written later; but a storage that was put back to an older state need not have it.
+ */
+function indexTableFor(
+  { indexSets }: Task,
+  entry: number,
+  repository: Repository,
+  store: ObjectStore,
+  { tablePath, entropy }: InsidePorts,
+  signal: AbortSignal,
+): Promise<IndexTable> {
+  const needed = new Set<Digest>()
+  const later = new Set<Digest>()
+  for (const set of indexSets) for (const { id } of set.index) (set.entry <= entry ? needed : later).add(id)
+  const each = async (id: Digest, add: () => Promise<void>) => {
+    try {
+      await add()
+    } catch (error) {
+      if (needed.has(id) || !isMissing(error)) throw error
+    }
+  }
+  const indexes = [...needed.union(later)]
+  return fetchIndexTable(repository, store, indexes, { tablePath, entropy, each }, signal)
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof CodedError && error.kind === 'missing'
+}
+
 async function presentSnapshot(
   repository: Repository,
   store: ObjectStore,
@@ -194,7 +223,7 @@ async function presentSnapshot(
   try {
     return await readSnapshot(repository, store, id, signal)
   } catch (error) {
-    if (!(error instanceof CodedError && error.kind === 'missing')) throw error
+    if (!isMissing(error)) throw error
     const short = id.slice(0, 12)
     throw new RestoreError('SNAPSHOT_DELETED', `storage lacks snapshot ${short}, which the ledger lists`, {
       cause: error,
