@@ -72,20 +72,13 @@ export class RepositoryKey implements Disposable {
 
   /** The plaintext, in a buffer of its own. Throws `SEALED_TOO_SHORT` and `MAC_WRONG`; nothing is decrypted before. */
   open(untrustedSealed: Uint8Array): Uint8Array {
-    const tagAt = untrustedSealed.byteLength - tagLength
-    if (tagAt < nonceLength)
-      throw new CryptoError(
-        'SEALED_TOO_SHORT',
-        `a sealed object of ${untrustedSealed.byteLength} bytes; at least ${sealedOverheadBytes} were expected`,
-      )
-    const nonce = untrustedSealed.subarray(0, nonceLength)
-    const ciphertext = untrustedSealed.subarray(nonceLength, tagAt)
-    if (!equalConstantTime(this.#tag(nonce, ciphertext), untrustedSealed.subarray(tagAt)))
-      throw new CryptoError(
-        'MAC_WRONG',
-        'a sealed object does not open: it was changed, or the key is another',
-      )
+    const { nonce, ciphertext } = this.#genuine(untrustedSealed)
     return this.#encrypt.expose(key => createDecipheriv('aes-256-ctr', key, nonce).update(ciphertext))
+  }
+
+  /** That `open` would open it, without opening it. Throws `SEALED_TOO_SHORT` and `MAC_WRONG`. */
+  requireGenuine(untrustedSealed: Uint8Array): void {
+    this.#genuine(untrustedSealed)
   }
 
   /** Hands out the 64 bytes of the key, to be written into a key file, and zeroes the copy. */
@@ -105,6 +98,23 @@ export class RepositoryKey implements Disposable {
     this.#encrypt.dispose()
     this.#macK.dispose()
     this.#macR.dispose()
+  }
+
+  #genuine(untrustedSealed: Uint8Array): { nonce: Uint8Array; ciphertext: Uint8Array } {
+    const tagAt = untrustedSealed.byteLength - tagLength
+    if (tagAt < nonceLength)
+      throw new CryptoError(
+        'SEALED_TOO_SHORT',
+        `a sealed object of ${untrustedSealed.byteLength} bytes; at least ${sealedOverheadBytes} were expected`,
+      )
+    const nonce = untrustedSealed.subarray(0, nonceLength)
+    const ciphertext = untrustedSealed.subarray(nonceLength, tagAt)
+    if (!equalConstantTime(this.#tag(nonce, ciphertext), untrustedSealed.subarray(tagAt)))
+      throw new CryptoError(
+        'MAC_WRONG',
+        'a sealed object does not open: it was changed, or the key is another',
+      )
+    return { nonce, ciphertext }
   }
 
   /** Poly1305-AES: the one-time key is `r || AES-128_k(nonce)`. */

@@ -46,6 +46,11 @@ export const repositoryErrors = {
     meaning: 'A blob opens, but its plaintext is not what its id says.',
     hint: 'check the repository; the machine that wrote it may have faulty memory',
   },
+  NEEDED_MISSING: {
+    kind: 'integrity',
+    meaning: 'The storage lacks an object that snapshots which stay need, or has it with another size.',
+    hint: 'nothing was removed; check the repository, and keep the storage as evidence',
+  },
   VOLUME_NOT_FOUND: {
     kind: 'missing',
     meaning: 'The snapshot has no such volume.',

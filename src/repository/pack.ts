@@ -73,6 +73,19 @@ export class PackBuilder {
     return { offset, length }
   }
 
+  /** A blob that was sealed before, with the same key: its nonce stays with its ciphertext. */
+  addSealed(
+    id: Uint8Array,
+    sealed: Uint8Array,
+    uncompressedLength: number,
+  ): { readonly offset: number; readonly length: number } {
+    const offset = this.#bytes
+    const length = sealed.byteLength
+    this.#take(length).set(sealed)
+    this.#header.push(encodeHeaderEntry(this.type, id, length, uncompressedLength))
+    return { offset, length }
+  }
+
   /** Ends the pack. `body` is a view of the builder's buffer. */
   finish(): StoredObject {
     const header = this.#key.seal(Buffer.concat(this.#header), this.#entropy)

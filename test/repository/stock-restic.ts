@@ -27,9 +27,9 @@ export class StockRestic implements AsyncDisposable {
     this.#program = program
   }
 
-  static async make(program = 'restic'): Promise<StockRestic> {
+  static async make(program = 'restic', passphrase = passphraseText): Promise<StockRestic> {
     const directory = await mkdtemp(path.join(os.tmpdir(), 'strongroom-restic-'))
-    await writeFile(path.join(directory, 'passphrase'), passphraseText, { mode: 0o600 })
+    await writeFile(path.join(directory, 'passphrase'), passphrase, { mode: 0o600 })
     return new StockRestic(directory, program)
   }
 
