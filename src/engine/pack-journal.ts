@@ -1,9 +1,9 @@
-import { appendFile, open, readFile, unlink } from 'node:fs/promises'
+import { appendFile, readFile, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { toHex, view } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
 import { errnoOf } from '../base/errors.ts'
-import { ignoreMissing, makePrivateDirectory } from '../base/files.ts'
+import { ignoreMissing, makePrivateDirectory, writeDurably } from '../base/files.ts'
 import { type Digest, parseDigest } from '../base/names.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { blobIdLength } from '../repository/format.ts'
@@ -46,20 +46,20 @@ export class PackJournal {
   }
 
   /**
-   * The packs of an interrupted backup that the storage still has, each once. What follows a record that was cut off is
-   * cut away, so that the next append is found. A storage that lies here could as well have lost the pack afterwards.
+   * The packs of an interrupted backup that the storage still has, each once. The journal is left without what follows a
+   * record that was cut off, so that the next append is found, and without the packs that an index names: a prune
+   * may take them out of every index, and then nobody shall go on with them. A storage that lies here could as well
+   * have lost the pack afterwards.
    */
   async adopt(
-    isKnown: (pack: Digest) => boolean,
+    isNamed: (pack: Digest) => boolean,
     store: ObjectStore,
     signal: AbortSignal,
   ): Promise<readonly StoredPack[]> {
-    const packs = new Map<string, StoredPack>()
-    for (const pack of await this.#read()) if (!isKnown(pack.id)) packs.set(pack.id, pack)
-    const all = [...packs.values()]
+    const packs = await this.#waiting(isNamed)
     const present: StoredPack[] = []
-    for (let at = 0; at < all.length; at += headsAtOnce) {
-      const some = all.slice(at, at + headsAtOnce)
+    for (let at = 0; at < packs.length; at += headsAtOnce) {
+      const some = packs.slice(at, at + headsAtOnce)
       const heads = await Promise.all(some.map(({ id }) => store.head(objectName('data', id), signal)))
       present.push(...some.filter((pack, index) => heads[index]?.bytes === pack.bytes))
     }
@@ -71,21 +71,26 @@ export class PackJournal {
     await unlink(this.#file).catch(ignoreMissing)
   }
 
-  async #read(): Promise<readonly StoredPack[]> {
+  async #waiting(isNamed: (pack: Digest) => boolean): Promise<readonly StoredPack[]> {
     const bytes = await readFile(this.#file).catch(error => {
       if (errnoOf(error) === 'ENOENT') return Buffer.alloc(0)
       throw error
     })
-    const packs: StoredPack[] = []
-    let at = 0
-    for (;;) {
+    const packs = new Map<string, StoredPack>()
+    const records: Buffer[] = []
+    for (let at = 0; ; ) {
       const found = this.#recordAt(bytes, at)
       if (found === null) break
-      packs.push(found.pack)
-      at = found.end
+      const { pack, end } = found
+      if (!isNamed(pack.id) && !packs.has(pack.id)) {
+        packs.set(pack.id, pack)
+        records.push(bytes.subarray(at, end))
+      }
+      at = end
     }
-    if (at < bytes.byteLength) await this.#cut(at)
-    return packs
+    const kept = Buffer.concat(records)
+    if (kept.byteLength < bytes.byteLength) await writeDurably(this.#file, kept)
+    return [...packs.values()]
   }
 
   #recordAt(bytes: Buffer, at: number): { readonly pack: StoredPack; readonly end: number } | null {
@@ -107,11 +112,5 @@ export class PackJournal {
       records: Uint8Array.from(plain.subarray(fixedBytes)),
     }
     return { pack, end }
-  }
-
-  async #cut(length: number): Promise<void> {
-    await using file = await open(this.#file, 'r+')
-    await file.truncate(length)
-    await file.datasync()
   }
 }
