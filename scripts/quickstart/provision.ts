@@ -154,7 +154,7 @@ async function seal(
     epoch: epoch.epoch,
     envelope: epoch.digest,
     stock_passphrase: false,
-    purposes: ['backup', 'check', 'restore'],
+    purposes: ['backup', 'check', 'restore', 'prune'],
     releases_per_day: null,
   }
   await draft(`hsm/${profile}.json`, JSON.stringify(binding, undefined, 2))

@@ -10,7 +10,7 @@ import { orderRoutes } from './routes/orders.ts'
 import { profileRoutes } from './routes/profiles.ts'
 import { scheduleRoutes } from './routes/schedules.ts'
 import { statusRoutes } from './routes/status.ts'
-import { JobSchema, ProblemSchema, ScheduleSchema } from './schemas.ts'
+import { JobSchema, ProblemSchema, ScheduleSchema, SnapshotSchema } from './schemas.ts'
 import {
   answerProblems,
   answerUnknown,
@@ -40,7 +40,7 @@ export async function buildApi(ports: ApiPorts): Promise<FastifyInstance> {
   answerProblems(app, ports.log)
   answerUnknown(app)
   await describeApi(app)
-  for (const schema of [ProblemSchema, JobSchema, ScheduleSchema]) app.addSchema(schema)
+  for (const schema of [ProblemSchema, JobSchema, SnapshotSchema, ScheduleSchema]) app.addSchema(schema)
   for (const routes of allRoutes) routes(app, context)
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
   await app.ready()

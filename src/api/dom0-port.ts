@@ -8,6 +8,8 @@ import type { Call, Transport } from '../qrexec/call.ts'
 import { cosignLedger, readLedger } from '../qrexec/calls/ledger.ts'
 import {
   cancelJob,
+  endHold,
+  holdSnapshot,
   type Job,
   jobEvents,
   listJobs,
@@ -15,6 +17,7 @@ import {
   listSnapshots,
   orderBackup,
   orderCheck,
+  orderPrune,
   orderRestore,
   orderScrub,
   parseJob,
@@ -42,9 +45,12 @@ export function dom0Over(transport: Transport): Dom0Port {
     scrub: (profile, key, signal) => ask(orderScrub, profile, { key }, signal),
     restore: (profile, key, snapshot, choice, signal) =>
       ask(orderRestore, profile, { key, snapshot, choice }, signal),
+    prune: (profile, key, dryRun, signal) => ask(orderPrune, profile, { key, dryRun }, signal),
     cancel: (job, signal) => ask(cancelJob, job, undefined, signal),
     jobs: signal => ask(listJobs, '', undefined, signal),
     snapshots: (profile, signal) => ask(listSnapshots, profile, undefined, signal),
+    hold: (profile, snapshot, until, signal) => ask(holdSnapshot, profile, { snapshot, until }, signal),
+    endHold: (profile, snapshot, signal) => ask(endHold, profile, { snapshot }, signal),
     profiles: signal => ask(listProfiles, '', undefined, signal),
     events: (profile, signal) => openEvents(transport, profile, signal),
     ledger: (from, signal) => ask(readLedger, '', { from }, signal),

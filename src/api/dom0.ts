@@ -26,11 +26,15 @@ export interface Dom0Port {
     choice: RestoreChoice,
     signal: AbortSignal,
   ): Promise<Job>
+  prune(profile: ProfileName, key: IdempotencyKey, dryRun: boolean, signal: AbortSignal): Promise<Job>
   cancel(job: JobId, signal: AbortSignal): Promise<Job>
   /** Newest first. */
   jobs(signal: AbortSignal): Promise<readonly Job[]>
   /** Oldest first. */
   snapshots(profile: ProfileName, signal: AbortSignal): Promise<readonly SnapshotSummary[]>
+  /** May be repeated. */
+  hold(profile: ProfileName, snapshot: SnapshotId, until: Date, signal: AbortSignal): Promise<SnapshotSummary>
+  endHold(profile: ProfileName, snapshot: SnapshotId, signal: AbortSignal): Promise<SnapshotSummary>
   profiles(signal: AbortSignal): Promise<OfferedProfiles>
   /** The present state of the profile's jobs, then every change, until dom0 or `signal` ends it. */
   events(profile: ProfileName, signal: AbortSignal): AsyncIterable<Job>

@@ -19,7 +19,7 @@ const Name = (pattern: string, description: string) => Type.String({ pattern, de
 
 export const ProfileNameText = Name('^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}$', 'name of a sealed profile')
 export const JobIdText = Name('^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$', 'made by dom0; sorts by time')
-const SnapshotIdText = Name('^[0-9a-f]{64}$', 'SHA-256 of the stored snapshot')
+export const SnapshotIdText = Name('^[0-9a-f]{64}$', 'SHA-256 of the stored snapshot')
 const VolumeNameText = Name('^[a-z][a-z0-9_-]{0,30}$', 'name of a volume, e.g. private')
 export const KeyText = Name('^[A-Za-z0-9._-]{8,64}$', 'the same order sent twice with one key is one job')
 
@@ -83,6 +83,18 @@ export const JobSchema = Type.Object(
           warnings: Type.Array(Type.String()),
           objects: Type.Optional(Count),
           snapshots: Type.Optional(Count),
+          prune: Type.Optional(
+            Type.Object(
+              {
+                dryRun: Type.Boolean(),
+                forgotten: Count,
+                packsRemoved: Count,
+                packsRewritten: Count,
+                bytesFreed: Count,
+              },
+              { ...closed, description: 'what a prune did or, if dryRun, would do' },
+            ),
+          ),
         },
         closed,
       ),
@@ -144,11 +156,12 @@ export const OrderSchema = Type.Object(
         examples: ['30d'],
       }),
     ),
+    dryRun: Type.Optional(Type.Boolean({ description: 'prune: only tell what would be done' })),
   },
   {
     ...closed,
     description:
-      'kind is backup when absent; snapshot, vm, volumes, range and reuse are for restore, read for check',
+      'kind is backup when absent; snapshot, vm, volumes, range and reuse are for restore, read for check, dryRun for prune',
   },
 )
 export type OrderView = Static<typeof OrderSchema>
@@ -160,27 +173,42 @@ export const ProfilesSchema = Type.Object(
   closed,
 )
 
-export const SnapshotsSchema = Type.Object(
+export const SnapshotSchema = Type.Object(
   {
-    snapshots: Type.Array(
-      Type.Object(
-        {
-          snapshot: SnapshotIdText,
-          job: JobIdText,
-          time: Time,
-          entry: Type.Integer({ minimum: 0, description: 'index of its entry in the ledger' }),
-          epoch: Type.Integer({ minimum: 1 }),
-          volumes: Count,
-          bytes: Count,
-          bytesStored: Count,
-        },
-        closed,
-      ),
-    ),
+    snapshot: SnapshotIdText,
+    job: JobIdText,
+    time: Time,
+    entry: Type.Integer({ minimum: 0, description: 'index of its entry in the ledger' }),
+    epoch: Type.Integer({ minimum: 1 }),
+    volumes: Count,
+    bytes: Count,
+    bytesStored: Count,
+    keptBy: Type.Array(Type.String(), {
+      description: 'why a prune would keep it now; empty: it would be forgotten',
+    }),
+    heldUntil: Nullable(Time),
   },
+  { ...closed, $id: 'Snapshot', title: 'Snapshot' },
+)
+export type SnapshotView = Static<typeof SnapshotSchema>
+
+export const SnapshotsSchema = Type.Object(
+  { snapshots: Type.Array(Type.Ref('Snapshot')) },
   { ...closed, description: 'oldest first, as the ledger knows them' },
 )
-export type SnapshotsView = Static<typeof SnapshotsSchema>
+export interface SnapshotsView {
+  readonly snapshots: SnapshotView[]
+}
+
+export const HoldSchema = Type.Object(
+  {
+    until: Type.String({
+      format: 'date-time',
+      description: 'rounded up to a whole day in UTC; the sealed profile says how far ahead it may be',
+    }),
+  },
+  closed,
+)
 
 export const ScheduleSettingSchema = Type.Object(
   {

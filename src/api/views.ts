@@ -1,6 +1,6 @@
 import type { Job, SnapshotSummary } from '../qrexec/calls/orders.ts'
 import type { Schedule } from './catalogue/schedule-records.ts'
-import type { JobView, ScheduleView, SnapshotsView } from './schemas.ts'
+import type { JobView, ScheduleView, SnapshotView } from './schemas.ts'
 import { nextStarts } from './timetable.ts'
 
 const nextRunsShown = 5
@@ -24,8 +24,9 @@ export function jobView(job: Job): JobView {
   }
 }
 
-export function snapshotView(summary: SnapshotSummary): SnapshotsView['snapshots'][number] {
-  return { ...summary, time: summary.time.toISOString() }
+export function snapshotView(summary: SnapshotSummary): SnapshotView {
+  const { time, keptBy, heldUntil } = summary
+  return { ...summary, time: time.toISOString(), keptBy: [...keptBy], heldUntil: timeView(heldUntil) }
 }
 
 export function scheduleView(schedule: Schedule, now: Date): ScheduleView {

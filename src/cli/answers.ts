@@ -6,6 +6,7 @@ import type {
   SchedulesView,
   ScheduleView,
   SnapshotsView,
+  SnapshotView,
   StatusView,
 } from '../api/schemas.ts'
 import { type ErrorKind, errorKinds, printable } from '../base/errors.ts'
@@ -76,6 +77,15 @@ export const parseJobView: Parser<JobView> = fields('job', {
         warnings: list(text),
         objects: is.optional(count),
         snapshots: is.optional(count),
+        prune: is.optional(
+          fields('prune', {
+            dryRun: is.boolean,
+            forgotten: count,
+            packsRemoved: count,
+            packsRewritten: count,
+            bytesFreed: count,
+          }),
+        ),
       }),
     ),
   ),
@@ -84,19 +94,21 @@ export const parseJobView: Parser<JobView> = fields('job', {
 
 export const parseJobsView: Parser<JobsView> = fields('jobs', { jobs: list(parseJobView), stale: is.boolean })
 
+export const parseSnapshotView: Parser<SnapshotView> = fields('snapshot', {
+  snapshot: text,
+  job: text,
+  time,
+  entry: count,
+  epoch: count,
+  volumes: count,
+  bytes: count,
+  bytesStored: count,
+  keptBy: list(text),
+  heldUntil: nullableTime,
+})
+
 export const parseSnapshotsView: Parser<SnapshotsView> = fields('snapshots', {
-  snapshots: list(
-    fields('snapshot', {
-      snapshot: text,
-      job: text,
-      time,
-      entry: count,
-      epoch: count,
-      volumes: count,
-      bytes: count,
-      bytesStored: count,
-    }),
-  ),
+  snapshots: list(parseSnapshotView),
 })
 
 export const parseScheduleView: Parser<ScheduleView> = fields('schedule', {

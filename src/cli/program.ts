@@ -4,9 +4,11 @@ import { allUsages } from '../usage/all.ts'
 import { addCancel } from './commands/cancel.ts'
 import { addCheck } from './commands/check.ts'
 import { addCompletions } from './commands/completions.ts'
+import { addHold } from './commands/hold.ts'
 import { addJobs } from './commands/jobs.ts'
 import { addLedger } from './commands/ledger.ts'
 import { addOrder } from './commands/order.ts'
+import { addPrune } from './commands/prune.ts'
 import { addRestore } from './commands/restore.ts'
 import { addSchedule } from './commands/schedule.ts'
 import { addSnapshots } from './commands/snapshots.ts'
@@ -24,6 +26,8 @@ const allCommands = [
   addSnapshots,
   addRestore,
   addCheck,
+  addPrune,
+  addHold,
   addSchedule,
   addLedger,
   addCompletions,

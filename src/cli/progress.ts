@@ -13,6 +13,8 @@ const counted: Partial<Record<JobView['progress']['phase'], string>> = {
   restoring: 'volumes',
   checking: 'packs',
   scrubbing: 'objects',
+  rewriting: 'packs',
+  removing: 'objects',
 }
 
 export function phaseText({ progress: { phase } }: JobView): string {

@@ -84,12 +84,32 @@ export function summaryOf({ kind, profile, started, ended, outcome }: JobView): 
   const parts = [`${kind} of ${profile} done`]
   if (outcome?.snapshot !== undefined) parts.push(`snapshot ${outcome.snapshot.slice(0, 12)}`)
   if (outcome?.volumes !== undefined) parts.push(`${outcome.volumes} volumes`)
-  if (outcome?.snapshots !== undefined) parts.push(`${outcome.snapshots} snapshots`)
-  if (outcome?.objects !== undefined)
-    parts.push(`${outcome.objects} objects ${kind === 'scrub' ? 'hashed by the storage' : 'proven'}`)
-  if (outcome?.bytes !== undefined) parts.push(`${bytesText(outcome.bytes)} read`)
-  if (outcome?.bytesStored !== undefined) parts.push(`${bytesText(outcome.bytesStored)} stored`)
+  if (outcome?.prune !== undefined) parts.push(...pruneParts(outcome.prune, outcome))
+  else {
+    if (outcome?.snapshots !== undefined) parts.push(`${outcome.snapshots} snapshots`)
+    if (outcome?.objects !== undefined)
+      parts.push(`${outcome.objects} objects ${kind === 'scrub' ? 'hashed by the storage' : 'proven'}`)
+    if (outcome?.bytes !== undefined) parts.push(`${bytesText(outcome.bytes)} read`)
+    if (outcome?.bytesStored !== undefined) parts.push(`${bytesText(outcome.bytesStored)} stored`)
+  }
   if (started !== null && ended !== null)
     parts.push(durationText(new Date(ended).getTime() - new Date(started).getTime()))
   return parts.join(', ')
+}
+
+type Outcome = NonNullable<JobView['outcome']>
+
+function pruneParts(
+  { dryRun, forgotten, packsRemoved, packsRewritten, bytesFreed }: NonNullable<Outcome['prune']>,
+  { snapshots = 0, bytesStored = 0 }: Outcome,
+): readonly string[] {
+  return [
+    ...(dryRun ? ['dry run, nothing was changed'] : []),
+    `${forgotten} snapshots ${dryRun ? 'to forget' : 'forgotten'}`,
+    `${snapshots} stay`,
+    `${packsRemoved} packs ${dryRun ? 'to remove' : 'removed'}`,
+    `${packsRewritten} of them ${dryRun ? 'to rewrite' : 'rewritten'}`,
+    `${bytesText(bytesFreed)} ${dryRun ? 'to free' : 'freed'}`,
+    `${bytesText(bytesStored)} ${dryRun ? 'to store' : 'stored'}`,
+  ]
 }

@@ -109,6 +109,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
     warnings: plan.warnings,
     objects: undefined,
     snapshots: undefined,
+    prune: undefined,
   }
 }
 
@@ -215,7 +216,7 @@ async function knownHistory(
 }
 
 /** Key file and config by the ledger's hashes: storage cannot choose them. */
-async function openPinned(
+export async function openPinned(
   pins: Birth,
   cache: RepositoryCache,
   storage: ObjectStore,
@@ -229,7 +230,7 @@ async function openPinned(
 }
 
 /** dom0's table of all blobs that the index in force names. */
-function knownBlobs(
+export function knownBlobs(
   { environment, log }: EnginePorts,
   { key }: Repository,
   { indexSets }: RepositoryHistory,

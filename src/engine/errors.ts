@@ -25,7 +25,7 @@ export const engineErrors = {
   JOB_ENDED: { kind: 'conflict', meaning: 'The job has already ended.', hint: 'nothing is left to cancel' },
   JOB_COMMITTING: {
     kind: 'conflict',
-    meaning: 'The job is writing its snapshot into the ledger and can no longer be cancelled.',
+    meaning: 'The job is writing what it did into the ledger and cannot be cancelled at this moment.',
     hint: 'it ends within moments',
   },
   JOB_CANCELLED: { kind: 'cancelled', meaning: 'The job was cancelled.', hint: 'order again when wanted' },
@@ -69,6 +69,31 @@ export const engineErrors = {
     kind: 'integrity',
     meaning: 'The storage says that it has objects whose content is not what their name says.',
     hint: 'put the named objects back from a second copy; a check that reads the data proves what is right',
+  },
+  RETENTION_MISSING: {
+    kind: 'refused',
+    meaning: 'The sealed profile has no retention: every snapshot is kept, and there is nothing to prune.',
+    hint: 'seal a profile with `retention` under `strongroom`',
+  },
+  HELD_MEANWHILE: {
+    kind: 'conflict',
+    meaning: 'A snapshot that the prune was about to forget has been held since it began.',
+    hint: 'nothing was forgotten or removed; order the prune again',
+  },
+  HOLD_DATE: {
+    kind: 'refused',
+    meaning: 'A hold may not end at that date.',
+    hint: 'give a date to come, no further ahead than `days_max` of the sealed `holds`',
+  },
+  HOLD_FIXED: {
+    kind: 'refused',
+    meaning: 'The sealed profile lets no hold end before its date.',
+    hint: 'wait for the date, or seal a profile with `may_end` of `holds`',
+  },
+  HOLD_NOT_FOUND: {
+    kind: 'missing',
+    meaning: 'The snapshot is not held.',
+    hint: 'list the snapshots; a hold that has come to its date is over',
   },
   REPOSITORY_UNKNOWN: {
     kind: 'missing',

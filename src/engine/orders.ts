@@ -18,18 +18,29 @@ import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { HsmBinding } from '../profiles/config.ts'
 import { mayOrder } from '../profiles/limits.ts'
 import type { Profile } from '../profiles/profile.ts'
-import { hasEnded, type Job, type JobKind, type Outcome, type Progress } from '../qrexec/calls/orders.ts'
+import {
+  hasEnded,
+  type Job,
+  type JobKind,
+  type Outcome,
+  type Progress,
+  type SnapshotSummary,
+} from '../qrexec/calls/orders.ts'
 import type { Examination } from '../repository/examination.ts'
 import { completeCommit, repositoryDirectory, runBackup } from './backup.ts'
 import { runCheck } from './check.ts'
 import { disclosable } from './disclose.ts'
 import { EngineError } from './errors.ts'
+import { endHold, type HoldRequest, holdSnapshot } from './holds.ts'
 import type { JobBoard, PlacedOrder } from './jobs.ts'
 import type { EnginePorts, SealedConfiguration } from './ports.ts'
+import { requireRetention, runPrune } from './prune.ts'
 import { isRefusal, Refusals } from './refusals.ts'
 import { releasePassphrase } from './release.ts'
 import { repositoryNow } from './repository-now.ts'
 import { runScrub } from './scrub.ts'
+import { Serially } from './serially.ts'
+import { Turns } from './turns.ts'
 
 /** What is ordered. Names only; what they mean is in the sealed configuration. */
 export interface Order {
@@ -41,6 +52,8 @@ export interface Order {
   readonly ifRunning: 'join' | 'refuse'
   /** check: the structure only when absent. */
   readonly read?: ReadChoice
+  /** prune: only tell what would be done. */
+  readonly dryRun?: boolean
   /** `null`: the newest. */
   readonly snapshot?: SnapshotId | null
   /** restore: all of the snapshot when absent. */
@@ -59,6 +72,11 @@ interface Running {
   latest: Progress | null
 }
 
+/** An order, or a hold or its end. */
+interface Refused extends Pick<Order, 'profile' | 'initiator'> {
+  readonly kind: JobKind | 'hold' | 'hold-end'
+}
+
 interface Accepted {
   readonly order: Order
   readonly profile: Profile
@@ -72,8 +90,11 @@ export class Orders {
   readonly #board: JobBoard
   readonly #running = new Map<JobId, Running>()
   readonly #refusals: Refusals
+  readonly #turns = new Turns()
+  /** Holds come before a prune decides, or after it has. */
+  readonly #decisions = new Serially()
   /** Orders are judged one after another, so that two at the same moment cannot both be the first. */
-  #gate: Promise<unknown> = Promise.resolve()
+  readonly #gate = new Serially()
 
   constructor(ports: EnginePorts, board: JobBoard) {
     this.#ports = ports
@@ -98,9 +119,15 @@ export class Orders {
    * refusal like any other.
    */
   order(order: Order, permit: () => Promise<void> = async () => {}): Promise<Job> {
-    const judged = this.#gate.then(() => this.#accept(order, permit))
-    this.#gate = judged.catch(() => {})
-    return judged
+    return this.#gate.run(() => this.#accept(order, permit))
+  }
+
+  hold(request: HoldRequest, until: Date): Promise<SnapshotSummary> {
+    return this.#decide('hold', request, () => holdSnapshot(this.#ports, request, until))
+  }
+
+  endHold(request: HoldRequest): Promise<SnapshotSummary> {
+    return this.#decide('hold-end', request, () => endHold(this.#ports, request))
   }
 
   /** Resolves with the job in its final state. */
@@ -114,7 +141,7 @@ export class Orders {
     const running = this.#running.get(id)
     if (hasEnded(job) || running === undefined)
       throw new EngineError('JOB_ENDED', `job ${id} has already ended (${job.state})`)
-    if (running.committing) throw new EngineError('JOB_COMMITTING', `job ${id} is writing its snapshot`)
+    if (running.committing) throw new EngineError('JOB_COMMITTING', `job ${id} is writing into the ledger`)
     running.controller.abort(new EngineError('JOB_CANCELLED', `job ${id} was cancelled`))
     return job
   }
@@ -143,6 +170,7 @@ export class Orders {
       const accepted = await this.#find(order)
       await permit()
       this.#requireChoice(order)
+      if (order.kind === 'prune') requireRetention(accepted.profile)
       const running = this.#board.running(order.profile, order.kind)
       if (running !== undefined) {
         if (order.ifRunning === 'join') return await this.#board.join(running.id, placed(order))
@@ -156,6 +184,17 @@ export class Orders {
       await this.#recordRefusal(id, order, error)
       throw error
     }
+  }
+
+  #decide<T>(kind: 'hold' | 'hold-end', request: HoldRequest, work: () => Promise<T>): Promise<T> {
+    return this.#decisions.run(async () => {
+      try {
+        return await work()
+      } catch (error) {
+        await this.#recordRefusal(newJobId(this.#ports.environment), { kind, ...request }, error)
+        throw error
+      }
+    })
   }
 
   async #find(order: Order): Promise<Accepted> {
@@ -238,8 +277,11 @@ export class Orders {
 
   /** Never rejects: every way a job can end is a final state. */
   async #run(job: Job, accepted: Accepted, running: Running): Promise<Job> {
+    const { profile, binding } = accepted
+    let leave = () => {}
     try {
-      running.controller.signal.throwIfAborted()
+      const repository = repositoryOf(profile.name, binding.epoch)
+      leave = await this.#turns.enter(repository, job.kind === 'prune', running.controller.signal)
       const started = await this.#board.save({
         ...job,
         state: 'running',
@@ -257,6 +299,7 @@ export class Orders {
       const state = cancelled ? 'cancelled' : 'failed'
       return await this.#end(this.#atLast(job.id, running), state, null, report)
     } finally {
+      leave()
       this.#running.delete(job.id)
     }
   }
@@ -286,7 +329,29 @@ export class Orders {
       return outcome
     }
     if (job.kind === 'scrub') return await runScrub(this.#ports, accepted, report, signal)
+    if (job.kind === 'prune') return await this.#prune(job, accepted, running, report)
     return await this.#examine(job, accepted, report, signal)
+  }
+
+  async #prune(
+    job: Job,
+    { order, profile, binding, configuration }: Accepted,
+    running: Running,
+    report: (progress: Progress) => void,
+  ): Promise<Outcome> {
+    const decide = <T>(work: () => Promise<T>) =>
+      this.#decisions.run(async () => {
+        running.controller.signal.throwIfAborted()
+        running.committing = true
+        try {
+          return await work()
+        } finally {
+          running.committing = false
+        }
+      })
+    const { signal } = running.controller
+    const dryRun = order.dryRun ?? false
+    return runPrune(this.#ports, { job, profile, binding, configuration, report, decide, dryRun, signal })
   }
 
   async #examine(
@@ -380,7 +445,7 @@ export class Orders {
     return final
   }
 
-  async #recordRefusal(id: JobId, { profile, initiator, kind }: Order, error: unknown): Promise<void> {
+  async #recordRefusal(id: JobId, { profile, initiator, kind }: Refused, error: unknown): Promise<void> {
     const report = reportOf(error)
     const time = this.#ports.environment.clock.now()
     this.#ports.log.warn('order refused', { job: id, profile, initiator, kind, code: report.code })

@@ -8,7 +8,7 @@ import type { Entry, EntryOf } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Configuration } from '../profiles/config.ts'
 import type { Examiner } from '../repository/examination.ts'
-import type { ObjectStore } from '../storage/object-store.ts'
+import type { ObjectStore, PrunableObjectStore } from '../storage/object-store.ts'
 import type { ScrubProgress, ScrubReport } from '../storage/scrub-lines.ts'
 
 /** The sealed configuration in force. */
@@ -53,6 +53,13 @@ export type ScrubStorage = (
   signal: AbortSignal,
 ) => Promise<ScrubReport>
 
+/** The power to remove, for prune alone. */
+export type OpenPrunableStorage = (
+  vm: VmName,
+  repository: RepositoryName,
+  signal: AbortSignal,
+) => Promise<PrunableObjectStore & AsyncDisposable>
+
 export interface EnginePorts {
   readonly environment: Environment
   readonly log: Log
@@ -62,6 +69,7 @@ export interface EnginePorts {
   readonly inventory: Inventory
   readonly volumes: VolumeSource
   readonly storage: OpenStorage
+  readonly prunable: OpenPrunableStorage
   readonly scrub: ScrubStorage
   readonly examiner: Examiner
   /** dom0's own state: jobs and repository caches. */

@@ -1,5 +1,6 @@
+import { readdir, unlink } from 'node:fs/promises'
 import path from 'node:path'
-import { makePrivateDirectory, readBounded, writeDurably } from '../base/files.ts'
+import { ignoreMissing, makePrivateDirectory, readBounded, writeDurably } from '../base/files.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import type { ObjectReference } from '../repository/format.ts'
 import {
@@ -55,6 +56,17 @@ export class RepositoryCache {
     })
     await this.keep(name, fetched)
     return fetched
+  }
+
+  /** Removes the copies of all index objects but these. */
+  async keepIndexOnly(ids: ReadonlySet<string>): Promise<void> {
+    const directory = path.join(this.#directory, 'index')
+    const names = await readdir(directory).catch(error => {
+      ignoreMissing(error)
+      return []
+    })
+    for (const name of names)
+      if (!ids.has(name)) await unlink(path.join(directory, name)).catch(ignoreMissing)
   }
 
   #file(name: ObjectName): string {

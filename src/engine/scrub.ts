@@ -43,6 +43,7 @@ export async function runScrub(
     warnings: [ownWord, ...fewerThan(history, objects)],
     objects,
     snapshots: undefined,
+    prune: undefined,
   }
 }
 

@@ -7,7 +7,6 @@ import {
   parseProfileName,
   type VmName,
 } from '../base/names.ts'
-import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import * as calls from '../qrexec/calls/orders.ts'
 import { type Handler, type IncomingCall, respond } from '../qrexec/server.ts'
 import { EngineError } from './errors.ts'
@@ -16,6 +15,7 @@ import { Listeners, tell } from './listener.ts'
 import type { Orders } from './orders.ts'
 import type { EnginePorts } from './ports.ts'
 import { profileState } from './profile-state.ts'
+import { summariesOf } from './snapshots.ts'
 
 const progressIntervalMilliseconds = 1000
 
@@ -82,6 +82,16 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
           () => requireListed(source, choice.vm),
         ),
     ),
+    [calls.orderPrune.service]: respond(calls.orderPrune, ({ key, dryRun }, { source, argument }) =>
+      orders.order({
+        kind: 'prune',
+        profile: parseProfileName(argument),
+        initiator: source,
+        key,
+        dryRun,
+        ifRunning: 'refuse',
+      }),
+    ),
     [calls.cancelJob.service]: respond(calls.cancelJob, async (_, { source, argument }) => {
       const { id } = mineOnly(source, parseJobId(argument))
       return orders.cancel(id)
@@ -101,10 +111,15 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
         })
       return { configuration: { version, digest }, profiles }
     }),
-    [calls.listSnapshots.service]: respond(calls.listSnapshots, async (_, { argument }) => {
-      const profile = parseProfileName(argument)
-      return await snapshotsOf(ports, profile)
-    }),
+    [calls.listSnapshots.service]: respond(calls.listSnapshots, (_, { argument }) =>
+      summariesOf(ports, parseProfileName(argument)),
+    ),
+    [calls.holdSnapshot.service]: respond(calls.holdSnapshot, ({ snapshot, until }, { source, argument }) =>
+      orders.hold({ profile: parseProfileName(argument), snapshot, initiator: source }, until),
+    ),
+    [calls.endHold.service]: respond(calls.endHold, ({ snapshot }, { source, argument }) =>
+      orders.endHold({ profile: parseProfileName(argument), snapshot, initiator: source }),
+    ),
     [calls.jobEvents.service]: async incoming => {
       await streamJobs(ports, orders, parseProfileName(incoming.argument), listeners, incoming)
     },
@@ -118,29 +133,6 @@ function fitting(jobs: readonly calls.Job[]): readonly calls.Job[] {
     bytes += utf8(JSON.stringify(job)).byteLength + 1
     return bytes <= calls.listJobs.response.bytesMax
   })
-}
-
-async function snapshotsOf(ports: EnginePorts, profile: ProfileName): Promise<calls.SnapshotSummary[]> {
-  const { value } = await ports.configuration.current()
-  const binding = value.bindings.get(profile)
-  if (binding === undefined)
-    throw new EngineError('PROFILE_NOT_FOUND', `the sealed configuration has no profile '${profile}'`)
-  const epochs = Array.from({ length: binding.epoch }, (_, index) => index + 1)
-  return epochs
-    .map(epoch => ports.ledger.repository(profile, epoch))
-    .filter((history): history is RepositoryHistory => history !== null)
-    .flatMap(history =>
-      history.snapshots.map(({ snapshotId, job, time, entry, epoch, volumes, bytes, bytesStored }) => ({
-        snapshot: snapshotId,
-        job,
-        time,
-        entry,
-        epoch,
-        volumes,
-        bytes,
-        bytesStored,
-      })),
-    )
 }
 
 /** The jobs that run now, then every change; progress at most once a second. Ends when the caller closes. */

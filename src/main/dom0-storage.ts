@@ -1,5 +1,5 @@
 import type { Clock } from '../base/environment.ts'
-import type { OpenStorage, ScrubStorage } from '../engine/ports.ts'
+import type { OpenPrunableStorage, ScrubStorage } from '../engine/ports.ts'
 import type { Transport } from '../qrexec/call.ts'
 import { storageObjects, storageScrub } from '../qrexec/calls/storage.ts'
 import { reconnecting } from '../storage/reconnect.ts'
@@ -11,7 +11,7 @@ import { scrubOver } from '../storage/scrub-remote.ts'
 const attemptsMax = 9
 
 /** A job's way to a repository. It ends with the job's signal, whatever is under way, connecting included. */
-export function dom0Storage(transport: Transport, clock: Clock): OpenStorage {
+export function dom0Storage(transport: Transport, clock: Clock): OpenPrunableStorage {
   return async (vm, repository, signal) => {
     const connect = async (either: AbortSignal) =>
       connectStorage(await transport.open(storageObjects.service, repository, vm, either))

@@ -133,6 +133,7 @@ const ports: EnginePorts = {
     log,
   }),
   storage: dom0Storage(transport, clock),
+  prunable: dom0Storage(transport, clock),
   scrub: dom0Scrub(transport, clock),
   examiner,
   directory: settings.home,

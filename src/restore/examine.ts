@@ -157,6 +157,7 @@ function outcomeOf({ objects, snapshots, bytes, ignored }: Verdict): Outcome {
     warnings: ignored > 0 ? [`${ignored} objects in storage belong to no snapshot`] : [],
     objects,
     snapshots,
+    prune: undefined,
   }
 }
 
@@ -175,6 +176,7 @@ function restoredOutcome(
         : [],
     objects: undefined,
     snapshots: undefined,
+    prune: undefined,
   }
 }
 

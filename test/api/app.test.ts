@@ -68,7 +68,7 @@ describe('every answer of the API', () => {
     ['a wrong type', { profile: 7 }, 'must be string'],
     ['no coercion', { profile: 'work', kind: 'check', read: true }, 'must be string'],
     ['a name with a path in it', { profile: '../work' }, 'must match pattern'],
-    ['an unknown kind', { profile: 'work', kind: 'erase' }, 'backup, check, restore, scrub'],
+    ['an unknown kind', { profile: 'work', kind: 'erase' }, 'backup, check, restore, scrub, prune'],
     [
       'a field of another kind',
       { profile: 'work', snapshot: 'ab'.repeat(32) },
@@ -180,10 +180,16 @@ describe('/openapi.json', () => {
       '/v1/profiles',
       '/v1/profiles/{name}/schedule',
       '/v1/profiles/{name}/snapshots',
+      '/v1/profiles/{name}/snapshots/{snapshot}/hold',
       '/v1/schedules',
       '/v1/status',
     ])
-    expect(Object.keys(document.components.schemas).sort()).toEqual(['Job', 'Problem', 'Schedule'])
+    expect(Object.keys(document.components.schemas).sort()).toEqual([
+      'Job',
+      'Problem',
+      'Schedule',
+      'Snapshot',
+    ])
     for (const [path, operations] of Object.entries<Record<string, Record<string, unknown>>>(document.paths))
       for (const [method, operation] of Object.entries(operations)) {
         expect(operation, `${method} ${path}`).toHaveProperty('summary')

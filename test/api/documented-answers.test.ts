@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { parseJobId } from '../../src/base/names.ts'
 import { QrexecError } from '../../src/qrexec/errors.ts'
-import { finished } from './fake-dom0.ts'
+import { finished, summary } from './fake-dom0.ts'
 import { authorized, startApi } from './harness.ts'
 import { entries, ledgerKey, origin, pages } from './ledger-pages.ts'
 
@@ -48,7 +48,13 @@ test('every answer is documented, and every answer that is documented is given',
 
   for (const path of ['/v1/health', '/v1/status', '/v1/profiles', '/v1/jobs', '/v1/schedules'])
     await call('GET', path)
+  api.dom0.snapshotsOf = [summary]
+  const held = { ...work, snapshot: summary.snapshot }
+  const hold = '/v1/profiles/{name}/snapshots/{snapshot}/hold'
   await call('GET', '/v1/profiles/{name}/snapshots', work)
+  await call('PUT', hold, held, { payload: { until: '2027-01-31T00:00:00Z' } })
+  await call('DELETE', hold, held)
+  await call('PUT', hold, held, { payload: {} })
   await call('GET', schedule, work)
   await call('PUT', schedule, work, { payload: { calendar: 'daily' } })
   await call('PUT', schedule, nowhere, { payload: { calendar: 'daily' } })

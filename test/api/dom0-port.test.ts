@@ -3,13 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Dom0Port } from '../../src/api/dom0.ts'
 import { dom0Over } from '../../src/api/dom0-port.ts'
 import { silentLog } from '../../src/base/log.ts'
-import {
-  type IdempotencyKey,
-  parseJobId,
-  parseSnapshotId,
-  parseVmName,
-  parseVolumeName,
-} from '../../src/base/names.ts'
+import { type IdempotencyKey, parseJobId, parseVmName, parseVolumeName } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { wholeSnapshot } from '../../src/base/restore-choice.ts'
 import { EngineError } from '../../src/engine/errors.ts'
@@ -18,7 +12,7 @@ import { cosignLedger, readLedger } from '../../src/qrexec/calls/ledger.ts'
 import * as calls from '../../src/qrexec/calls/orders.ts'
 import { encodeDescriptor } from '../../src/qrexec/framing.ts'
 import { createServer, type Handler, respond } from '../../src/qrexec/server.ts'
-import { FakeDom0, work } from './fake-dom0.ts'
+import { FakeDom0, summary, work } from './fake-dom0.ts'
 import { eventually } from './harness.ts'
 
 const management = parseVmName('sys-backup')
@@ -52,6 +46,13 @@ function served(dom0: FakeDom0): Record<string, Handler> {
     [calls.orderRestore.service]: respond(calls.orderRestore, ({ key, snapshot, choice }) =>
       dom0.restore(profile, key, snapshot, choice),
     ),
+    [calls.orderPrune.service]: respond(calls.orderPrune, ({ key, dryRun }) =>
+      dom0.prune(profile, key, dryRun),
+    ),
+    [calls.holdSnapshot.service]: respond(calls.holdSnapshot, ({ snapshot, until }) =>
+      dom0.hold(profile, snapshot, until),
+    ),
+    [calls.endHold.service]: respond(calls.endHold, ({ snapshot }) => dom0.endHold(profile, snapshot)),
     [calls.cancelJob.service]: respond(calls.cancelJob, (_, { argument }) =>
       dom0.cancel(parseJobId(argument)),
     ),
@@ -70,7 +71,7 @@ describe('the port over the wire', () => {
   test('every call arrives as it was meant', async () => {
     const dom0 = new FakeDom0()
     const { port } = connected(served(dom0))
-    const snapshot = parseSnapshotId('cd'.repeat(32))
+    const { snapshot } = summary
     const chosen = {
       vm: parseVmName('mail'),
       volumes: [parseVolumeName('private')],
@@ -88,11 +89,15 @@ describe('the port over the wire', () => {
     await port.scrub(work, 'scrub-01' as IdempotencyKey, forever)
     await port.restore(work, 'restore-1' as IdempotencyKey, snapshot, chosen, forever)
     await port.restore(work, 'restore-2' as IdempotencyKey, null, wholeSnapshot, forever)
+    await port.prune(work, 'prune-01' as IdempotencyKey, true, forever)
     expect((await port.cancel(job.id, forever)).state).toBe('cancelled')
     expect((await port.jobs(forever)).map(one => one.kind)).toEqual([
-      ...['restore', 'restore', 'scrub', 'check', 'backup'],
+      ...['prune', 'restore', 'restore', 'scrub', 'check', 'backup'],
     ])
     expect(await port.snapshots(work, forever)).toEqual([])
+    dom0.snapshotsOf = [summary]
+    expect(await port.hold(work, snapshot, summary.time, forever)).toMatchObject({ heldUntil: summary.time })
+    expect(await port.endHold(work, snapshot, forever)).toMatchObject({ heldUntil: null })
     expect((await port.profiles(forever)).profiles).toEqual([
       { name: work, unreadSince: new Date('2026-11-12T00:00:00Z'), nextRun: null, alarms: [] },
     ])
@@ -104,9 +109,12 @@ describe('the port over the wire', () => {
       'scrub work scrub-01',
       `restore work restore-1 snapshot=${snapshot} choice=${JSON.stringify(chosen)}`,
       'restore work restore-2 snapshot=newest',
+      'prune work prune-01 dryRun=true',
       `cancel ${job.id}`,
       'jobs',
       'snapshots work',
+      `hold work ${snapshot} ${summary.time.toISOString()}`,
+      `endHold work ${snapshot}`,
       'profiles',
       'ledger 7',
       'cosign 7',

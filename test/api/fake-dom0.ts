@@ -61,6 +61,20 @@ export class FakeDom0 implements Dom0Port {
     return this.#order('restore', profile, key, ` snapshot=${snapshot ?? 'newest'}${chosen}`)
   }
 
+  async prune(profile: ProfileName, key: IdempotencyKey, dryRun: boolean): Promise<Job> {
+    return this.#order('prune', profile, key, ` dryRun=${dryRun}`)
+  }
+
+  async hold(profile: ProfileName, snapshot: SnapshotId, until: Date): Promise<SnapshotSummary> {
+    this.#called(`hold ${profile} ${snapshot} ${until.toISOString()}`)
+    return { ...this.#snapshot(snapshot), keptBy: ['held'], heldUntil: until }
+  }
+
+  async endHold(profile: ProfileName, snapshot: SnapshotId): Promise<SnapshotSummary> {
+    this.#called(`endHold ${profile} ${snapshot}`)
+    return { ...this.#snapshot(snapshot), keptBy: [], heldUntil: null }
+  }
+
   async cancel(id: JobId): Promise<Job> {
     this.#called(`cancel ${id}`)
     const job = this.#known(id)
@@ -154,6 +168,12 @@ export class FakeDom0 implements Dom0Port {
     return job
   }
 
+  #snapshot(id: SnapshotId): SnapshotSummary {
+    const found = this.snapshotsOf.find(({ snapshot }) => snapshot === id)
+    if (found === undefined) throw new EngineError('SNAPSHOT_NOT_FOUND', `there is no snapshot ${id}`)
+    return found
+  }
+
   #known(id: JobId): Job {
     const job = this.board.get(id)
     if (job === undefined) throw new EngineError('JOB_NOT_FOUND', `there is no job '${id}'`)
@@ -180,5 +200,20 @@ export const finished: Partial<Job> = {
     warnings: [],
     objects: undefined,
     snapshots: undefined,
+    prune: undefined,
   },
+}
+
+/** How a snapshot looks. */
+export const summary: SnapshotSummary = {
+  snapshot: 'cd'.repeat(32) as SnapshotId,
+  job: parseJobId('20261124T031500Z-00000001'),
+  time: new Date('2026-11-24T03:15:43Z'),
+  entry: 7,
+  epoch: 1,
+  volumes: 2,
+  bytes: 3_000_000,
+  bytesStored: 1_000_000,
+  keptBy: ['newest', 'daily'],
+  heldUntil: null,
 }

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { type IdempotencyKey, parseJobId, parseProfileName, parseSnapshotId } from '../../src/base/names.ts'
+import { type IdempotencyKey, parseJobId, parseProfileName } from '../../src/base/names.ts'
 import { QrexecError } from '../../src/qrexec/errors.ts'
 import { SealError } from '../../src/sealing/errors.ts'
-import { finished, work } from './fake-dom0.ts'
+import { finished, summary, work } from './fake-dom0.ts'
 import { authorized, type Harness, startApi } from './harness.ts'
 
 const key = 'nightly-2026-11-24' as IdempotencyKey
-const snapshot = parseSnapshotId('cd'.repeat(32))
+const { snapshot } = summary
 
 async function call(
   { app }: Harness,
@@ -58,7 +58,7 @@ describe('POST /v1/orders', () => {
     expect(api.dom0.calls).toEqual([])
   })
 
-  test('a check and a restore carry what is theirs', async () => {
+  test('a check, a restore and a prune carry what is theirs', async () => {
     await using api = await startApi()
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'check', read: '1/7' })
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'check' })
@@ -67,6 +67,8 @@ describe('POST /v1/orders', () => {
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'restore' })
     const some = { vm: 'mail', volumes: ['private'], range: '1GiB+64MiB' }
     await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'restore', ...some })
+    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'prune', dryRun: true })
+    await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'prune' })
     expect(api.dom0.calls.map(line => line.split(' ').toSpliced(2, 1).join(' '))).toEqual([
       'check work read=1/7',
       'check work read=structure',
@@ -74,6 +76,8 @@ describe('POST /v1/orders', () => {
       `restore work snapshot=${snapshot}`,
       'restore work snapshot=newest',
       'restore work snapshot=newest choice={"vm":"mail","volumes":["private"],"range":{"offset":1073741824,"length":67108864},"reuse":null}',
+      'prune work dryRun=true',
+      'prune work dryRun=false',
     ])
   })
 
@@ -183,16 +187,6 @@ describe('jobs', () => {
 
 test('profiles and snapshots are dom0’s', async () => {
   await using api = await startApi()
-  const summary = {
-    snapshot,
-    job: parseJobId('20261124T031500Z-00000001'),
-    time: new Date('2026-11-24T03:15:43Z'),
-    entry: 7,
-    epoch: 1,
-    volumes: 2,
-    bytes: 3_000_000,
-    bytesStored: 1_000_000,
-  }
   api.dom0.snapshotsOf = [summary]
   expect((await call(api, 'GET', '/v1/profiles')).body).toEqual({
     configuration: { version: 3, digest: 'ab'.repeat(32) },
@@ -200,6 +194,43 @@ test('profiles and snapshots are dom0’s', async () => {
   })
   expect((await call(api, 'GET', '/v1/profiles/work/snapshots')).body).toEqual({
     snapshots: [{ ...summary, time: '2026-11-24T03:15:43.000Z' }],
+  })
+})
+
+describe('holds', () => {
+  const path = `/v1/profiles/work/snapshots/${snapshot}/hold`
+
+  test('are set and ended by dom0, and answered with the snapshot', async () => {
+    await using api = await startApi()
+    api.dom0.snapshotsOf = [summary]
+    const set = await call(api, 'PUT', path, { until: '2027-01-31T00:00:00Z' })
+    expect(set).toMatchObject({ status: 200, body: { snapshot, heldUntil: '2027-01-31T00:00:00.000Z' } })
+    const ended = await call(api, 'DELETE', path)
+    expect(ended).toMatchObject({ status: 200, body: { snapshot, keptBy: [], heldUntil: null } })
+    expect(api.dom0.calls).toEqual([
+      `hold work ${snapshot} 2027-01-31T00:00:00.000Z`,
+      `endHold work ${snapshot}`,
+    ])
+  })
+
+  test.each([
+    {},
+    { until: 'tomorrow' },
+    { until: '2027-01-31' },
+    { until: '2027-01-31T00:00:00Z', why: 'x' },
+  ])('until %j are refused', async body => {
+    await using api = await startApi()
+    api.dom0.snapshotsOf = [summary]
+    expect((await call(api, 'PUT', path, body)).status).toBe(400)
+    expect(api.dom0.calls).toEqual([])
+  })
+
+  test('of a snapshot that there is not are 404', async () => {
+    await using api = await startApi()
+    expect(await call(api, 'DELETE', path)).toMatchObject({
+      status: 404,
+      body: { code: 'SNAPSHOT_NOT_FOUND' },
+    })
   })
 })
 

@@ -3,9 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseJobId, parseSnapshotId } from '../../src/base/names.ts'
 import { wholeSnapshot } from '../../src/base/restore-choice.ts'
 import { EngineError } from '../../src/engine/errors.ts'
-import type { Job, SnapshotSummary } from '../../src/qrexec/calls/orders.ts'
+import type { Job } from '../../src/qrexec/calls/orders.ts'
 import { QrexecError } from '../../src/qrexec/errors.ts'
-import { finished } from '../api/fake-dom0.ts'
+import { finished, summary } from '../api/fake-dom0.ts'
 import { eventually } from '../api/harness.ts'
 import { runHere, type Stand, startCli, startStand } from './harness.ts'
 
@@ -114,6 +114,45 @@ describe('order', () => {
     expect(stderr).toContain('[CLI_JOB_CANCELLED]')
   })
 
+  test('a prune says what it did, and a dry run what it would do', async () => {
+    const prune = {
+      dryRun: false,
+      forgotten: 3,
+      packsRemoved: 12,
+      packsRewritten: 2,
+      bytesFreed: 200_000_000,
+    }
+    const outcome = { ...(finished.outcome as NonNullable<Job['outcome']>), bytesStored: 1_000_000 }
+    const ended = (dryRun: boolean): Partial<Job> => ({
+      ...finished,
+      outcome: {
+        ...outcome,
+        snapshot: undefined,
+        bytes: undefined,
+        volumes: undefined,
+        snapshots: 9,
+        prune: { ...prune, dryRun },
+      },
+    })
+    const real = await watched(
+      ['prune', 'work', '--wait'],
+      job => void stand.api.dom0.change(job, ended(false)),
+    )
+    expect(real.stdout).toBe(
+      'prune of work done, 3 snapshots forgotten, 9 stay, 12 packs removed, 2 of them rewritten, 190.7 MiB freed, 976.6 KiB stored, 0:42\n',
+    )
+    const dry = await watched(
+      ['prune', 'work', '--dry-run', '--wait'],
+      job => void stand.api.dom0.change(job, ended(true)),
+    )
+    expect(dry.stdout).toContain(
+      'dry run, nothing was changed, 3 snapshots to forget, 9 stay, 12 packs to remove',
+    )
+    expect(
+      stand.api.dom0.calls.filter(one => one.startsWith('prune')).map(one => one.split(' ').at(-1)),
+    ).toEqual(['dryRun=false', 'dryRun=true'])
+  })
+
   test('warnings of a finished job are told on stderr', async () => {
     const outcome = {
       ...(finished.outcome as NonNullable<Job['outcome']>),
@@ -218,18 +257,11 @@ describe('restore of a part', () => {
 
 describe('restore --snapshot', () => {
   const [one, two, three] = ['ab01', 'ab02', 'cd03'].map(end => parseSnapshotId(`6f3c09e1${end.repeat(14)}`))
-  const summary = (snapshot: SnapshotSummary['snapshot']): SnapshotSummary => ({
-    snapshot,
-    job: parseJobId('20261124T031500Z-00000001'),
-    time: new Date('2026-11-24T03:15:43Z'),
-    entry: 7,
-    epoch: 1,
-    volumes: 2,
-    bytes: 3_000_000,
-    bytesStored: 1_000_000,
-  })
   beforeAll(() => {
-    stand.api.dom0.snapshotsOf = [one, two, three].map(id => summary(id as SnapshotSummary['snapshot']))
+    stand.api.dom0.snapshotsOf = [one, two, three].map(snapshot => ({
+      ...summary,
+      snapshot: snapshot ?? summary.snapshot,
+    }))
   })
   afterAll(() => {
     stand.api.dom0.snapshotsOf = []
@@ -307,10 +339,30 @@ describe('what is shown', () => {
 
   test('snapshots', async () => {
     const { code, stdout } = await stand.run(['snapshots', 'work'])
-    expect([code, stdout]).toEqual([0, 'SNAPSHOT  TIME  ENTRY  EPOCH  VOLUMES  BYTES  STORED\n'])
+    expect([code, stdout]).toEqual([0, 'SNAPSHOT  TIME  ENTRY  EPOCH  VOLUMES  BYTES  STORED  KEPT BY\n'])
     expect(lines((await stand.run(['snapshots', 'work', '--json'])).stdout)).toEqual([
       { v: 1, type: 'snapshots', profile: 'work', snapshots: [] },
     ])
+  })
+
+  test('snapshots say why a prune would keep them, and holds are set and ended', async () => {
+    const [one, two] = [parseSnapshotId('ab'.repeat(32)), parseSnapshotId('cd'.repeat(32))]
+    const heldUntil = new Date('2027-01-31T00:00:00Z')
+    stand.api.dom0.snapshotsOf = [
+      { ...summary, snapshot: one, keptBy: [], heldUntil: null },
+      { ...summary, snapshot: two, keptBy: ['newest', 'held'], heldUntil },
+    ]
+    const { stdout } = await stand.run(['snapshots', 'work'])
+    expect(stdout).toMatch(/^abab.* -\ncdcd.* newest, held until 2027-01-31\n$/m)
+
+    const set = await stand.run(['hold', 'set', 'work', one, '2027-01-31'])
+    expect([set.code, set.stdout]).toEqual([0, `${one} is held until 2027-01-31\n`])
+    const end = await stand.run(['hold', 'end', 'work', two.slice(0, 8)])
+    expect([end.code, end.stdout]).toEqual([0, `${two} is no longer held\n`])
+    expect(stand.api.dom0.calls).toContain(`hold work ${one} 2027-01-31T00:00:00.000Z`)
+    for (const date of ['2027-02-31x', 'soon', '2027-13-01', ''])
+      expect((await stand.run(['hold', 'set', 'work', one, date])).code, date).toBe(2)
+    stand.api.dom0.snapshotsOf = []
   })
 
   test('a schedule is set, shown and removed', async () => {
@@ -453,6 +505,8 @@ describe('without an API', () => {
       'snapshots',
       'restore',
       'check',
+      'prune',
+      'hold',
       'schedule',
       'ledger',
     ]) {
@@ -471,6 +525,7 @@ describe('without an API', () => {
       'schedule',
       'read-data-subset',
       'scrub',
+      'dry-run',
       'time-zone',
       'hsm',
       'new-epoch',

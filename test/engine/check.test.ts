@@ -35,6 +35,7 @@ const outcome = {
   warnings: [],
   objects: 9,
   snapshots: 1,
+  prune: undefined,
 }
 const packs = { count: 2, bytes: 7000, root: parseDigest('ab'.repeat(32)) }
 

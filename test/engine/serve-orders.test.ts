@@ -14,6 +14,7 @@ import {
   parseSnapshotId,
   parseVmName,
   parseVolumeName,
+  type SnapshotId,
 } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { StreamReader } from '../../src/base/reader.ts'
@@ -29,7 +30,14 @@ import { callOver } from '../../src/qrexec/client.ts'
 import { encodeDescriptor } from '../../src/qrexec/framing.ts'
 import { createServer } from '../../src/qrexec/server.ts'
 import type { ReadingPlan } from '../../src/repository/read-cycle.ts'
-import { type BenchOptions, type EngineBench, makeBench, mgmt, passphraseText } from '../support/engine.ts'
+import {
+  type BenchOptions,
+  type EngineBench,
+  makeBench,
+  mgmt,
+  passphraseText,
+  testProfile,
+} from '../support/engine.ts'
 import { everything, nothing, only } from './admin-client.ts'
 
 const benches: EngineBench[] = []
@@ -109,6 +117,7 @@ describe('an order from the management VM', () => {
       warnings: [],
       objects: 1,
       snapshots: 1,
+      prune: undefined,
     }
     const asked: unknown[] = []
     const examiner = {
@@ -165,6 +174,7 @@ describe('an order from the management VM', () => {
       warnings: [],
       objects: undefined,
       snapshots: undefined,
+      prune: undefined,
     }
     const [work, gone, reuse] = [
       parseVmName('work'),
@@ -303,6 +313,45 @@ describe('a caller sees', () => {
     await expect(client(one).ask(calls.listSnapshots, 'other', undefined)).rejects.toMatchObject({
       code: 'PROFILE_NOT_FOUND',
     })
+  })
+
+  it('why a prune would keep each of them, and until when one is held', async () => {
+    const one = await bench({ profileText: `${testProfile}strongroom:\n  retention: { keep_last: 1 }\n` })
+    const { ask } = client(one)
+    const ids: SnapshotId[] = []
+    for (const number of ['1', '2', '3']) {
+      const { id } = await ask(calls.orderBackup, 'nightly', { key: key(number) })
+      ids.push(parseSnapshotId((await one.orders.ended(id)).outcome?.snapshot ?? ''))
+    }
+    const [first, second] = ids
+    if (first === undefined || second === undefined) throw new Error('no snapshots')
+    const until = new Date(Date.now() + 24 * 3_600_000)
+    const held = await ask(calls.holdSnapshot, 'nightly', { snapshot: first, until })
+    expect(held).toMatchObject({ snapshot: first, keptBy: ['held'] })
+    expect(held.heldUntil?.getTime()).toBeGreaterThanOrEqual(until.getTime())
+    expect((await ask(calls.listSnapshots, 'nightly', undefined)).map(({ keptBy }) => keptBy)).toEqual([
+      ['held'],
+      [],
+      ['newest', 'last'],
+    ])
+    await expect(ask(calls.endHold, 'nightly', { snapshot: first })).rejects.toMatchObject({
+      code: 'HOLD_FIXED',
+    })
+    await expect(ask(calls.endHold, 'nightly', { snapshot: second })).rejects.toMatchObject({
+      code: 'HOLD_NOT_FOUND',
+    })
+
+    const { id } = await ask(calls.orderPrune, 'nightly', { key: key('4'), dryRun: true })
+    expect((await one.orders.ended(id)).outcome).toMatchObject({ prune: { dryRun: true, forgotten: 1 } })
+    expect(one.ledger.repository(one.profile, 1)?.snapshots).toHaveLength(3)
+    const real = await ask(calls.orderPrune, 'nightly', { key: key('5'), dryRun: false })
+    expect((await one.orders.ended(real.id)).outcome).toMatchObject({
+      prune: { dryRun: false, forgotten: 1 },
+    })
+    expect((await ask(calls.listSnapshots, 'nightly', undefined)).map(({ snapshot }) => snapshot)).toEqual([
+      first,
+      ids[2],
+    ])
   })
 
   it('as many jobs as an answer can hold, the newest', async () => {

@@ -53,6 +53,8 @@ export interface BenchOptions {
   readonly environment?: Environment
   readonly log?: Log
   readonly examiner?: EnginePorts['examiner']
+  /** Instead of a witness who always signs. */
+  readonly publish?: () => Promise<void>
   readonly scrub?: EnginePorts['scrub']
 }
 
@@ -71,9 +73,9 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
   const ledgerOptions = { origin: 'test/ledger', signer, clock: environment.clock }
   await Ledger.create(path.join(directory, 'ledger'), ledgerOptions)
   const openLedger = () => Ledger.open(path.join(directory, 'ledger'), ledgerOptions)
-  const storage = new MemoryStore()
+  const storage = new MemoryStore({ appendOnly: false })
   const released: ReleaseRequest[] = []
-  const ledger = await RecordedLedger.open(await openLedger(), async () => {})
+  const ledger = await RecordedLedger.open(await openLedger(), options.publish ?? (async () => {}))
   const value = testConfiguration(options.profileText, key.publicKey)
   const volumes = localVolumes({
     root: machine,
@@ -96,16 +98,8 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
     }),
     inventory: localInventory(machine),
     volumes: options.wrapVolumes?.(volumes) ?? volumes,
-    storage: async () => {
-      const wrapped = options.wrapStorage?.(storage) ?? storage
-      return new Proxy(wrapped, {
-        get: (target, name) => {
-          if (name === Symbol.asyncDispose) return async () => {}
-          const member = Reflect.get(target, name) as unknown
-          return typeof member === 'function' ? member.bind(target) : member
-        },
-      }) as ObjectStore & AsyncDisposable
-    },
+    storage: async () => disposable(options.wrapStorage?.(storage) ?? storage),
+    prunable: async () => disposable(storage),
     scrub: options.scrub ?? (() => Promise.reject(new Error('no scrub'))),
     examiner: options.examiner ?? {
       check: async () => Promise.reject(new Error('no examiner')),
@@ -137,6 +131,17 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
     },
   }
   return bench
+}
+
+/** The store itself, which lives on. */
+function disposable<Store extends ObjectStore>(store: Store): Store & AsyncDisposable {
+  return new Proxy(store, {
+    get: (target, name) => {
+      if (name === Symbol.asyncDispose) return async () => {}
+      const member = Reflect.get(target, name) as unknown
+      return typeof member === 'function' ? member.bind(target) : member
+    },
+  }) as Store & AsyncDisposable
 }
 
 /** A sparse image of `bytes` with some data at its begin and end. */
@@ -178,7 +183,7 @@ function testConfiguration(profileText = testProfile, ledgerKey: Uint8Array): Co
     epoch: 1,
     envelope: 'cd'.repeat(32),
     stock_passphrase: false,
-    purposes: ['backup', 'check', 'restore'],
+    purposes: ['backup', 'check', 'restore', 'prune'],
     releases_per_day: null,
   }
   const roles = {

@@ -18,6 +18,7 @@ export interface MemoryStoreFaults {
   before?: (operation: StoreOperation, subject: ObjectName | ObjectKind) => void | Promise<void>
   /** Runs after an object was stored: throwing here is an answer that was lost. */
   afterPut?: (name: ObjectName) => void | Promise<void>
+  afterRemove?: (name: ObjectName) => void | Promise<void>
   /** What `get` answers instead of `body`, e.g. with a flipped bit. */
   served?: (name: ObjectName, body: Uint8Array) => Uint8Array
 }
@@ -28,6 +29,8 @@ export class MemoryStore implements PrunableObjectStore {
   readonly objects = new Map<ObjectName, Uint8Array>()
   /** Names in the order in which they became durable. */
   readonly journal: ObjectName[] = []
+  /** Under which an object was removed, in that order. */
+  readonly grants: RemovalGrant[] = []
   /** How many operations of each kind were begun. */
   readonly calls: Record<StoreOperation, number> = { put: 0, get: 0, head: 0, list: 0, remove: 0 }
   readonly appendOnly: boolean
@@ -100,7 +103,8 @@ export class MemoryStore implements PrunableObjectStore {
   async remove(name: ObjectName, grant: RemovalGrant, signal: AbortSignal): Promise<void> {
     await this.#begin('remove', name, signal)
     checkRemoval(name, grant, this.appendOnly)
-    this.objects.delete(name)
+    if (this.objects.delete(name)) this.grants.push(grant)
+    await this.faults.afterRemove?.(name)
   }
 
   async #begin(

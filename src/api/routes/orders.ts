@@ -29,7 +29,7 @@ export function orderRoutes(app: Routes, context: RouteContext): void {
     '/v1/orders',
     {
       schema: {
-        summary: 'Order a backup, a check, a restore or a scrub',
+        summary: 'Order a backup, a check, a restore, a scrub or a prune',
         headers: Type.Object({ 'idempotency-key': Type.Optional(KeyText) }),
         body: OrderSchema,
         response: answers({
@@ -56,11 +56,12 @@ export function orderRoutes(app: Routes, context: RouteContext): void {
 }
 
 async function place(order: OrderView, key: IdempotencyKey, { dom0, closing }: RouteContext): Promise<Job> {
-  const { kind = 'backup', snapshot, read } = order
+  const { kind = 'backup', snapshot, read, dryRun } = order
   const profile = parseProfileName(order.profile)
   for (const field of ofRestore)
     if (order[field] !== undefined && kind !== 'restore') throw misplaced(field, 'restore', kind)
   if (read !== undefined && kind !== 'check') throw misplaced('read', 'check', kind)
+  if (dryRun !== undefined && kind !== 'prune') throw misplaced('dryRun', 'prune', kind)
   switch (kind) {
     case 'backup':
       return dom0.backup(profile, key, closing)
@@ -72,6 +73,8 @@ async function place(order: OrderView, key: IdempotencyKey, { dom0, closing }: R
       const which = snapshot === undefined ? null : parseSnapshotId(snapshot)
       return dom0.restore(profile, key, which, choiceOf(order), closing)
     }
+    case 'prune':
+      return dom0.prune(profile, key, dryRun ?? false, closing)
     default:
       return kind satisfies never
   }

@@ -18,7 +18,7 @@ import { json, nothing } from './codecs.ts'
  * What the management VM may ask of dom0: names only. Never a path, a filter, a command or a passphrase.
  */
 
-export const jobKinds = ['backup', 'check', 'restore', 'scrub'] as const
+export const jobKinds = ['backup', 'check', 'restore', 'scrub', 'prune'] as const
 export type JobKind = (typeof jobKinds)[number]
 
 /** `waiting`: for its turn or for the passphrase. The last three are final. */
@@ -40,6 +40,9 @@ export const jobPhases = [
   'checking',
   'restoring',
   'scrubbing',
+  'marking',
+  'rewriting',
+  'removing',
   'ended',
 ] as const
 
@@ -57,7 +60,8 @@ const parseErrorReport = fields('error', {
 
 /**
  * Of a backup and a restore bytes of volumes, read or written, or skipped as known. Of a check bytes in storage: packs that
- * are read, and of the others their headers. Of a scrub the objects in storage. `stored`: what a backup has sent there.
+ * are read, and of the others their headers. Of a scrub the objects in storage. Of a prune packs that are
+ * rewritten, then objects that are removed. `stored`: what a backup has sent there.
  */
 const parseProgress = fields('progress', {
   phase,
@@ -67,6 +71,15 @@ const parseProgress = fields('progress', {
 })
 export type Progress = ReturnType<typeof parseProgress>
 
+/** What a prune did or, if `dryRun`, would do. `bytesFreed` counts all objects that are gone; new ones are `bytesStored`. */
+const parsePruned = fields('prune', {
+  dryRun: is.boolean,
+  forgotten: is.integer(),
+  packsRemoved: is.integer(),
+  packsRewritten: is.integer(),
+  bytesFreed: is.integer(),
+})
+
 const parseOutcome = fields('outcome', {
   snapshot: is.optional(is.name(parseSnapshotId)),
   /** Bytes of the volumes, and what was new and stored of them. */
@@ -75,9 +88,11 @@ const parseOutcome = fields('outcome', {
   volumes: is.optional(is.integer()),
   /** Things to know that did not stop the job, e.g. a selector that matches nothing. No names of hidden VMs. */
   warnings: is.array(is.string(500), 100),
-  /** check: how many objects and snapshots were proven; scrub: how many objects the storage says it has hashed. */
+  /** Proven by a check; hashed by a scrub, as the storage says. */
   objects: is.optional(is.integer()),
+  /** Proven by a check; left by a prune. */
   snapshots: is.optional(is.integer()),
+  prune: is.optional(parsePruned),
 })
 export type Outcome = ReturnType<typeof parseOutcome>
 
@@ -161,6 +176,17 @@ export const orderRestore = {
   response: jobCodec,
 } as const satisfies Call<{ key: string; snapshot: string | null; choice: RestoreChoice }, Job>
 
+/** Forgets what the sealed retention does not keep, and removes what nobody needs. `dryRun`: only tells what that is. */
+export const orderPrune = {
+  service: 'strongroom.Prune',
+  argument: 'profile',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'order a prune of a profile’s repository by its sealed retention',
+  request: json(fields('order', { key: is.name(parseIdempotencyKey), dryRun: is.boolean }), KiB),
+  response: jobCodec,
+} as const satisfies Call<{ key: string; dryRun: boolean }, Job>
+
 export const cancelJob = {
   service: 'strongroom.Cancel',
   argument: 'job',
@@ -195,6 +221,10 @@ const parseSnapshotSummary = fields('snapshot', {
   volumes: is.integer(),
   bytes: is.integer(),
   bytesStored: is.integer(),
+  /** Why a prune would keep it now; none: it would be forgotten. */
+  keptBy: is.array(is.string(20), 16),
+  /** It is held until then; a date that is past holds no longer. */
+  heldUntil: is.nullable(is.time),
 })
 export type SnapshotSummary = ReturnType<typeof parseSnapshotSummary>
 
@@ -205,8 +235,29 @@ export const listSnapshots = {
   to: 'dom0',
   summary: 'the snapshots of a profile as the ledger knows them, oldest first',
   request: nothing,
-  response: json(is.array(parseSnapshotSummary, 10_000), 4 * MiB),
+  response: json(is.array(parseSnapshotSummary, 10_000), 6 * MiB),
 } as const satisfies Call<undefined, readonly SnapshotSummary[]>
+
+/** Whoever may order may keep more, within what is sealed: `until` is rounded up to a whole day in UTC. */
+export const holdSnapshot = {
+  service: 'strongroom.Hold',
+  argument: 'profile',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'keep a snapshot until a date, whatever the retention says',
+  request: json(fields('hold', { snapshot: is.name(parseSnapshotId), until: is.time }), KiB),
+  response: json(parseSnapshotSummary, 4 * KiB),
+} as const satisfies Call<{ snapshot: string; until: Date }, SnapshotSummary>
+
+export const endHold = {
+  service: 'strongroom.EndHold',
+  argument: 'profile',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'end the hold of a snapshot before its date, where the sealed profile allows it',
+  request: json(fields('end of a hold', { snapshot: is.name(parseSnapshotId) }), KiB),
+  response: json(parseSnapshotSummary, 4 * KiB),
+} as const satisfies Call<{ snapshot: string }, SnapshotSummary>
 
 const parseProfileState = fields('profile', {
   name: is.name(parseProfileName),

@@ -1,0 +1,125 @@
+import { open } from 'node:fs/promises'
+import path from 'node:path'
+import { utf8 } from '../../src/base/bytes.ts'
+import { type Clock, type Environment, systemEnvironment } from '../../src/base/environment.ts'
+import { parseIdempotencyKey } from '../../src/base/names.ts'
+import { Secret } from '../../src/base/secret.ts'
+import type { Order } from '../../src/engine/orders.ts'
+import type { RepositoryHistory } from '../../src/ledger/repository-history.ts'
+import type { Job } from '../../src/qrexec/calls/orders.ts'
+import { checkRepository } from '../../src/repository/check.ts'
+import type { CheckReport } from '../../src/repository/check-report.ts'
+import { readEverything, readNothing } from '../../src/repository/read-cycle.ts'
+import { openRepository } from '../../src/repository/repository.ts'
+import { objectName, parseObjectName } from '../../src/storage/object-store.ts'
+import { tablePlace } from '../repository/fixtures.ts'
+import { StockRestic } from '../repository/stock-restic.ts'
+import {
+  type BenchOptions,
+  type EngineBench,
+  makeBench,
+  mgmt,
+  passphraseText,
+  testProfile,
+} from '../support/engine.ts'
+import type { MemoryStore } from '../support/memory-store.ts'
+
+const never = new AbortController().signal
+const day = 24 * 3_600_000
+
+/** Stands still until a test moves it; `monotonic` and `sleep` are real. */
+export class TestClock implements Clock {
+  time = Date.parse('2026-03-02T12:00:00Z')
+  now(): Date {
+    return new Date(this.time)
+  }
+  monotonic(): number {
+    return systemEnvironment.clock.monotonic()
+  }
+  sleep(duration: number, signal?: AbortSignal): Promise<void> {
+    return systemEnvironment.clock.sleep(Math.min(duration, 5), signal)
+  }
+}
+
+export interface PruneBench extends EngineBench {
+  readonly clock: TestClock
+  /** A day later, with new noise in the image of `work`, KiB of it from KiB on. */
+  backUp(kibibytes?: number, from?: number): Promise<Job>
+  prune(more?: Partial<Order>): Promise<Job>
+  /** An order of any kind, to its end. */
+  order(more: Partial<Order>): Promise<Job>
+  history(): RepositoryHistory
+  check(readData?: boolean): Promise<CheckReport>
+}
+
+export const profileWith = (retention: string, more = ''): string =>
+  `${testProfile}strongroom:\n  retention: ${retention}\n${more}`
+
+let keys = 0
+export const newKey = () => parseIdempotencyKey(`prune-${String(++keys).padStart(8, '0')}`)
+
+export async function pruneBench(profileText: string, options: BenchOptions = {}): Promise<PruneBench> {
+  const clock = new TestClock()
+  const environment: Environment = { ...systemEnvironment, clock }
+  const bench = await makeBench({ environment, ...options, profileText })
+  const order = async (more: Partial<Order>) => {
+    const common = { profile: bench.profile, initiator: mgmt, key: newKey(), ifRunning: 'refuse' } as const
+    const { id } = await bench.orders.order({ kind: 'prune', ...common, ...more })
+    return bench.orders.ended(id)
+  }
+  const history = () => {
+    const found = bench.ledger.repository(bench.profile, 1)
+    if (found === null) throw new Error('no repository')
+    return found
+  }
+  return Object.assign(bench, {
+    clock,
+    async backUp(kibibytes = 512, from = 0) {
+      clock.time += day
+      await using image = await open(path.join(bench.machine, 'work', 'private.img'), 'r+')
+      await image.write(systemEnvironment.entropy.bytes(kibibytes * 1024), 0, kibibytes * 1024, from * 1024)
+      const job = await order({ kind: 'backup' })
+      if (job.state !== 'done') throw new Error(`the backup ended as ${job.error?.code}`)
+      return job
+    },
+    prune: (more: Partial<Order> = {}) => order(more),
+    order,
+    history,
+    check: (readData = true) => checkOf(bench.storage, history(), readData),
+  })
+}
+
+async function checkOf(
+  store: MemoryStore,
+  history: RepositoryHistory,
+  readData: boolean,
+): Promise<CheckReport> {
+  using passphrase = Secret.take(utf8(passphraseText))
+  const { keyFile, config, snapshots, indexSets } = history
+  using repository = await openRepository({
+    passphrase,
+    keyFile: store.body(objectName('keys', keyFile.id)),
+    config: store.body(parseObjectName('config')),
+    pinned: { keyFile: keyFile.id, config: config.id },
+  })
+  const expected = { pinned: { keyFile, config }, snapshots, indexSets }
+  return await checkRepository(
+    repository,
+    store,
+    expected,
+    { reading: readData ? readEverything : readNothing, ...tablePlace() },
+    () => {},
+    never,
+  )
+}
+
+/** Stock restic on a copy of the storage. */
+export async function resticOn(store: MemoryStore) {
+  const restic = await StockRestic.make('restic', passphraseText)
+  const root = await restic.layOut(store, 'repository')
+  return {
+    directory: restic.directory,
+    run: (...command: readonly string[]) => restic.run(root, ...command),
+    [Symbol.asyncDispose]: () => restic[Symbol.asyncDispose](),
+  }
+}
