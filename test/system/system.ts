@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { ApiClient } from '../../scripts/quickstart/client.ts'
@@ -16,6 +16,8 @@ export interface SystemOptions {
   readonly images?: Readonly<Record<string, number>>
   readonly fillMiB?: number
   readonly profile?: string
+  /** `retention` of the sealed profile; the storage VM then has no grace period. */
+  readonly retention?: string
   readonly say?: (text: string) => void
 }
 
@@ -50,7 +52,7 @@ export class LocalSystem implements AsyncDisposable {
   }
 
   static async #startIn(directory: string, options: SystemOptions): Promise<LocalSystem> {
-    const { images = { work: 96, personal: 64 }, fillMiB = 24, profile, say = () => {} } = options
+    const { images = { work: 96, personal: 64 }, fillMiB = 24, profile, retention, say = () => {} } = options
     const guests = Object.keys(images)
     for (const [name, size] of Object.entries(images)) {
       const image = path.join(directory, 'machine', name, 'private.img')
@@ -61,7 +63,9 @@ export class LocalSystem implements AsyncDisposable {
       directory,
       guests.map(name => ({ name, image: 'private.img' })),
       profile,
+      retention === undefined ? undefined : profileText(guests, retention),
     )
+    if (retention !== undefined) await withoutGrace(provisioned.home)
     say('provisioned: token, ledger key, sealed store')
     const { api } = await startHost(provisioned.home)
     say(`five roles run; API at ${api.address}`)
@@ -129,4 +133,22 @@ export class LocalSystem implements AsyncDisposable {
     await stopHost(this.home).catch(() => {})
     await rm(this.home.directory, { recursive: true, force: true })
   }
+}
+
+function profileText(guests: readonly string[], retention: string): string {
+  return `include: [ ${guests.join(', ')} ]
+destination_vm: ${serviceVms.storage}
+destination_path: /home/user/backups
+compression: zstd
+passphrase_vm: ${serviceVms.hsm}
+strongroom:
+  retention: ${retention}
+`
+}
+
+/** What was stored a moment ago may be removed: no test waits a week. */
+async function withoutGrace(home: LocalHome): Promise<void> {
+  const file = home.settings(serviceVms.storage)
+  const settings = JSON.parse(await readFile(file, 'utf8')) as object
+  await writeFile(file, JSON.stringify({ ...settings, removableAfterHours: 0 }))
 }
