@@ -40,7 +40,7 @@ export function dom0Over(transport: Transport): Dom0Port {
   ): Promise<Response> =>
     callOver(transport, call, dom0, argument, request, signal, answerMilliseconds).catch(rethrow)
   return {
-    backup: (profile, key, signal) => ask(orderBackup, profile, { key }, signal),
+    backup: (profile, key, wanted, signal) => ask(orderBackup, profile, { ...wanted, key }, signal),
     check: (profile, key, read, signal) => ask(orderCheck, profile, { key, read }, signal),
     scrub: (profile, key, signal) => ask(orderScrub, profile, { key }, signal),
     restore: (profile, key, snapshot, choice, signal) =>

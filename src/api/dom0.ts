@@ -2,7 +2,7 @@ import type { IdempotencyKey, JobId, ProfileName, SnapshotId } from '../base/nam
 import type { ReadChoice } from '../base/read-choice.ts'
 import type { RestoreChoice } from '../base/restore-choice.ts'
 import type { CosignRequest, LedgerPage } from '../qrexec/calls/ledger.ts'
-import type { Job, ProfileState, SnapshotSummary } from '../qrexec/calls/orders.ts'
+import type { BackupOrder, Job, ProfileState, SnapshotSummary } from '../qrexec/calls/orders.ts'
 
 /** Profiles that the management VM may order, and the sealed configuration that they come from. */
 export interface OfferedProfiles {
@@ -10,13 +10,16 @@ export interface OfferedProfiles {
   readonly profiles: readonly ProfileState[]
 }
 
+/** What an order of a backup asks for beside the sealed profile: less of it. */
+export type BackupWanted = Omit<BackupOrder, 'key'>
+
 /**
  * All that the management VM can do to dom0: names go out, states come back. Every method throws a `CodedError`:
  * dom0's own, `QREXEC_REFUSED` by policy, `QREXEC_UNREACHABLE` and `QREXEC_TIMEOUT`.
  */
 export interface Dom0Port {
   /** Orders may be repeated with the same key: it is one job. */
-  backup(profile: ProfileName, key: IdempotencyKey, signal: AbortSignal): Promise<Job>
+  backup(profile: ProfileName, key: IdempotencyKey, wanted: BackupWanted, signal: AbortSignal): Promise<Job>
   check(profile: ProfileName, key: IdempotencyKey, read: ReadChoice, signal: AbortSignal): Promise<Job>
   scrub(profile: ProfileName, key: IdempotencyKey, signal: AbortSignal): Promise<Job>
   restore(

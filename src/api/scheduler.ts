@@ -82,7 +82,7 @@ export class Scheduler {
     const { profile, lastJob } = schedule
     const settled = { lastRun: due, nextRun: following, retryAfter: null }
     try {
-      const job = await this.#history.record(await dom0.backup(profile, keyOfRun(profile, due), signal))
+      const job = await this.#history.record(await dom0.backup(profile, keyOfRun(profile, due), {}, signal))
       log.info('a scheduled backup was ordered', { profile, due, job: job.id })
       return { ...settled, lastJob: job.id, failure: null }
     } catch (error) {

@@ -2,7 +2,7 @@ import { type Static, Type } from 'typebox'
 import { type ErrorKind, errorKinds } from '../base/errors.ts'
 import { volumesChosenMax } from '../base/restore-choice.ts'
 import { jitterMinutesMax } from '../profiles/jitter.ts'
-import { jobKinds, jobPhases, jobStates } from '../qrexec/calls/orders.ts'
+import { jobKinds, jobPhases, jobStates, uploadBytesPerSecondMin } from '../qrexec/calls/orders.ts'
 
 /*
  * Every shape that crosses the HTTP API, once: requests are checked against these, answers are written by them (so
@@ -64,6 +64,9 @@ export const JobSchema = Type.Object(
         bytesTotal: Count,
         bytesStored: Nullable(
           Type.Integer({ minimum: 0, description: 'sent to storage; null unless a backup' }),
+        ),
+        uploadBytesPerSecond: Type.Optional(
+          Type.Integer({ minimum: 1, description: 'the most that is sent; absent: no limit' }),
         ),
       },
       {
@@ -157,11 +160,17 @@ export const OrderSchema = Type.Object(
       }),
     ),
     dryRun: Type.Optional(Type.Boolean({ description: 'prune: only tell what would be done' })),
+    uploadBytesPerSecond: Type.Optional(
+      Type.Integer({
+        minimum: uploadBytesPerSecondMin,
+        description: 'backup: the most that is sent; a lower limit of the sealed profile or of dom0 counts',
+      }),
+    ),
   },
   {
     ...closed,
     description:
-      'kind is backup when absent; snapshot, vm, volumes, range and reuse are for restore, read for check, dryRun for prune',
+      'kind is backup when absent; snapshot, vm, volumes, range and reuse are for restore, read for check, dryRun for prune, uploadBytesPerSecond for backup',
   },
 )
 export type OrderView = Static<typeof OrderSchema>

@@ -18,7 +18,10 @@ export function jobView(job: Job): JobView {
     started: timeView(job.started),
     ended: timeView(job.ended),
     // Only a backup stores: a zero would be no count of anything.
-    progress: { ...progress, bytesStored: job.kind === 'backup' ? progress.bytesStored : null },
+    progress: withoutUndefined({
+      ...progress,
+      bytesStored: job.kind === 'backup' ? progress.bytesStored : null,
+    }),
     outcome: outcome === null ? null : withoutUndefined({ ...outcome, warnings: [...outcome.warnings] }),
     error: error === null ? null : { ...error },
   }

@@ -61,12 +61,15 @@ export const parseJobView: Parser<JobView> = fields('job', {
   ordered: time,
   started: nullableTime,
   ended: nullableTime,
-  progress: fields('progress', {
-    phase: is.literal(...jobPhases),
-    bytesDone: count,
-    bytesTotal: count,
-    bytesStored: is.nullable(count),
-  }),
+  progress: tidy(
+    fields('progress', {
+      phase: is.literal(...jobPhases),
+      bytesDone: count,
+      bytesTotal: count,
+      bytesStored: is.nullable(count),
+      uploadBytesPerSecond: is.optional(count),
+    }),
+  ),
   outcome: is.nullable(
     tidy(
       fields('outcome', {

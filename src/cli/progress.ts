@@ -17,9 +17,11 @@ const counted: Partial<Record<JobView['progress']['phase'], string>> = {
   removing: 'objects',
 }
 
-export function phaseText({ progress: { phase } }: JobView): string {
+export function phaseText({ progress: { phase, uploadBytesPerSecond } }: JobView): string {
   const what = counted[phase]
-  return what === undefined ? phase : `${phase} ${what}`
+  const limit =
+    uploadBytesPerSecond === undefined ? '' : `, sent at ${bytesText(uploadBytesPerSecond)}/s at most`
+  return what === undefined ? phase : `${phase} ${what}${limit}`
 }
 
 export interface ProgressDisplay {

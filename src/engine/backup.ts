@@ -19,6 +19,7 @@ import { openRepository, type Repository } from '../repository/repository.ts'
 import { type BackupResult, BackupWriter, type VmResult } from '../repository/writer.ts'
 import { StorageError } from '../storage/errors.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
+import type { UploadShare } from '../storage/upload-budget.ts'
 import { type Birth, giveBirth } from './birth.ts'
 import { CachingStore } from './caching-store.ts'
 import { CommitLog } from './commit.ts'
@@ -40,6 +41,7 @@ export interface BackupJob {
   readonly profile: Profile
   readonly binding: HsmBinding
   readonly configuration: SealedConfiguration
+  readonly upload: UploadShare
   readonly report: (progress: Progress) => void
   /** Called once, at the point of no return: from there on cancelling is refused. */
   readonly committing: () => void
@@ -62,7 +64,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   )
 
   report({ phase: 'opening', ...progress })
-  await using storage = await ports.storage(profile.destinationVm, repository, signal)
+  await using storage = await ports.storage(profile.destinationVm, repository, task.upload, signal)
   await completeCommit(ports, directory, storage, signal)
   const cache = new RepositoryCache(directory)
   const history = await knownHistory(ports, task, repository, cache, storage, passphrase)

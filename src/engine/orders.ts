@@ -27,6 +27,7 @@ import {
   type SnapshotSummary,
 } from '../qrexec/calls/orders.ts'
 import type { Examination } from '../repository/examination.ts'
+import { lowerLimit, type UploadShare } from '../storage/upload-budget.ts'
 import { completeCommit, repositoryDirectory, runBackup } from './backup.ts'
 import { runCheck } from './check.ts'
 import { disclosable } from './disclose.ts'
@@ -58,6 +59,8 @@ export interface Order {
   readonly snapshot?: SnapshotId | null
   /** restore: all of the snapshot when absent. */
   readonly choice?: RestoreChoice
+  /** backup: to send no faster than this, nor than the sealed profile allows. */
+  readonly uploadBytesPerSecond?: number | undefined
 }
 
 const jobsAtOnceMax = 8
@@ -67,6 +70,7 @@ const structureOnly = parseReadChoice('structure')
 interface Running {
   readonly controller: AbortController
   readonly ended: Promise<Job>
+  readonly upload: UploadShare
   committing: boolean
   /** What the job has reported last, told or not. */
   latest: Progress | null
@@ -173,7 +177,7 @@ export class Orders {
       if (order.kind === 'prune') requireRetention(accepted.profile)
       const running = this.#board.running(order.profile, order.kind)
       if (running !== undefined) {
-        if (order.ifRunning === 'join') return await this.#board.join(running.id, placed(order))
+        if (order.ifRunning === 'join') return await this.#join(running.id, accepted)
         throw new EngineError('JOB_RUNNING', `job ${running.id} of profile '${order.profile}' is running`)
       }
       if (this.#running.size >= jobsAtOnceMax)
@@ -217,6 +221,13 @@ export class Orders {
       throw new EngineError('JOB_NOT_FOUND', `profile '${profile}' has no restore '${reuse}'`)
   }
 
+  /** The order that came last says how fast. */
+  async #join(id: JobId, accepted: Accepted): Promise<Job> {
+    const job = await this.#board.join(id, placed(accepted.order))
+    this.#running.get(id)?.upload.limit(uploadLimit(accepted))
+    return job
+  }
+
   #requireWithinLimits({ order, profile }: Accepted): void {
     if (order.kind !== 'backup') return
     const past = this.#ports.ledger
@@ -248,9 +259,11 @@ export class Orders {
     const running: Running = {
       controller: new AbortController(),
       ended: promise,
+      upload: this.#ports.uploads.share(),
       committing: false,
       latest: null,
     }
+    running.upload.limit(uploadLimit(accepted))
     // Whoever hears of the job, which is from the next line on, may cancel it.
     this.#running.set(id, running)
     try {
@@ -317,6 +330,7 @@ export class Orders {
         profile,
         binding,
         configuration,
+        upload: running.upload,
         report,
         committing,
         signal,
@@ -330,7 +344,7 @@ export class Orders {
     }
     if (job.kind === 'scrub') return await runScrub(this.#ports, accepted, report, signal)
     if (job.kind === 'prune') return await this.#prune(job, accepted, running, report)
-    return await this.#examine(job, accepted, report, signal)
+    return await this.#examine(job, accepted, running.upload, report, signal)
   }
 
   async #prune(
@@ -351,19 +365,31 @@ export class Orders {
       })
     const { signal } = running.controller
     const dryRun = order.dryRun ?? false
-    return runPrune(this.#ports, { job, profile, binding, configuration, report, decide, dryRun, signal })
+    const { upload } = running
+    return runPrune(this.#ports, {
+      job,
+      profile,
+      binding,
+      configuration,
+      upload,
+      report,
+      decide,
+      dryRun,
+      signal,
+    })
   }
 
   async #examine(
     job: Job,
     { order, profile, binding, configuration }: Accepted,
+    upload: UploadShare,
     report: (progress: Progress) => void,
     signal: AbortSignal,
   ): Promise<Outcome> {
     const repository = repositoryOf(profile.name, binding.epoch)
     const directory = repositoryDirectory(this.#ports.directory, repository)
     {
-      await using storage = await this.#ports.storage(profile.destinationVm, repository, signal)
+      await using storage = await this.#ports.storage(profile.destinationVm, repository, upload, signal)
       await completeCommit(this.#ports, directory, storage, signal)
     }
     const history = repositoryNow(this.#ports, profile.name, binding.epoch)
@@ -405,13 +431,16 @@ export class Orders {
   #reporter(id: JobId, running: Running): (progress: Progress) => void {
     let last = Number.NEGATIVE_INFINITY
     let phase: Progress['phase'] | null = null
-    return progress => {
+    return said => {
+      const job = this.#board.get(id)
+      // No other kind sends anything to speak of.
+      const limit = job.kind === 'backup' ? running.upload.bytesPerSecondMax : null
+      const progress = limit === null ? said : { ...said, uploadBytesPerSecond: limit }
       running.latest = progress
       const now = this.#ports.environment.clock.monotonic()
       if (progress.phase === phase && now - last < progressIntervalMilliseconds) return
       last = now
       phase = progress.phase
-      const job = this.#board.get(id)
       const state = progress.phase === 'passphrase' ? 'waiting' : 'running'
       this.#board.touch({ ...job, state, progress })
     }
@@ -452,6 +481,10 @@ export class Orders {
     if (report.code === 'INTERNAL') return
     await this.#refusals.record({ time, job: id, profile, code: report.code })
   }
+}
+
+function uploadLimit({ order, profile }: Accepted): number | null {
+  return lowerLimit(profile.budget.uploadBytesPerSecond, order.uploadBytesPerSecond ?? null)
 }
 
 /** Everything that an order says beside who sent it counts as what is wanted, whatever fields it has. */

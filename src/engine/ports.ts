@@ -10,6 +10,7 @@ import type { Configuration } from '../profiles/config.ts'
 import type { Examiner } from '../repository/examination.ts'
 import type { ObjectStore, PrunableObjectStore } from '../storage/object-store.ts'
 import type { ScrubProgress, ScrubReport } from '../storage/scrub-lines.ts'
+import type { UploadBudget, UploadShare } from '../storage/upload-budget.ts'
 
 /** The sealed configuration in force. */
 export interface SealedConfiguration {
@@ -38,10 +39,11 @@ export interface LedgerPort {
   publish(hsmVm: VmName, signal: AbortSignal): Promise<void>
 }
 
-/** `signal` ends the store, and whatever is under way in it. */
+/** `signal` ends the store, and whatever is under way in it. What is sent waits for `upload`. */
 export type OpenStorage = (
   vm: VmName,
   repository: RepositoryName,
+  upload: UploadShare,
   signal: AbortSignal,
 ) => Promise<ObjectStore & AsyncDisposable>
 
@@ -57,6 +59,7 @@ export type ScrubStorage = (
 export type OpenPrunableStorage = (
   vm: VmName,
   repository: RepositoryName,
+  upload: UploadShare,
   signal: AbortSignal,
 ) => Promise<PrunableObjectStore & AsyncDisposable>
 
@@ -70,6 +73,8 @@ export interface EnginePorts {
   readonly volumes: VolumeSource
   readonly storage: OpenStorage
   readonly prunable: OpenPrunableStorage
+  /** Shared by all jobs. */
+  readonly uploads: UploadBudget
   readonly scrub: ScrubStorage
   readonly examiner: Examiner
   /** dom0's own state: jobs and repository caches. */

@@ -63,7 +63,7 @@ export async function runPrune(ports: EnginePorts, task: PruneJob): Promise<Outc
     signal,
   )
   reporter(task)('opening')
-  await using storage = await ports.prunable(profile.destinationVm, name, signal)
+  await using storage = await ports.prunable(profile.destinationVm, name, task.upload, signal)
   await completeCommit(ports, directory, storage, signal)
   const cache = new RepositoryCache(directory)
   using repository = await openPinned(historyNow(ports, task), cache, storage, passphrase, signal)

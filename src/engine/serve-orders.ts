@@ -38,14 +38,17 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
       throw new EngineError('VM_NOT_LISTED', `there is no VM '${vm}' that ${source} may list`)
   }
   return {
-    [calls.orderBackup.service]: respond(calls.orderBackup, ({ key }, { source, argument }) =>
-      orders.order({
-        kind: 'backup',
-        profile: parseProfileName(argument),
-        initiator: source,
-        key,
-        ifRunning: 'join',
-      }),
+    [calls.orderBackup.service]: respond(
+      calls.orderBackup,
+      ({ key, uploadBytesPerSecond }, { source, argument }) =>
+        orders.order({
+          kind: 'backup',
+          profile: parseProfileName(argument),
+          initiator: source,
+          key,
+          uploadBytesPerSecond,
+          ifRunning: 'join',
+        }),
     ),
     [calls.orderCheck.service]: respond(calls.orderCheck, ({ key, read }, { source, argument }) =>
       orders.order({

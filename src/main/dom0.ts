@@ -20,11 +20,13 @@ import { sandboxesThrough } from '../host/local/sandbox-door.ts'
 import { listenSocket } from '../host/local/socket.ts'
 import { dom0Transport } from '../host/local/transport.ts'
 import { localVolumes } from '../host/local/volumes.ts'
+import { uploadBytesPerSecondMin } from '../qrexec/calls/orders.ts'
 import { storageGrant } from '../qrexec/calls/storage.ts'
 import { createServer } from '../qrexec/server.ts'
 import { RestoreError } from '../restore/errors.ts'
 import { sandboxedExaminer } from '../restore/examine.ts'
 import { grantReading } from '../storage/remote.ts'
+import { UploadBudget } from '../storage/upload-budget.ts'
 import { dom0Settings, dom0Usage } from '../usage/dom0.ts'
 import { runCommand } from './command-line.ts'
 import { initialiseLedger, openDom0Ledger } from './dom0-ledger.ts'
@@ -48,6 +50,8 @@ const parseSettings = fields('dom0 settings', {
   services: is.string(4000),
   /** Where disposables are started. */
   sandboxes: is.string(4000),
+  /** What all jobs together may send; absent: as much as goes through. */
+  uploadBytesPerSecond: is.optional(is.integer(uploadBytesPerSecondMin)),
 })
 const restoresKeptMax = 16
 const sandboxLimits = { memoryBytesMax: 2 * GiB, millisecondsMax: 12 * 3_600_000 }
@@ -134,6 +138,7 @@ const ports: EnginePorts = {
   }),
   storage: dom0Storage(transport, clock),
   prunable: dom0Storage(transport, clock),
+  uploads: new UploadBudget(clock, settings.uploadBytesPerSecond ?? null),
   scrub: dom0Scrub(transport, clock),
   examiner,
   directory: settings.home,

@@ -1,5 +1,6 @@
 import { printable } from '../base/errors.ts'
 import { volumeNamePattern } from '../base/names.ts'
+import { type Budget, budgetDefault, parseBudget } from './budget.ts'
 import { parseCalendar } from './calendar.ts'
 import { fault, ProfileError } from './errors.ts'
 import { type HoldLimits, holdLimitsDefault } from './holds.ts'
@@ -25,6 +26,7 @@ export interface Extensions {
   readonly holds: HoldLimits
   readonly limits: Limits | null
   readonly schedule: Schedule | null
+  readonly budget: Budget
   /** A newest snapshot older than this is an alarm. */
   readonly maxAgeDays: number | null
   /** Stored data that no check has read for longer is an alarm. */
@@ -38,6 +40,7 @@ export const extensionsDefault: Extensions = {
   holds: holdLimitsDefault,
   limits: null,
   schedule: null,
+  budget: budgetDefault,
   maxAgeDays: null,
   checkWithinDays: null,
   volumes: null,
@@ -49,6 +52,7 @@ export function parseExtensions(node: YamlNode): Extensions {
     'holds',
     'limits',
     'schedule',
+    'budget',
     'max_age_days',
     'check_within_days',
     'volumes',
@@ -62,6 +66,7 @@ export function parseExtensions(node: YamlNode): Extensions {
     holds: optional('holds', parseHolds) ?? holdLimitsDefault,
     limits: optional('limits', parseLimits),
     schedule: optional('schedule', parseSchedule),
+    budget: optional('budget', parseBudget) ?? budgetDefault,
     maxAgeDays: optional('max_age_days', value => integerOf(value, 'max_age_days', 1, daysMax)),
     checkWithinDays: optional('check_within_days', value =>
       integerOf(value, 'check_within_days', 1, daysMax),

@@ -16,8 +16,11 @@ import {
   type Status,
 } from './wire.ts'
 
-/** Of a storage that is asked and answers nothing at all. One that is only slow has taken a pack of 16 MiB by then. */
+/** Of a storage that is asked, and neither answers nor takes anything. */
 export const silenceMillisecondsMax: Milliseconds = 5 * 60 * 1000
+
+/** Of a payload that is written at once, so that a stream can keep to a rate, and shows that it goes on. */
+const pieceBytes = 64 * 1024
 
 export interface Request {
   readonly operation: Operation
@@ -54,7 +57,8 @@ export class StorageConnection implements AsyncDisposable {
   readonly #closed: Promise<void>
   #lastId = 0
   #failure: StorageError | null = null
-  #answers = 0
+  /** Answers, and pieces that were taken. */
+  #signsOfLife = 0
   #watching = false
 
   constructor(stream: Duplex) {
@@ -134,10 +138,20 @@ export class StorageConnection implements AsyncDisposable {
       if (payload.byteLength === 0) this.#stream.write(head, sent)
       else {
         this.#stream.write(head)
-        this.#stream.write(payload, sent)
+        this.#writePieces(payload, sent)
       }
       this.#stream.uncork()
     })
+  }
+
+  #writePieces(payload: Uint8Array, sent: () => void): void {
+    for (let at = 0; at < payload.byteLength; at += pieceBytes) {
+      const isLast = at + pieceBytes >= payload.byteLength
+      this.#stream.write(payload.subarray(at, at + pieceBytes), error => {
+        if (!error) this.#signsOfLife += 1
+        if (isLast) sent()
+      })
+    }
   }
 
   async #receive(): Promise<never> {
@@ -150,7 +164,7 @@ export class StorageConnection implements AsyncDisposable {
       if (payloadLength > pending.answerBytesMax)
         throw broken(`an answer of ${payloadLength} bytes; at most ${pending.answerBytesMax} were asked for`)
       const payload = await reader.exactly(payloadLength)
-      this.#answers += 1
+      this.#signsOfLife += 1
       pending.answered({ id, status, payload })
     }
   }
@@ -159,13 +173,13 @@ export class StorageConnection implements AsyncDisposable {
   #watch(): void {
     if (this.#watching || this.#pending.size === 0) return
     this.#watching = true
-    const before = this.#answers
+    const before = this.#signsOfLife
     const silent = () =>
       new StorageError('STORAGE_UNAVAILABLE', `the storage gave no answer for ${silenceMillisecondsMax} ms`)
     const late = deadline(silenceMillisecondsMax, silent)
     onAbort(late, () => {
       this.#watching = false
-      if (this.#pending.size > 0 && this.#answers === before) this.#fail(late.reason)
+      if (this.#pending.size > 0 && this.#signsOfLife === before) this.#fail(late.reason)
       else this.#watch()
     })
   }

@@ -83,7 +83,7 @@ describe('the port over the wire', () => {
       consistency: [new Uint8Array(32)],
       entries: [Uint8Array.of(1)],
     })
-    const job = await port.backup(work, key, forever)
+    const job = await port.backup(work, key, {}, forever)
     expect(job).toEqual(dom0.board.get(job.id))
     await port.check(work, 'check-01' as IdempotencyKey, parseReadChoice('30d'), forever)
     await port.scrub(work, 'scrub-01' as IdempotencyKey, forever)
@@ -125,7 +125,7 @@ describe('the port over the wire', () => {
     const dom0 = new FakeDom0()
     dom0.failure = new EngineError('ORDER_LIMIT', 'two orders a day')
     const { port } = connected(served(dom0))
-    await expect(port.backup(work, key, forever)).rejects.toMatchObject({
+    await expect(port.backup(work, key, {}, forever)).rejects.toMatchObject({
       code: 'ORDER_LIMIT',
       kind: 'refused',
       message: 'two orders a day',
@@ -140,7 +140,9 @@ describe('the port over the wire', () => {
           stream.end(text)
         },
       })
-      await expect(port.backup(work, key, forever)).rejects.toMatchObject({ code: 'QREXEC_ANSWER_INVALID' })
+      await expect(port.backup(work, key, {}, forever)).rejects.toMatchObject({
+        code: 'QREXEC_ANSWER_INVALID',
+      })
     },
   )
 })

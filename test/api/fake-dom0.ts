@@ -1,4 +1,4 @@
-import type { Dom0Port, OfferedProfiles } from '../../src/api/dom0.ts'
+import type { BackupWanted, Dom0Port, OfferedProfiles } from '../../src/api/dom0.ts'
 import type { IdempotencyKey, JobId } from '../../src/base/names.ts'
 import {
   type ProfileName,
@@ -41,8 +41,9 @@ export class FakeDom0 implements Dom0Port {
     return this.#followers.size
   }
 
-  async backup(profile: ProfileName, key: IdempotencyKey): Promise<Job> {
-    return this.#order('backup', profile, key)
+  async backup(profile: ProfileName, key: IdempotencyKey, wanted: BackupWanted = {}): Promise<Job> {
+    const said = Object.entries(wanted).filter(([, value]) => value !== undefined)
+    return this.#order('backup', profile, key, said.map(([name, value]) => ` ${name}=${value}`).join(''))
   }
   async check(profile: ProfileName, key: IdempotencyKey, read: ReadChoice): Promise<Job> {
     return this.#order('check', profile, key, ` read=${read}`)

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type IdempotencyKey, parseJobId, parseProfileName } from '../../src/base/names.ts'
+import type { Job } from '../../src/qrexec/calls/orders.ts'
 import { QrexecError } from '../../src/qrexec/errors.ts'
 import { SealError } from '../../src/sealing/errors.ts'
 import { finished, summary, work } from './fake-dom0.ts'
@@ -56,6 +57,19 @@ describe('POST /v1/orders', () => {
       body: { code: 'NAME_INVALID', detail: expect.stringContaining("'8/7'") },
     })
     expect(api.dom0.calls).toEqual([])
+  })
+
+  test('a backup carries how fast it may send, and only a backup', async () => {
+    await using api = await startApi()
+    const order = { profile: 'work', uploadBytesPerSecond: 16_384 }
+    expect((await call(api, 'POST', '/v1/orders', order)).status).toBe(202)
+    expect(api.dom0.calls.at(-1)).toMatch(/^backup work [0-9a-f]{32} uploadBytesPerSecond=16384$/)
+    for (const wrong of [
+      { ...order, kind: 'check' },
+      { ...order, uploadBytesPerSecond: 16_383 },
+    ])
+      expect((await call(api, 'POST', '/v1/orders', wrong)).status).toBe(400)
+    expect(api.dom0.calls).toHaveLength(1)
   })
 
   test('a check, a restore and a prune carry what is theirs', async () => {
@@ -140,6 +154,16 @@ describe('jobs', () => {
     const { body } = await call(api, 'POST', '/v1/orders', { profile: 'work' })
     api.dom0.state = { ...api.dom0.state, name: parseProfileName('other') }
     expect((await call(api, 'GET', '/v1/jobs?profile=work')).body.jobs).toMatchObject([{ id: body.id }])
+  })
+
+  test('a job shows how fast it may send', async () => {
+    await using api = await startApi()
+    const { body } = await call(api, 'POST', '/v1/orders', { profile: 'work' })
+    expect(body.progress).not.toHaveProperty('uploadBytesPerSecond')
+    const progress = { ...(finished.progress as Job['progress']), uploadBytesPerSecond: 16_384 }
+    api.dom0.change(parseJobId(body.id), { progress })
+    const seen = await call(api, 'GET', `/v1/jobs/${body.id}`)
+    expect(seen.body.progress.uploadBytesPerSecond).toBe(16_384)
   })
 
   test('only a backup counts what it has stored', async () => {

@@ -195,6 +195,21 @@ describe('order', () => {
   })
 })
 
+describe('order --limit-upload', () => {
+  test('is in the order', async () => {
+    const { code } = await stand.run(['order', 'work', '--limit-upload', '2M'])
+    expect(code).toBe(0)
+    expect(stand.api.dom0.calls.at(-1)).toMatch(/ uploadBytesPerSecond=2097152$/)
+  })
+
+  test('that is no rate, or too low, orders nothing', async () => {
+    const before = stand.api.dom0.calls.length
+    for (const rate of ['fast', '-1', '2m', '1K'])
+      expect((await stand.run(['order', 'work', '--limit-upload', rate])).code, rate).toBe(2)
+    expect(stand.api.dom0.calls.length).toBe(before)
+  })
+})
+
 describe('check', () => {
   test.each([
     [[], 'check', ' read=structure'],

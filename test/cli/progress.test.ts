@@ -49,6 +49,21 @@ test('a terminal shows a bar with rate and remaining time, on one line that fits
   }
 })
 
+test('a limit of what is sent is shown while it counts', () => {
+  const limited = (phase: JobView['progress']['phase']) => {
+    const { written, output } = screen(false, 80)
+    const { progress, ...rest } = job(phase)
+    const uploadBytesPerSecond = 2 * 1024 * 1024
+    progressDisplay(output, new FakeClock('2026-11-24T03:15:00Z')).show({
+      ...rest,
+      progress: { ...progress, uploadBytesPerSecond },
+    })
+    return written.join('')
+  }
+  expect(limited('reading')).toBe('backup work: reading volumes, sent at 2.0 MiB/s at most\n')
+  expect(limited('passphrase')).toBe('backup work: passphrase\n')
+})
+
 test('the rate forgets what was long ago, so that a halt shows', () => {
   const clock = new FakeClock('2026-11-24T03:15:00Z')
   const { written, output } = screen(true, 120)

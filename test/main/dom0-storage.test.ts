@@ -3,6 +3,7 @@ import { systemClock } from '../../src/base/environment.ts'
 import { parseProfileName, parseVmName, repositoryOf } from '../../src/base/names.ts'
 import { dom0Storage } from '../../src/main/dom0-storage.ts'
 import { parseObjectName } from '../../src/storage/object-store.ts'
+import { UploadBudget } from '../../src/storage/upload-budget.ts'
 
 it('a job that is cancelled does not wait for a storage VM that takes no call', async () => {
   const asked: AbortSignal[] = []
@@ -19,6 +20,7 @@ it('a job that is cancelled does not wait for a storage VM that takes no call', 
   await using storage = await open(
     parseVmName('store'),
     repositoryOf(parseProfileName('nightly'), 1),
+    new UploadBudget(systemClock, null).share(),
     job.signal,
   )
   const waiting = storage.head(parseObjectName('config'), new AbortController().signal)

@@ -18,11 +18,12 @@ test('the reference page names every key', () => {
       '{ unknown: 1 }',
       '{ retention: { unknown: 1 } }',
       '{ limits: { unknown: 1 } }',
+      '{ budget: { unknown: 1 } }',
       '{ holds: { unknown: 1 } }',
     ].map(value => errorOf(() => profileOf(profileText({ strongroom: value })))),
     errorOf(() => profileOf(profileText({ strongroom: '{ schedule: { unknown: 1 } }' }))),
   ].flatMap(({ message }) => message.slice(message.indexOf('the keys are ') + 13).split(', '))
-  expect(listed).toHaveLength(29)
+  expect(listed).toHaveLength(31)
   for (const key of listed) expect(page).toContain(`\`${key}\``)
 })
 

@@ -3,6 +3,7 @@ import { LocalStore } from '../../src/storage/local.ts'
 import { withQuota } from '../../src/storage/quota.ts'
 import { reconnecting } from '../../src/storage/reconnect.ts'
 import { withRetry } from '../../src/storage/retry.ts'
+import { UploadBudget } from '../../src/storage/upload-budget.ts'
 import { describeObjectStore } from '../contract/object-store.ts'
 import { MemoryStore } from '../support/memory-store.ts'
 import { FakeClock, serve, temporaryDirectory } from './support.ts'
@@ -23,6 +24,11 @@ describeObjectStore('withRetry', async () => ({ store: withRetry(new MemoryStore
 
 describeObjectStore('the storage call over MemoryStore', async () => {
   const served = await serve(new MemoryStore())
+  return { store: served.remote, close: () => served[Symbol.asyncDispose]() }
+})
+
+describeObjectStore('the storage call at a rate', async () => {
+  const served = await serve(new MemoryStore(), new UploadBudget(new FakeClock(), 1024 * 1024).share())
   return { store: served.remote, close: () => served[Symbol.asyncDispose]() }
 })
 

@@ -10,8 +10,10 @@ import type { VmName } from '../../src/base/names.ts'
 import { storageObjects } from '../../src/qrexec/calls/storage.ts'
 import type { Handler } from '../../src/qrexec/server.ts'
 import type { PrunableObjectStore } from '../../src/storage/object-store.ts'
+import { pacedStream } from '../../src/storage/paced-stream.ts'
 import { connectStorage, type RemoteStore } from '../../src/storage/remote.ts'
 import { serveStorage } from '../../src/storage/sink.ts'
+import type { UploadShare } from '../../src/storage/upload-budget.ts'
 
 /** Time that passes only by sleeping. */
 export class FakeClock implements Clock {
@@ -94,14 +96,14 @@ export interface ServedStore extends AsyncDisposable {
   readonly served: Promise<void>
 }
 
-/** `store` behind the whole storage call, as dom0 sees it. */
-export async function serve(store: PrunableObjectStore): Promise<ServedStore> {
+/** `store` behind the whole storage call, as dom0 sees it; what is sent waits for `upload`. */
+export async function serve(store: PrunableObjectStore, upload?: UploadShare): Promise<ServedStore> {
   const pair = await socketPair()
   const handlers = serveStorage({ repositories: () => store, log: silentLog, entropy })
   const { service } = storageObjects
   const call = { service, argument: 'work-1', source: 'dom0', stream: pair.server }
   const served = runHandler(handlers[service], call)
-  const remote = connectStorage(pair.client)
+  const remote = connectStorage(upload === undefined ? pair.client : pacedStream(pair.client, upload))
   return {
     remote,
     client: pair.client,

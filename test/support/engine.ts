@@ -25,6 +25,7 @@ import { Ledger } from '../../src/ledger/log.ts'
 import { RecordedLedger } from '../../src/main/ledger-port.ts'
 import { type Configuration, parseConfiguration } from '../../src/profiles/config.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
+import { UploadBudget } from '../../src/storage/upload-budget.ts'
 import { MemoryStore } from './memory-store.ts'
 
 export const passphraseText = 'correct-horse-battery-staple-0123456789'
@@ -56,6 +57,8 @@ export interface BenchOptions {
   /** Instead of a witness who always signs. */
   readonly publish?: () => Promise<void>
   readonly scrub?: EnginePorts['scrub']
+  readonly openStorage?: (open: EnginePorts['storage']) => EnginePorts['storage']
+  readonly ports?: Partial<EnginePorts>
 }
 
 export async function makeBench(options: BenchOptions = {}): Promise<EngineBench> {
@@ -85,6 +88,8 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
     boot: null,
     log: options.log ?? silentLog,
   })
+  const openStorage: EnginePorts['storage'] = async () =>
+    disposable(options.wrapStorage?.(storage) ?? storage)
   const ports: EnginePorts = {
     environment,
     log: options.log ?? silentLog,
@@ -98,14 +103,16 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
     }),
     inventory: localInventory(machine),
     volumes: options.wrapVolumes?.(volumes) ?? volumes,
-    storage: async () => disposable(options.wrapStorage?.(storage) ?? storage),
+    storage: options.openStorage?.(openStorage) ?? openStorage,
     prunable: async () => disposable(storage),
+    uploads: new UploadBudget(environment.clock, null),
     scrub: options.scrub ?? (() => Promise.reject(new Error('no scrub'))),
     examiner: options.examiner ?? {
       check: async () => Promise.reject(new Error('no examiner')),
       restore: async () => Promise.reject(new Error('no examiner')),
     },
     directory: path.join(directory, 'state'),
+    ...options.ports,
   }
   const open = async () => {
     const orders = new Orders(ports, await JobBoard.open(path.join(directory, 'state', 'jobs')))

@@ -56,15 +56,17 @@ export function orderRoutes(app: Routes, context: RouteContext): void {
 }
 
 async function place(order: OrderView, key: IdempotencyKey, { dom0, closing }: RouteContext): Promise<Job> {
-  const { kind = 'backup', snapshot, read, dryRun } = order
+  const { kind = 'backup', snapshot, read, dryRun, uploadBytesPerSecond } = order
   const profile = parseProfileName(order.profile)
   for (const field of ofRestore)
     if (order[field] !== undefined && kind !== 'restore') throw misplaced(field, 'restore', kind)
   if (read !== undefined && kind !== 'check') throw misplaced('read', 'check', kind)
   if (dryRun !== undefined && kind !== 'prune') throw misplaced('dryRun', 'prune', kind)
+  if (uploadBytesPerSecond !== undefined && kind !== 'backup')
+    throw misplaced('uploadBytesPerSecond', 'backup', kind)
   switch (kind) {
     case 'backup':
-      return dom0.backup(profile, key, closing)
+      return dom0.backup(profile, key, { uploadBytesPerSecond }, closing)
     case 'check':
       return dom0.check(profile, key, parseReadChoice(read ?? 'structure'), closing)
     case 'scrub':

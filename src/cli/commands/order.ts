@@ -1,5 +1,11 @@
+import type { OrderView } from '../../api/schemas.ts'
+import { parseBytes } from '../../base/quantities.ts'
 import { type OrderOptions, placeOrder } from '../place-order.ts'
 import { type AddCommand, act, describe } from './command.ts'
+
+interface BackupOptions extends OrderOptions {
+  readonly limitUpload?: number
+}
 
 export const addOrder: AddCommand = (parent, io) => {
   const command = describe({
@@ -8,13 +14,25 @@ export const addOrder: AddCommand = (parent, io) => {
     examples: [
       'strongroom order nightly',
       'strongroom order nightly --wait',
+      'strongroom order nightly --limit-upload 2M',
       'strongroom order nightly --json --wait | jq .job.state',
     ],
   })
+    .option(
+      '--limit-upload <rate>',
+      'bytes a second, e.g. 500K or 2M, at least 16K; a lower limit of the sealed profile or of dom0 counts',
+      parseBytes,
+    )
     .option('--wait', 'follow the job to its end; the exit code is the job’s')
     .option('--key <key>', 'idempotency key: the same order with the same key is one job')
     .action(
-      act<OrderOptions>(io, (session, options, [profile = '']) => placeOrder(session, { profile }, options)),
+      act<BackupOptions>(io, (session, options, [profile = '']) =>
+        placeOrder(session, { profile, ...wantedOf(options) }, options),
+      ),
     )
   parent.addCommand(command)
+}
+
+function wantedOf({ limitUpload }: BackupOptions): Omit<OrderView, 'profile'> {
+  return limitUpload === undefined ? {} : { uploadBytesPerSecond: limitUpload }
 }

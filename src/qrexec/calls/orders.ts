@@ -2,6 +2,7 @@ import { KiB, MiB } from '../../base/bytes.ts'
 import { type ErrorKind, errorKinds } from '../../base/errors.ts'
 import { fields, is } from '../../base/json.ts'
 import {
+  type IdempotencyKey,
   parseIdempotencyKey,
   parseJobId,
   parseProfileName,
@@ -63,13 +64,21 @@ const parseErrorReport = fields('error', {
  * are read, and of the others their headers. Of a scrub the objects in storage. Of a prune packs that are
  * rewritten, then objects that are removed. `stored`: what a backup has sent there.
  */
-const parseProgress = fields('progress', {
+const parseProgress: (untrustedValue: unknown) => Progress = fields('progress', {
   phase,
   bytesDone: is.integer(),
   bytesTotal: is.integer(),
   bytesStored: is.integer(),
+  uploadBytesPerSecond: is.optional(is.integer(1)),
 })
-export type Progress = ReturnType<typeof parseProgress>
+export interface Progress {
+  readonly phase: (typeof jobPhases)[number]
+  readonly bytesDone: number
+  readonly bytesTotal: number
+  readonly bytesStored: number
+  /** The most that is sent; absent: as much as goes through. */
+  readonly uploadBytesPerSecond?: number | undefined
+}
 
 /** What a prune did or, if `dryRun`, would do. `bytesFreed` counts all objects that are gone; new ones are `bytesStored`. */
 const parsePruned = fields('prune', {
@@ -117,6 +126,20 @@ const jobCodec = json(parseJob, 64 * KiB)
 /** `key` makes the same order sent twice one job: the job that already has it is returned. */
 const orderRequest = json(fields('order', { key: is.name(parseIdempotencyKey) }), KiB)
 
+/** Less would keep a pack of 16 MiB on its way for hours. */
+export const uploadBytesPerSecondMin = 16 * KiB
+
+/** What an order of a backup asks for, of the sealed profile's budget or less. An order that joins a job says it anew. */
+export interface BackupOrder {
+  readonly key: IdempotencyKey
+  readonly uploadBytesPerSecond?: number | undefined
+}
+
+const parseBackupOrder: (untrustedValue: unknown) => BackupOrder = fields('order', {
+  key: is.name(parseIdempotencyKey),
+  uploadBytesPerSecond: is.optional(is.integer(uploadBytesPerSecondMin)),
+})
+
 /** Orders a backup and returns at once; `admin.backup.Execute` is the same and answers when it has finished. */
 export const orderBackup = {
   service: 'strongroom.Backup',
@@ -124,7 +147,7 @@ export const orderBackup = {
   from: ['management'],
   to: 'dom0',
   summary: 'order a backup of a profile; answers with the job as soon as it is accepted',
-  request: orderRequest,
+  request: json(parseBackupOrder, KiB),
   response: jobCodec,
 } as const satisfies Call<{ key: string }, Job>
 

@@ -1,0 +1,78 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { systemClock } from '../../src/base/environment.ts'
+import { parseIdempotencyKey } from '../../src/base/names.ts'
+import { Secret } from '../../src/base/secret.ts'
+import type { Order } from '../../src/engine/orders.ts'
+import type { EnginePorts } from '../../src/engine/ports.ts'
+import { UploadBudget, type UploadShare } from '../../src/storage/upload-budget.ts'
+import { type BenchOptions, type EngineBench, makeBench, mgmt, testProfile } from '../support/engine.ts'
+
+const KiB = 1024
+const sealed = `${testProfile}strongroom: { budget: { upload_kib_per_second: 2048 } }\n`
+
+const benches: EngineBench[] = []
+afterEach(async () => {
+  for (const bench of benches.splice(0)) await bench[Symbol.asyncDispose]()
+})
+
+async function bench(options: BenchOptions): Promise<EngineBench> {
+  const made = await makeBench(options)
+  benches.push(made)
+  return made
+}
+
+let keys = 0
+function backup(one: EngineBench, more: Partial<Order> = {}): Order {
+  const key = parseIdempotencyKey(`key-${String(++keys).padStart(8, '0')}`)
+  return { kind: 'backup', profile: one.profile, initiator: mgmt, key, ifRunning: 'join', ...more }
+}
+
+async function limitOf(one: EngineBench, more: Partial<Order>): Promise<number | undefined> {
+  const { id } = await one.orders.order(backup(one, more))
+  const { state, progress } = await one.orders.ended(id)
+  expect(state).toBe('done')
+  return progress.uploadBytesPerSecond
+}
+
+describe('what a backup may send', () => {
+  it('is what the sealed profile says, or less, never more, and its progress says so', async () => {
+    const one = await bench({ profileText: sealed })
+    expect(await limitOf(one, {})).toBe(2048 * KiB)
+    expect(await limitOf(one, { uploadBytesPerSecond: 100 * KiB })).toBe(100 * KiB)
+    expect(await limitOf(one, { uploadBytesPerSecond: 9000 * KiB })).toBe(2048 * KiB)
+  })
+
+  it('is not limited when nobody limits it', async () => {
+    const one = await bench({})
+    expect(await limitOf(one, {})).toBeUndefined()
+    expect(await limitOf(one, { uploadBytesPerSecond: 100 * KiB })).toBe(100 * KiB)
+  })
+
+  it('is no more than all jobs of dom0 may send', async () => {
+    const ports = { uploads: new UploadBudget(systemClock, 64 * KiB) }
+    const one = await bench({ profileText: sealed, ports })
+    expect(await limitOf(one, {})).toBe(64 * KiB)
+  })
+
+  it('is what holds up its connection to the storage', async () => {
+    const shares: UploadShare[] = []
+    const watched =
+      (open: EnginePorts['storage']): EnginePorts['storage'] =>
+      (vm, repository, upload, signal) => {
+        shares.push(upload)
+        return open(vm, repository, upload, signal)
+      }
+    const one = await bench({ profileText: sealed, openStorage: watched })
+    await limitOf(one, { uploadBytesPerSecond: 100 * KiB })
+    expect(shares.map(({ bytesPerSecondMax }) => bytesPerSecondMax)).toEqual([100 * KiB])
+  })
+
+  it('is what the order says that came last, when orders join', async () => {
+    const gate = Promise.withResolvers<Secret>()
+    const one = await bench({ profileText: sealed, release: () => gate.promise })
+    const { id } = await one.orders.order(backup(one, { uploadBytesPerSecond: 16 * KiB }))
+    expect((await one.orders.order(backup(one))).id).toBe(id)
+    gate.resolve(Secret.take(new TextEncoder().encode('correct-horse-battery-staple-0123456789')))
+    expect((await one.orders.ended(id)).progress.uploadBytesPerSecond).toBe(2048 * KiB)
+  })
+})
