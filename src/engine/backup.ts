@@ -78,6 +78,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   const writer = new BackupWriter(opened, new CachingStore(storage, cache), known, {
     ...ports.environment,
     concurrency: packsAtOnce,
+    threads: ports.threads,
     adopted: await journal.adopt(
       id => known.reader.findPack(fromHex(id, blobIdLength)) >= 0,
       storage,

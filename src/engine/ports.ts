@@ -8,6 +8,7 @@ import type { Entry, EntryOf } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Configuration } from '../profiles/config.ts'
 import type { Examiner } from '../repository/examination.ts'
+import type { ThreadBudget } from '../repository/thread-budget.ts'
 import type { ObjectStore, PrunableObjectStore } from '../storage/object-store.ts'
 import type { ScrubProgress, ScrubReport } from '../storage/scrub-lines.ts'
 import type { UploadBudget, UploadShare } from '../storage/upload-budget.ts'
@@ -75,6 +76,7 @@ export interface EnginePorts {
   readonly prunable: OpenPrunableStorage
   /** Shared by all jobs. */
   readonly uploads: UploadBudget
+  readonly threads: ThreadBudget
   readonly scrub: ScrubStorage
   readonly examiner: Examiner
   /** dom0's own state: jobs and repository caches. */

@@ -23,6 +23,7 @@ import { localVolumes } from '../host/local/volumes.ts'
 import { uploadBytesPerSecondMin } from '../qrexec/calls/orders.ts'
 import { storageGrant } from '../qrexec/calls/storage.ts'
 import { createServer } from '../qrexec/server.ts'
+import { ThreadBudget } from '../repository/thread-budget.ts'
 import { RestoreError } from '../restore/errors.ts'
 import { sandboxedExaminer } from '../restore/examine.ts'
 import { grantReading } from '../storage/remote.ts'
@@ -50,6 +51,8 @@ const parseSettings = fields('dom0 settings', {
   services: is.string(4000),
   /** Where disposables are started. */
   sandboxes: is.string(4000),
+  /** How many threads of backups work at once; absent: one a core. */
+  threads: is.optional(is.integer(1, 64)),
   /** What all jobs together may send; absent: as much as goes through. */
   uploadBytesPerSecond: is.optional(is.integer(uploadBytesPerSecondMin)),
 })
@@ -139,6 +142,7 @@ const ports: EnginePorts = {
   storage: dom0Storage(transport, clock),
   prunable: dom0Storage(transport, clock),
   uploads: new UploadBudget(clock, settings.uploadBytesPerSecond ?? null),
+  threads: new ThreadBudget(settings.threads),
   scrub: dom0Scrub(transport, clock),
   examiner,
   directory: settings.home,

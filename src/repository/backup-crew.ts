@@ -10,6 +10,7 @@ import { eventLoopTurn } from './lanes.ts'
 import { pooled } from './nonces.ts'
 import type { PackUploads } from './pack-uploads.ts'
 import { type Segments, segmentBytes } from './segments.ts'
+import type { ThreadBudget } from './thread-budget.ts'
 import type { BackupVolume } from './volume-plan.ts'
 
 /** Less is done sooner than threads have started. */
@@ -18,7 +19,7 @@ const bytesAlone = 16 * segmentBytes
 const claimsBeside = 4096
 
 export interface CrewOptions extends Environment {
-  readonly concurrency: number
+  readonly threads: ThreadBudget
 }
 
 /** Who reads the volumes of one backup: this thread as long as there is little, then all cores. */
@@ -130,7 +131,7 @@ export class BackupCrew {
 
   #startThreads(): BackupThreads {
     const threads = new BackupThreads(this.#key, {
-      packsAhead: this.#options.concurrency,
+      budget: this.#options.threads,
       onPack: ({ id, bytes, body, records }) =>
         this.#uploads.put({ type: 'data', id, bytes, records }, body.subarray(0, bytes), () =>
           threads.giveBack(body),

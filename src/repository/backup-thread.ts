@@ -6,18 +6,26 @@ import { BackupHand, type VolumeWork } from './backup-work.ts'
 import type { FinishedPack } from './blob-packer.ts'
 import type { ThreadData } from './key-thread.ts'
 import { pooled } from './nonces.ts'
+import { isAskedBack } from './thread-budget.ts'
 
 /* A thread of `BackupThreads`. */
 
 export type ToThread =
-  | { readonly kind: 'volume'; readonly work: VolumeWork }
+  | { readonly kind: 'volume'; readonly work: VolumeWork; readonly asked: SharedArrayBuffer }
   /** `null`: the thread makes a buffer for a pack by itself. */
   | { readonly kind: 'body'; readonly body: Uint8Array<ArrayBuffer> | null }
+  /** After `turn-over`. */
+  | { readonly kind: 'go-on' }
+  /** After `turn-over`: the pack that is open goes. */
+  | { readonly kind: 'hand-over' }
   | { readonly kind: 'flush' }
   | { readonly kind: 'end' }
 
 export type FromThread =
+  /** It waits for a body, and needs no turn until then. */
   | { readonly kind: 'want-body' }
+  /** It waits for its next turn, between two segments. */
+  | { readonly kind: 'turn-over' }
   /** Some segments more are done. */
   | { readonly kind: 'progress' }
   | { readonly kind: 'pack'; readonly pack: MovedPack }
@@ -38,16 +46,26 @@ const port = parentPort
 if (port === null) throw new Error('not a thread')
 using key = new RepositoryKey((workerData as ThreadData).key)
 
-/** Segments from one word of progress to the next. */
+/** Segments from one word of progress to the next, and of a turn that others wait for. */
 const segmentsPerProgress = 16
+const segmentsPerTurn = 16
 
 let segments = 0
+let segmentsOfTurn = 0
+let asked = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+let resting: (() => void) | null = null
 let wanting: ((body: Uint8Array | undefined) => void) | null = null
 
 const hand = new BackupHand(key, pooled(systemEntropy), {
   progress() {
     segments += 1
     if (segments % segmentsPerProgress === 0) post({ kind: 'progress' })
+    segmentsOfTurn += 1
+    if (segmentsOfTurn < segmentsPerTurn || !isAskedBack(asked)) return
+    post({ kind: 'turn-over' })
+    return new Promise<void>(resolve => {
+      resting = resolve
+    })
   },
   body() {
     post({ kind: 'want-body' })
@@ -65,9 +83,20 @@ await new Promise<void>(ended => {
   port.on('message', (message: ToThread) => {
     switch (message.kind) {
       case 'volume':
+        asked = new Int32Array(message.asked)
+        segmentsOfTurn = 0
         void work(message.work)
         return
+      case 'go-on':
+        segmentsOfTurn = 0
+        resting?.()
+        resting = null
+        return
+      case 'hand-over':
+        hand.flush()
+        return
       case 'body':
+        segmentsOfTurn = 0
         wanting?.(message.body ?? undefined)
         wanting = null
         return

@@ -31,7 +31,7 @@ export interface VolumeWork {
 
 /** Where packs go, and buffers for them come from. */
 export interface PackOutlet {
-  /** Called after every segment. */
+  /** Called after every segment; the next one waits for it. */
   progress(): void | Promise<void>
   body(): Promise<Uint8Array | undefined>
   put(pack: FinishedPack): void

@@ -27,6 +27,7 @@ import { PackUploads, type StoredPack } from './pack-uploads.ts'
 import { type PacksSummary, summarisePacks } from './packs-root.ts'
 import type { Repository } from './repository.ts'
 import { encodeSnapshot, imageSuffix, volumesDirectory } from './snapshot.ts'
+import { ThreadBudget } from './thread-budget.ts'
 import { type DirectoryNode, encodeTree, type FileNode } from './tree.ts'
 import { sealUnpacked } from './unpacked.ts'
 import { type BackupVolume, type EarlierContent, planVolume, requireUnchanged } from './volume-plan.ts'
@@ -39,6 +40,8 @@ import { type BackupVolume, type EarlierContent, planVolume, requireUnchanged } 
 export interface WriterOptions extends Environment {
   /** How many packs are on their way to the storage at once; each has 16 MiB. */
   readonly concurrency: number
+  /** Shared with the other backups of the process; all cores when absent. */
+  readonly threads?: ThreadBudget
   /** Packs that an interrupted backup left in the storage and that no index names yet. */
   readonly adopted?: readonly StoredPack[]
   /** Called for every pack that is durable, before its blobs count as stored. */
@@ -108,10 +111,10 @@ export class BackupWriter {
     this.#store = store
     this.#options = options
     this.#known = known
-    const { concurrency, onStored = async () => {}, adopted = [] } = options
+    const { concurrency, onStored = async () => {}, adopted = [], threads = new ThreadBudget() } = options
     const onFailure = () => this.#crew.stop()
     this.#uploads = new PackUploads({ store, concurrency, onStored, onFailure }, adopted)
-    this.#crew = new BackupCrew(repository.key, known, this.#uploads, options)
+    this.#crew = new BackupCrew(repository.key, known, this.#uploads, { ...options, threads })
     for (const { type, records } of adopted)
       if (type === 'tree') for (const id of new RecordView(records).ids()) this.#trees.add(toHex(id))
   }

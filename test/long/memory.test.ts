@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { makeFileSystem } from '../../bench/images/ext4.ts'
@@ -16,6 +16,8 @@ import { stageFirstDay } from '../../bench/images/first-day.ts'
 const MiB = 1024 * 1024
 const imageBytes = 4096 * MiB
 const residentBytesMax = 300 * MiB
+/** Four repositories with a map of the volume each, and a buffer for a pack a core, and two a backup. */
+const residentBytesMaxOfFour = 400 * MiB + availableParallelism() * 16 * MiB
 const root = path.join(import.meta.dirname, '../..')
 
 let directory: string
@@ -32,10 +34,19 @@ afterAll(async () => {
   await rm(directory, { recursive: true })
 })
 
+interface Printed {
+  readonly workingMost: number
+  readonly atFirstEnd: readonly number[]
+}
+
 function run(file: string, args: readonly string[]): string {
-  const { status, stderr } = spawnSync(file, args, { cwd: root, encoding: 'utf8' })
+  return runBoth(file, args).stderr
+}
+
+function runBoth(file: string, args: readonly string[]): { stdout: string; stderr: string } {
+  const { status, stdout, stderr } = spawnSync(file, args, { cwd: root, encoding: 'utf8' })
   if (status !== 0) throw new Error(`${args.join(' ')} failed with ${status}:\n${stderr}`)
-  return stderr
+  return { stdout, stderr }
 }
 
 /** Runs one step of `bench/ours.ts` and returns the largest resident set, in bytes. */
@@ -50,6 +61,20 @@ async function digestOf(file: string): Promise<string> {
   for await (const part of createReadStream(file, { highWaterMark: 4 * MiB })) hash.update(part)
   return hash.digest('hex')
 }
+
+it('runs four backups at once within a bound, on no more threads than cores, and none waits for another', async () => {
+  const target = path.join(directory, 'at-once')
+  await mkdir(target)
+  const image = path.join(directory, 'images/private.img')
+  const argv = ['-f', '%M', process.execPath, 'test/long/backups-at-once.ts', '4', image, target]
+  const { stdout, stderr } = runBoth('/usr/bin/time', argv)
+  expect(Number(stderr.trim().split('\n').at(-1)) * 1024).toBeLessThan(residentBytesMaxOfFour)
+  const { workingMost, atFirstEnd } = JSON.parse(stdout) as Printed
+  expect(workingMost).toBe(availableParallelism())
+  expect(atFirstEnd).toHaveLength(4)
+  expect(Math.min(...atFirstEnd)).toBeGreaterThan(0.8)
+  await rm(target, { recursive: true })
+}, 1_200_000)
 
 it('backs up, checks and restores within a bound that does not depend on the image', async () => {
   const image = path.join(directory, 'images/private.img')

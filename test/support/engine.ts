@@ -24,6 +24,7 @@ import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
 import { Ledger } from '../../src/ledger/log.ts'
 import { RecordedLedger } from '../../src/main/ledger-port.ts'
 import { type Configuration, parseConfiguration } from '../../src/profiles/config.ts'
+import { ThreadBudget } from '../../src/repository/thread-budget.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
 import { UploadBudget } from '../../src/storage/upload-budget.ts'
 import { MemoryStore } from './memory-store.ts'
@@ -106,6 +107,7 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
     storage: options.openStorage?.(openStorage) ?? openStorage,
     prunable: async () => disposable(storage),
     uploads: new UploadBudget(environment.clock, null),
+    threads: new ThreadBudget(),
     scrub: options.scrub ?? (() => Promise.reject(new Error('no scrub'))),
     examiner: options.examiner ?? {
       check: async () => Promise.reject(new Error('no examiner')),
