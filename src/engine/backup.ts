@@ -8,6 +8,7 @@ import { HostError } from '../host/errors.ts'
 import type { FrozenVm, FrozenVolume, KeptStates } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
 import { type RepositoryHistory, wasRecorded } from '../ledger/repository-history.ts'
+import type { Priority } from '../profiles/budget.ts'
 import type { HsmBinding } from '../profiles/config.ts'
 import type { Profile } from '../profiles/profile.ts'
 import type { Job, Outcome, Progress } from '../qrexec/calls/orders.ts'
@@ -33,6 +34,8 @@ import { VolumeMemory } from './volume-memory.ts'
 
 /** Packs on their way to storage at once; each has 16 MiB. */
 const packsAtOnce = 3
+/** As far as a build that somebody started to run in the background. */
+const nicenessOf = { low: 10, normal: 0 } as const satisfies Record<Priority, number>
 /** A commit cannot be cancelled; a storage that does not answer must not hold dom0 for ever. The next order completes it. */
 const commitMillisecondsMax: Milliseconds = 10 * 60 * 1000
 
@@ -79,6 +82,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
     ...ports.environment,
     concurrency: packsAtOnce,
     threads: ports.threads,
+    niceness: nicenessOf[profile.budget.priority],
     adopted: await journal.adopt(
       id => known.reader.findPack(fromHex(id, blobIdLength)) >= 0,
       storage,

@@ -40,6 +40,18 @@ export function booleanOf(node: YamlNode, what: string): boolean {
   throw wrongType(node, what, 'true or false')
 }
 
+/** One of a few words. */
+export function choiceOf<const T extends string>(node: YamlNode, what: string, choices: readonly T[]): T {
+  const text = textOf(node, what)
+  const found = choices.find(choice => choice === text)
+  if (found !== undefined) return found
+  throw fault(
+    'PROFILE_VALUE',
+    node.at,
+    `'${what}' is ${printable(text).slice(0, 60)}; expected ${choices.join(' or ')}`,
+  )
+}
+
 /** Decimal only: `017` is 15 and `1:30` is 90 in YAML 1.1, which no reader expects. */
 export function integerOf(node: YamlNode, what: string, min: number, max: number): number {
   if (node.kind !== 'scalar' || node.type !== 'integer') throw wrongType(node, what, 'a whole number')

@@ -20,6 +20,7 @@ const claimsBeside = 4096
 
 export interface CrewOptions extends Environment {
   readonly threads: ThreadBudget
+  readonly niceness: number
 }
 
 /** Who reads the volumes of one backup: this thread as long as there is little, then all cores. */
@@ -132,6 +133,7 @@ export class BackupCrew {
   #startThreads(): BackupThreads {
     const threads = new BackupThreads(this.#key, {
       budget: this.#options.threads,
+      niceness: this.#options.niceness,
       onPack: ({ id, bytes, body, records }) =>
         this.#uploads.put({ type: 'data', id, bytes, records }, body.subarray(0, bytes), () =>
           threads.giveBack(body),

@@ -9,6 +9,7 @@ import type { ThreadShare } from './thread-budget.ts'
 
 export interface HandOptions {
   readonly key: RepositoryKey
+  readonly niceness: number
   readonly share: ThreadShare
   readonly ahead: PacksAhead
   readonly onPack: (pack: MovedPack) => void
@@ -131,7 +132,8 @@ export class BackupHandThread {
   }
 
   #start(): Worker {
-    const thread = startKeyThread(new URL('./backup-thread.ts', import.meta.url), this.#options.key)
+    const { key, niceness } = this.#options
+    const thread = startKeyThread(new URL('./backup-thread.ts', import.meta.url), key, niceness)
     thread.on('message', (message: FromThread) => this.#hear(message))
     thread.on('error', error => this.#leave(error))
     thread.on('exit', () => this.#leave(new RangeError('a thread of a backup has ended')))

@@ -1,3 +1,4 @@
+import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { systemEntropy } from '../base/environment.ts'
 import { RepositoryKey } from '../crypto/aead.ts'
@@ -44,7 +45,10 @@ export interface MovedPack {
 
 const port = parentPort
 if (port === null) throw new Error('not a thread')
-using key = new RepositoryKey((workerData as ThreadData).key)
+const data = workerData as ThreadData
+using key = new RepositoryKey(data.key)
+// Of this thread alone: Linux keeps a niceness for each.
+if (data.niceness > 0) setPriority(data.niceness)
 
 /** Segments from one word of progress to the next, and of a turn that others wait for. */
 const segmentsPerProgress = 16

@@ -8,6 +8,7 @@ import type { ThreadBudget, ThreadShare } from './thread-budget.ts'
 
 export interface BackupThreadsOptions {
   readonly budget: ThreadBudget
+  readonly niceness: number
   readonly onPack: (pack: MovedPack) => void
   readonly onProgress: () => void
 }
@@ -21,11 +22,11 @@ export class BackupThreads {
   readonly #hands: readonly BackupHandThread[]
   readonly #ahead: PacksAhead
 
-  constructor(key: RepositoryKey, { budget, onPack, onProgress }: BackupThreadsOptions) {
+  constructor(key: RepositoryKey, { budget, niceness, onPack, onProgress }: BackupThreadsOptions) {
     const share = budget.share()
     this.#share = share
     this.#ahead = new PacksAhead(() => share.packsAhead, budget.spareBodies)
-    const options = { key, share, ahead: this.#ahead, onPack, onProgress }
+    const options = { key, niceness, share, ahead: this.#ahead, onPack, onProgress }
     this.#hands = Array.from({ length: share.hands }, (_, number) => new BackupHandThread(number, options))
   }
 

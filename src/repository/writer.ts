@@ -42,6 +42,8 @@ export interface WriterOptions extends Environment {
   readonly concurrency: number
   /** Shared with the other backups of the process; all cores when absent. */
   readonly threads?: ThreadBudget
+  /** Of its threads; 0 when absent. */
+  readonly niceness?: number
   /** Packs that an interrupted backup left in the storage and that no index names yet. */
   readonly adopted?: readonly StoredPack[]
   /** Called for every pack that is durable, before its blobs count as stored. */
@@ -111,10 +113,16 @@ export class BackupWriter {
     this.#store = store
     this.#options = options
     this.#known = known
-    const { concurrency, onStored = async () => {}, adopted = [], threads = new ThreadBudget() } = options
+    const {
+      concurrency,
+      onStored = async () => {},
+      adopted = [],
+      threads = new ThreadBudget(),
+      niceness = 0,
+    } = options
     const onFailure = () => this.#crew.stop()
     this.#uploads = new PackUploads({ store, concurrency, onStored, onFailure }, adopted)
-    this.#crew = new BackupCrew(repository.key, known, this.#uploads, { ...options, threads })
+    this.#crew = new BackupCrew(repository.key, known, this.#uploads, { ...options, threads, niceness })
     for (const { type, records } of adopted)
       if (type === 'tree') for (const id of new RecordView(records).ids()) this.#trees.add(toHex(id))
   }

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, rm, stat } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -65,7 +65,9 @@ async function digestOf(file: string): Promise<string> {
 it('runs four backups at once within a bound, on no more threads than cores, and none waits for another', async () => {
   const target = path.join(directory, 'at-once')
   await mkdir(target)
-  const image = path.join(directory, 'images/private.img')
+  // Every pack of it is new.
+  const image = path.join(target, 'random.img')
+  for (let at = 0; at < 256; at += 16) await appendFile(image, randomBytes(16 * MiB))
   const argv = ['-f', '%M', process.execPath, 'test/long/backups-at-once.ts', '4', image, target]
   const { stdout, stderr } = runBoth('/usr/bin/time', argv)
   expect(Number(stderr.trim().split('\n').at(-1)) * 1024).toBeLessThan(residentBytesMaxOfFour)

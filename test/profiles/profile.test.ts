@@ -47,7 +47,7 @@ describe('what stock qubesd means something by is accepted', () => {
       holds: { daysMax: 366, mayEnd: false },
       limits: null,
       schedule: null,
-      budget: { uploadBytesPerSecond: null },
+      budget: { uploadBytesPerSecond: null, priority: 'low' },
       maxAgeDays: null,
       checkWithinDays: null,
       volumes: null,
@@ -122,7 +122,7 @@ describe('our keys', () => {
     time_zone: Europe/Berlin
     jitter_minutes: 20
     catch_up: no
-  budget: { upload_kib_per_second: 16 }
+  budget: { upload_kib_per_second: 16, priority: normal }
   max_age_days: 3
   check_within_days: 30
   volumes: [ private ]
@@ -141,7 +141,7 @@ describe('our keys', () => {
       holds: { daysMax: 30, mayEnd: true },
       limits: { ordersPerDay: 4, minutesBetween: 60 },
       schedule: { timeZone: 'Europe/Berlin', jitterMinutes: 20, catchUp: false },
-      budget: { uploadBytesPerSecond: 16_384 },
+      budget: { uploadBytesPerSecond: 16_384, priority: 'normal' },
       maxAgeDays: 3,
       checkWithinDays: 30,
       volumes: ['private'],
