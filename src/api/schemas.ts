@@ -160,6 +160,12 @@ export const OrderSchema = Type.Object(
       }),
     ),
     dryRun: Type.Optional(Type.Boolean({ description: 'prune: only tell what would be done' })),
+    metered: Type.Optional(
+      Type.Boolean({
+        description:
+          'backup: the network is; the sealed profile says whether that is a reason to wait or to send less',
+      }),
+    ),
     uploadBytesPerSecond: Type.Optional(
       Type.Integer({
         minimum: uploadBytesPerSecondMin,
@@ -170,7 +176,7 @@ export const OrderSchema = Type.Object(
   {
     ...closed,
     description:
-      'kind is backup when absent; snapshot, vm, volumes, range and reuse are for restore, read for check, dryRun for prune, uploadBytesPerSecond for backup',
+      'kind is backup when absent; snapshot, vm, volumes, range and reuse are for restore, read for check, dryRun for prune, uploadBytesPerSecond and metered for backup',
   },
 )
 export type OrderView = Static<typeof OrderSchema>

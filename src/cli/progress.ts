@@ -17,11 +17,17 @@ const counted: Partial<Record<JobView['progress']['phase'], string>> = {
   removing: 'objects',
 }
 
+/** What a job waits for. */
+const awaited: Partial<Record<JobView['progress']['phase'], string>> = {
+  battery: 'waiting for mains power',
+  metered: 'waiting for a network that is not metered',
+}
+
 export function phaseText({ progress: { phase, uploadBytesPerSecond } }: JobView): string {
   const what = counted[phase]
   const limit =
     uploadBytesPerSecond === undefined ? '' : `, sent at ${bytesText(uploadBytesPerSecond)}/s at most`
-  return what === undefined ? phase : `${phase} ${what}${limit}`
+  return what === undefined ? (awaited[phase] ?? phase) : `${phase} ${what}${limit}`
 }
 
 export interface ProgressDisplay {

@@ -45,6 +45,8 @@ export interface BackupJob {
   readonly binding: HsmBinding
   readonly configuration: SealedConfiguration
   readonly upload: UploadShare
+  /** On one core. */
+  readonly isSlow: boolean
   readonly report: (progress: Progress) => void
   /** Called once, at the point of no return: from there on cancelling is refused. */
   readonly committing: () => void
@@ -83,6 +85,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
     concurrency: packsAtOnce,
     threads: ports.threads,
     niceness: nicenessOf[profile.budget.priority],
+    ...(task.isSlow ? { threadsMax: 1 } : {}),
     adopted: await journal.adopt(
       id => known.reader.findPack(fromHex(id, blobIdLength)) >= 0,
       storage,

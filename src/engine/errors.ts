@@ -49,6 +49,11 @@ export const engineErrors = {
     meaning: 'dom0 already runs as many jobs as it may.',
     hint: 'wait for one to end',
   },
+  BACKUP_HELD_BACK: {
+    kind: 'unavailable',
+    meaning: 'The backup waited for mains or another network as long as the sealed profile lets it.',
+    hint: 'order it again when the machine is on mains, or without --metered',
+  },
   PLAN_EMPTY: {
     kind: 'refused',
     meaning: 'The profile selects no volume at all.',

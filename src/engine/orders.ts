@@ -22,6 +22,7 @@ import {
   hasEnded,
   type Job,
   type JobKind,
+  type JobPhase,
   type Outcome,
   type Progress,
   type SnapshotSummary,
@@ -32,6 +33,7 @@ import { completeCommit, repositoryDirectory, runBackup } from './backup.ts'
 import { runCheck } from './check.ts'
 import { disclosable } from './disclose.ts'
 import { EngineError } from './errors.ts'
+import { holdBack } from './holding-back.ts'
 import { endHold, type HoldRequest, holdSnapshot } from './holds.ts'
 import type { JobBoard, PlacedOrder } from './jobs.ts'
 import type { EnginePorts, SealedConfiguration } from './ports.ts'
@@ -61,10 +63,15 @@ export interface Order {
   readonly choice?: RestoreChoice
   /** backup: to send no faster than this, nor than the sealed profile allows. */
   readonly uploadBytesPerSecond?: number | undefined
+  /** backup: the VM that orders says that the network is. */
+  readonly metered?: boolean | undefined
 }
 
 const jobsAtOnceMax = 8
 const progressIntervalMilliseconds = 500
+/** From one look to the next, of a job that waits to begin. */
+const lookMilliseconds = 20_000
+const waitingPhases: readonly JobPhase[] = ['queued', 'battery', 'metered', 'passphrase']
 const structureOnly = parseReadChoice('structure')
 
 interface Running {
@@ -72,6 +79,10 @@ interface Running {
   readonly ended: Promise<Job>
   readonly upload: UploadShare
   committing: boolean
+  /** The order that came last. */
+  order: Order
+  /** Waits to begin, and does not count as one that runs. */
+  isHeldBack: boolean
   /** What the job has reported last, told or not. */
   latest: Progress | null
 }
@@ -86,6 +97,11 @@ interface Accepted {
   readonly profile: Profile
   readonly binding: HsmBinding
   readonly configuration: SealedConfiguration
+}
+
+interface Beginning {
+  readonly accepted: Accepted
+  readonly isSlow: boolean
 }
 
 /** Takes orders, runs jobs, and answers for them. One for a dom0. */
@@ -180,7 +196,7 @@ export class Orders {
         if (order.ifRunning === 'join') return await this.#join(running.id, accepted)
         throw new EngineError('JOB_RUNNING', `job ${running.id} of profile '${order.profile}' is running`)
       }
-      if (this.#running.size >= jobsAtOnceMax)
+      if (this.#isBusy())
         throw new EngineError('ORDERS_BUSY', `${jobsAtOnceMax} jobs are running`, { retry: true })
       this.#requireWithinLimits(accepted)
       return await this.#start(id, accepted)
@@ -221,11 +237,19 @@ export class Orders {
       throw new EngineError('JOB_NOT_FOUND', `profile '${profile}' has no restore '${reuse}'`)
   }
 
-  /** The order that came last says how fast. */
+  /** The order that came last says how fast, and of the network. */
   async #join(id: JobId, accepted: Accepted): Promise<Job> {
     const job = await this.#board.join(id, placed(accepted.order))
-    this.#running.get(id)?.upload.limit(uploadLimit(accepted))
+    const running = this.#running.get(id)
+    if (running !== undefined) {
+      running.order = accepted.order
+      running.upload.limit(uploadLimit(accepted.profile, accepted.order))
+    }
     return job
+  }
+
+  #isBusy(): boolean {
+    return [...this.#running.values()].filter(({ isHeldBack }) => !isHeldBack).length >= jobsAtOnceMax
   }
 
   #requireWithinLimits({ order, profile }: Accepted): void {
@@ -261,9 +285,11 @@ export class Orders {
       ended: promise,
       upload: this.#ports.uploads.share(),
       committing: false,
+      order,
+      isHeldBack: false,
       latest: null,
     }
-    running.upload.limit(uploadLimit(accepted))
+    running.upload.limit(uploadLimit(accepted.profile, order))
     // Whoever hears of the job, which is from the next line on, may cancel it.
     this.#running.set(id, running)
     try {
@@ -289,18 +315,18 @@ export class Orders {
   }
 
   /** Never rejects: every way a job can end is a final state. */
-  async #run(job: Job, accepted: Accepted, running: Running): Promise<Job> {
-    const { profile, binding } = accepted
+  async #run(job: Job, ordered: Accepted, running: Running): Promise<Job> {
     let leave = () => {}
     try {
-      const repository = repositoryOf(profile.name, binding.epoch)
+      const { accepted, isSlow } = await this.#mayBegin(job, ordered, running)
+      const repository = repositoryOf(job.profile, accepted.binding.epoch)
       leave = await this.#turns.enter(repository, job.kind === 'prune', running.controller.signal)
       const started = await this.#board.save({
         ...job,
         state: 'running',
         started: this.#ports.environment.clock.now(),
       })
-      const outcome = await this.#work(started, accepted, running)
+      const outcome = await this.#work(started, accepted, isSlow, running)
       return await this.#end(this.#atLast(job.id, running), 'done', outcome, null)
     } catch (error) {
       const reason = running.controller.signal.aborted ? running.controller.signal.reason : error
@@ -317,7 +343,31 @@ export class Orders {
     }
   }
 
-  async #work(job: Job, accepted: Accepted, running: Running): Promise<Outcome> {
+  /**
+   * What is ordered as it is sealed now, as soon as that lets it begin. One that waits does not count as one that runs, and
+   * afterwards waits for room. What has begun goes on whatever comes.
+   */
+  async #mayBegin(job: Job, ordered: Accepted, running: Running): Promise<Beginning> {
+    if (job.kind !== 'backup') return { accepted: ordered, isSlow: false }
+    const { clock } = this.#ports.environment
+    const { signal } = running.controller
+    const report = this.#reporter(job.id, running)
+    for (let accepted = ordered; ; accepted = await this.#find(running.order)) {
+      const { budget } = accepted.profile
+      const power = budget.onBattery === 'run' ? 'mains' : await this.#ports.power.now()
+      signal.throwIfAborted()
+      const metered = running.order.metered ?? false
+      const reason = holdBack(budget, { power, metered, ordered: job.ordered, now: clock.now() })
+      const phase = reason ?? (running.isHeldBack && this.#isBusy() ? 'queued' : null)
+      running.isHeldBack = phase !== null
+      running.upload.limit(uploadLimit(accepted.profile, running.order))
+      if (phase === null) return { accepted, isSlow: power === 'battery' && budget.onBattery === 'slow' }
+      report({ phase, bytesDone: 0, bytesTotal: 0, bytesStored: 0 })
+      await clock.sleep(lookMilliseconds, signal)
+    }
+  }
+
+  async #work(job: Job, accepted: Accepted, isSlow: boolean, running: Running): Promise<Outcome> {
     const { profile, binding, configuration } = accepted
     const { signal } = running.controller
     const report = this.#reporter(job.id, running)
@@ -331,6 +381,7 @@ export class Orders {
         binding,
         configuration,
         upload: running.upload,
+        isSlow,
         report,
         committing,
         signal,
@@ -441,7 +492,7 @@ export class Orders {
       if (progress.phase === phase && now - last < progressIntervalMilliseconds) return
       last = now
       phase = progress.phase
-      const state = progress.phase === 'passphrase' ? 'waiting' : 'running'
+      const state = waitingPhases.includes(progress.phase) ? 'waiting' : 'running'
       this.#board.touch({ ...job, state, progress })
     }
   }
@@ -483,8 +534,12 @@ export class Orders {
   }
 }
 
-function uploadLimit({ order, profile }: Accepted): number | null {
-  return lowerLimit(profile.budget.uploadBytesPerSecond, order.uploadBytesPerSecond ?? null)
+function uploadLimit({ budget }: Profile, { uploadBytesPerSecond, metered }: Order): number | null {
+  return lowerLimit(
+    budget.uploadBytesPerSecond,
+    uploadBytesPerSecond ?? null,
+    metered ? budget.meteredBytesPerSecond : null,
+  )
 }
 
 /** Everything that an order says beside who sent it counts as what is wanted, whatever fields it has. */

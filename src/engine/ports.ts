@@ -2,6 +2,7 @@ import type { Environment } from '../base/environment.ts'
 import type { Log } from '../base/log.ts'
 import type { Digest, ProfileName, RepositoryName, VmName } from '../base/names.ts'
 import type { Inventory } from '../host/inventory.ts'
+import type { PowerSource } from '../host/power.ts'
 import type { VolumeSource } from '../host/volumes.ts'
 import type { PassphraseService } from '../hsm/passphrase-service.ts'
 import type { Entry, EntryOf } from '../ledger/entry.ts'
@@ -77,6 +78,7 @@ export interface EnginePorts {
   /** Shared by all jobs. */
   readonly uploads: UploadBudget
   readonly threads: ThreadBudget
+  readonly power: PowerSource
   readonly scrub: ScrubStorage
   readonly examiner: Examiner
   /** dom0's own state: jobs and repository caches. */

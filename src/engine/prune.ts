@@ -35,7 +35,7 @@ import { forgettable, judgeSnapshots } from './retained.ts'
  * prune finds by comparing the storage's listing with the ledger, so nothing has to be remembered anywhere else.
  */
 
-export interface PruneJob extends Omit<BackupJob, 'committing'> {
+export interface PruneJob extends Omit<BackupJob, 'committing' | 'isSlow'> {
   /** Only tells what would be done. */
   readonly dryRun: boolean
   /** Runs `work` while no hold changes, and while the job cannot be cancelled. */

@@ -40,13 +40,14 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
   return {
     [calls.orderBackup.service]: respond(
       calls.orderBackup,
-      ({ key, uploadBytesPerSecond }, { source, argument }) =>
+      ({ key, uploadBytesPerSecond, metered }, { source, argument }) =>
         orders.order({
           kind: 'backup',
           profile: parseProfileName(argument),
           initiator: source,
           key,
           uploadBytesPerSecond,
+          metered,
           ifRunning: 'join',
         }),
     ),

@@ -15,6 +15,7 @@ import { serveOrders } from '../engine/serve-orders.ts'
 import { systemCommands } from '../host/commands.ts'
 import { readBootId } from '../host/local/fingerprint.ts'
 import { localInventory } from '../host/local/inventory.ts'
+import { powerSupplies } from '../host/local/power-supplies.ts'
 import { LocalRestores } from '../host/local/restores.ts'
 import { sandboxesThrough } from '../host/local/sandbox-door.ts'
 import { listenSocket } from '../host/local/socket.ts'
@@ -143,6 +144,7 @@ const ports: EnginePorts = {
   prunable: dom0Storage(transport, clock),
   uploads: new UploadBudget(clock, settings.uploadBytesPerSecond ?? null),
   threads: new ThreadBudget(settings.threads),
+  power: powerSupplies(),
   scrub: dom0Scrub(transport, clock),
   examiner,
   directory: settings.home,

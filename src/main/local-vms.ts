@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { dom0, type VmName } from '../base/names.ts'
 import type { Bind, Product } from '../host/local/bubblewrap.ts'
+import { kernelPowerSupplies } from '../host/local/power-supplies.ts'
 import type { ServiceVm } from '../host/local/supervisor.ts'
 import { type LocalHome, serviceVms } from './local-home.ts'
 
@@ -25,7 +27,15 @@ export function bindsOf(home: LocalHome, vm: VmName): readonly Bind[] {
     { from: home.runDirectory, write: false },
     // Its own again, over the read-only view of all.
     { from: home.run(dom0), write: true },
+    ...powerBinds(),
   ]
+}
+
+/** What the machine runs on: links to devices, where there are any. */
+function powerBinds(): readonly Bind[] {
+  return [kernelPowerSupplies, '/sys/devices']
+    .filter(directory => existsSync(directory))
+    .map(from => ({ from, write: false }))
 }
 
 /** In the order in which they start. */

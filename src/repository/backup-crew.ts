@@ -21,6 +21,7 @@ const claimsBeside = 4096
 export interface CrewOptions extends Environment {
   readonly threads: ThreadBudget
   readonly niceness: number
+  readonly threadsMax?: number
 }
 
 /** Who reads the volumes of one backup: this thread as long as there is little, then all cores. */
@@ -134,6 +135,7 @@ export class BackupCrew {
     const threads = new BackupThreads(this.#key, {
       budget: this.#options.threads,
       niceness: this.#options.niceness,
+      threadsMax: this.#options.threadsMax,
       onPack: ({ id, bytes, body, records }) =>
         this.#uploads.put({ type: 'data', id, bytes, records }, body.subarray(0, bytes), () =>
           threads.giveBack(body),

@@ -9,6 +9,7 @@ import type { ThreadBudget, ThreadShare } from './thread-budget.ts'
 export interface BackupThreadsOptions {
   readonly budget: ThreadBudget
   readonly niceness: number
+  readonly threadsMax: number | undefined
   readonly onPack: (pack: MovedPack) => void
   readonly onProgress: () => void
 }
@@ -22,8 +23,11 @@ export class BackupThreads {
   readonly #hands: readonly BackupHandThread[]
   readonly #ahead: PacksAhead
 
-  constructor(key: RepositoryKey, { budget, niceness, onPack, onProgress }: BackupThreadsOptions) {
-    const share = budget.share()
+  constructor(
+    key: RepositoryKey,
+    { budget, niceness, threadsMax, onPack, onProgress }: BackupThreadsOptions,
+  ) {
+    const share = budget.share(threadsMax)
     this.#share = share
     this.#ahead = new PacksAhead(() => share.packsAhead, budget.spareBodies)
     const options = { key, niceness, share, ahead: this.#ahead, onPack, onProgress }

@@ -24,9 +24,10 @@ export class ThreadBudget {
     this.spareBodies = new SpareBodies(() => (this.#shares.size === 0 ? 0 : width + packsAheadMax))
   }
 
-  share(): ThreadShare {
+  /** Of at most so many threads. */
+  share(threadsMax = handsMax): ThreadShare {
     const share: ThreadShare = new ThreadShare({
-      hands: Math.min(this.#width, handsMax),
+      hands: Math.min(this.#width, handsMax, threadsMax),
       ticket: () => ++this.#ticket,
       packsAhead: () => Math.max(1, Math.floor(packsAheadMax / this.#shares.size)),
       settle: () => this.#settle(),

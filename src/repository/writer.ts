@@ -44,6 +44,8 @@ export interface WriterOptions extends Environment {
   readonly threads?: ThreadBudget
   /** Of its threads; 0 when absent. */
   readonly niceness?: number
+  /** As many as there are, up to 8, when absent. */
+  readonly threadsMax?: number
   /** Packs that an interrupted backup left in the storage and that no index names yet. */
   readonly adopted?: readonly StoredPack[]
   /** Called for every pack that is durable, before its blobs count as stored. */

@@ -59,7 +59,7 @@ describe('POST /v1/orders', () => {
     expect(api.dom0.calls).toEqual([])
   })
 
-  test('a backup carries how fast it may send, and only a backup', async () => {
+  test('a backup carries how fast it may send and whether the network is metered, and only a backup', async () => {
     await using api = await startApi()
     const order = { profile: 'work', uploadBytesPerSecond: 16_384 }
     expect((await call(api, 'POST', '/v1/orders', order)).status).toBe(202)
@@ -67,9 +67,12 @@ describe('POST /v1/orders', () => {
     for (const wrong of [
       { ...order, kind: 'check' },
       { ...order, uploadBytesPerSecond: 16_383 },
+      { profile: 'work', kind: 'scrub', metered: true },
     ])
       expect((await call(api, 'POST', '/v1/orders', wrong)).status).toBe(400)
     expect(api.dom0.calls).toHaveLength(1)
+    await call(api, 'POST', '/v1/orders', { profile: 'work', metered: true })
+    expect(api.dom0.calls.at(-1)).toMatch(/ metered=true$/)
   })
 
   test('a check, a restore and a prune carry what is theirs', async () => {

@@ -195,6 +195,20 @@ describe('order', () => {
   })
 })
 
+describe('order --metered', () => {
+  test('is in the order, and what it waits for is told in words', async () => {
+    const { stdout, stderr } = await watched(['order', 'work', '--metered', '--wait'], async job => {
+      const progress = { phase: 'metered', bytesDone: 0, bytesTotal: 0, bytesStored: 0 } as const
+      stand.api.dom0.change(job, { progress })
+      await eventually(() => stand.api.dom0.followers > 0)
+      setTimeout(() => stand.api.dom0.change(job, finished), 300)
+    })
+    expect(stand.api.dom0.calls.some(call => call.endsWith(' metered=true'))).toBe(true)
+    expect(stderr).toContain('backup work: waiting for a network that is not metered')
+    expect(stdout).toContain('backup of work done')
+  })
+})
+
 describe('order --limit-upload', () => {
   test('is in the order', async () => {
     const { code } = await stand.run(['order', 'work', '--limit-upload', '2M'])

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { CodedError } from '../../src/base/errors.ts'
 import { Untrusted } from '../../src/base/untrusted.ts'
+import { budgetDefault } from '../../src/profiles/budget.ts'
 import { parseProfile, profileBytesMax } from '../../src/profiles/profile.ts'
 import type { Selector } from '../../src/profiles/selector.ts'
 import { errorOf, nightly, profileOf, profileText, vectors } from './make.ts'
@@ -47,7 +48,7 @@ describe('what stock qubesd means something by is accepted', () => {
       holds: { daysMax: 366, mayEnd: false },
       limits: null,
       schedule: null,
-      budget: { uploadBytesPerSecond: null, priority: 'low' },
+      budget: budgetDefault,
       maxAgeDays: null,
       checkWithinDays: null,
       volumes: null,
@@ -122,7 +123,13 @@ describe('our keys', () => {
     time_zone: Europe/Berlin
     jitter_minutes: 20
     catch_up: no
-  budget: { upload_kib_per_second: 16, priority: normal }
+  budget:
+    upload_kib_per_second: 16
+    priority: normal
+    on_battery: slow
+    on_metered: wait
+    wait_hours_max: 48
+    after_wait: fail
   max_age_days: 3
   check_within_days: 30
   volumes: [ private ]
@@ -141,7 +148,15 @@ describe('our keys', () => {
       holds: { daysMax: 30, mayEnd: true },
       limits: { ordersPerDay: 4, minutesBetween: 60 },
       schedule: { timeZone: 'Europe/Berlin', jitterMinutes: 20, catchUp: false },
-      budget: { uploadBytesPerSecond: 16_384, priority: 'normal' },
+      budget: {
+        uploadBytesPerSecond: 16_384,
+        priority: 'normal',
+        onBattery: 'slow',
+        onMetered: 'wait',
+        meteredBytesPerSecond: null,
+        waitHoursMax: 48,
+        afterWait: 'fail',
+      },
       maxAgeDays: 3,
       checkWithinDays: 30,
       volumes: ['private'],

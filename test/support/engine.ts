@@ -108,6 +108,7 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
     prunable: async () => disposable(storage),
     uploads: new UploadBudget(environment.clock, null),
     threads: new ThreadBudget(),
+    power: { now: async () => 'mains' },
     scrub: options.scrub ?? (() => Promise.reject(new Error('no scrub'))),
     examiner: options.examiner ?? {
       check: async () => Promise.reject(new Error('no examiner')),

@@ -21,6 +21,7 @@ import { jobView } from '../views.ts'
 import { answers } from './answers.ts'
 
 const keyBytes = 16
+const ofBackup = ['uploadBytesPerSecond', 'metered'] as const
 const ofRestore = ['snapshot', 'vm', 'volumes', 'range', 'reuse'] as const
 
 export function orderRoutes(app: Routes, context: RouteContext): void {
@@ -56,17 +57,17 @@ export function orderRoutes(app: Routes, context: RouteContext): void {
 }
 
 async function place(order: OrderView, key: IdempotencyKey, { dom0, closing }: RouteContext): Promise<Job> {
-  const { kind = 'backup', snapshot, read, dryRun, uploadBytesPerSecond } = order
+  const { kind = 'backup', snapshot, read, dryRun, uploadBytesPerSecond, metered } = order
   const profile = parseProfileName(order.profile)
   for (const field of ofRestore)
     if (order[field] !== undefined && kind !== 'restore') throw misplaced(field, 'restore', kind)
   if (read !== undefined && kind !== 'check') throw misplaced('read', 'check', kind)
   if (dryRun !== undefined && kind !== 'prune') throw misplaced('dryRun', 'prune', kind)
-  if (uploadBytesPerSecond !== undefined && kind !== 'backup')
-    throw misplaced('uploadBytesPerSecond', 'backup', kind)
+  for (const field of ofBackup)
+    if (order[field] !== undefined && kind !== 'backup') throw misplaced(field, 'backup', kind)
   switch (kind) {
     case 'backup':
-      return dom0.backup(profile, key, { uploadBytesPerSecond }, closing)
+      return dom0.backup(profile, key, { uploadBytesPerSecond, metered }, closing)
     case 'check':
       return dom0.check(profile, key, parseReadChoice(read ?? 'structure'), closing)
     case 'scrub':

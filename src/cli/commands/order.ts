@@ -5,6 +5,7 @@ import { type AddCommand, act, describe } from './command.ts'
 
 interface BackupOptions extends OrderOptions {
   readonly limitUpload?: number
+  readonly metered?: boolean
 }
 
 export const addOrder: AddCommand = (parent, io) => {
@@ -15,6 +16,7 @@ export const addOrder: AddCommand = (parent, io) => {
       'strongroom order nightly',
       'strongroom order nightly --wait',
       'strongroom order nightly --limit-upload 2M',
+      'strongroom order nightly --metered',
       'strongroom order nightly --json --wait | jq .job.state',
     ],
   })
@@ -23,6 +25,7 @@ export const addOrder: AddCommand = (parent, io) => {
       'bytes a second, e.g. 500K or 2M, at least 16K; a lower limit of the sealed profile or of dom0 counts',
       parseBytes,
     )
+    .option('--metered', 'say that the network is metered: the sealed profile says what that means')
     .option('--wait', 'follow the job to its end; the exit code is the job’s')
     .option('--key <key>', 'idempotency key: the same order with the same key is one job')
     .action(
@@ -33,6 +36,9 @@ export const addOrder: AddCommand = (parent, io) => {
   parent.addCommand(command)
 }
 
-function wantedOf({ limitUpload }: BackupOptions): Omit<OrderView, 'profile'> {
-  return limitUpload === undefined ? {} : { uploadBytesPerSecond: limitUpload }
+function wantedOf({ limitUpload, metered }: BackupOptions): Omit<OrderView, 'profile'> {
+  return {
+    ...(limitUpload === undefined ? {} : { uploadBytesPerSecond: limitUpload }),
+    ...(metered ? { metered } : {}),
+  }
 }

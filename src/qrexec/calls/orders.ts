@@ -22,7 +22,7 @@ import { json, nothing } from './codecs.ts'
 export const jobKinds = ['backup', 'check', 'restore', 'scrub', 'prune'] as const
 export type JobKind = (typeof jobKinds)[number]
 
-/** `waiting`: for its turn or for the passphrase. The last three are final. */
+/** `waiting`: for its turn, for mains or another network, or for the passphrase. The last three are final. */
 export const jobStates = ['waiting', 'running', 'done', 'failed', 'cancelled'] as const
 export type JobState = (typeof jobStates)[number]
 
@@ -34,6 +34,9 @@ export function hasEnded({ state }: { readonly state: JobState }): boolean {
 
 export const jobPhases = [
   'queued',
+  /** Waits for what the sealed profile says. */
+  'battery',
+  'metered',
   'passphrase',
   'opening',
   'reading',
@@ -46,6 +49,8 @@ export const jobPhases = [
   'removing',
   'ended',
 ] as const
+
+export type JobPhase = (typeof jobPhases)[number]
 
 const kind = is.literal(...jobKinds)
 const state = is.literal(...jobStates)
@@ -72,7 +77,7 @@ const parseProgress: (untrustedValue: unknown) => Progress = fields('progress', 
   uploadBytesPerSecond: is.optional(is.integer(1)),
 })
 export interface Progress {
-  readonly phase: (typeof jobPhases)[number]
+  readonly phase: JobPhase
   readonly bytesDone: number
   readonly bytesTotal: number
   readonly bytesStored: number
@@ -133,11 +138,14 @@ export const uploadBytesPerSecondMin = 16 * KiB
 export interface BackupOrder {
   readonly key: IdempotencyKey
   readonly uploadBytesPerSecond?: number | undefined
+  /** What the caller says of the network: a hint, which the sealed profile gives a meaning. */
+  readonly metered?: boolean | undefined
 }
 
 const parseBackupOrder: (untrustedValue: unknown) => BackupOrder = fields('order', {
   key: is.name(parseIdempotencyKey),
   uploadBytesPerSecond: is.optional(is.integer(uploadBytesPerSecondMin)),
+  metered: is.optional(is.boolean),
 })
 
 /** Orders a backup and returns at once; `admin.backup.Execute` is the same and answers when it has finished. */
