@@ -32,6 +32,10 @@ class PacedStream extends Duplex {
   }
 
   override _write(part: Uint8Array, _encoding: string, done: (error?: Error | null) => void): void {
+    if (this.#upload.bytesPerSecondMax === null) {
+      this.#stream.write(part, done)
+      return
+    }
     this.#upload
       .take(part.byteLength, this.#end.signal)
       .then(() => this.#stream.write(part, done))
