@@ -14,6 +14,10 @@ async function writerOf(threads: ThreadBudget, store = new MemoryStore()) {
   return new BackupWriter(created.repository, store, await tableOf(created), options)
 }
 
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise(resolve => setImmediate(resolve))
+}
+
 describe('backups at once', () => {
   test('work on no more threads than all of them may have, and each stores what is there', async () => {
     const threads = new ThreadBudget(2)
@@ -53,6 +57,9 @@ describe('backups at once', () => {
       },
       never,
     )
+    // It has filled as many packs as it may, and gives its turn back.
+    await until(() => read > 0)
+    await until(() => threads.working === 0)
     const quick = await writerOf(threads)
     await quick.addVolume(fileVolume('root', image), () => {}, never)
     await quick.abort()
@@ -75,5 +82,27 @@ describe('backups at once', () => {
     expect(holder.held).toBe(1)
     holder.end()
     expect(threads.working).toBe(0)
+  })
+
+  test('are cancelled at once while their storage takes nothing and others have all turns', async () => {
+    const threads = new ThreadBudget(1)
+    const store = new MemoryStore()
+    const writer = await writerOf(threads, store)
+    store.put = (_name, _body, signal) =>
+      new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+    const cancel = new AbortController()
+    let read = 0
+    const look = ({ bytesDone }: { readonly bytesDone: number }) => {
+      read = bytesDone
+    }
+    const random = new Uint8Array(randomBytes(96 * MiB))
+    const waiting = writer.addVolume(fileVolume('root', random), look, cancel.signal)
+    await until(() => read > 0)
+    await until(() => threads.working === 0)
+    const holder = threads.share()
+    holder.take(0, () => {})
+    setImmediate(() => cancel.abort(new Error('cancelled')))
+    await expect(waiting).rejects.toThrow('cancelled')
+    holder.end()
   })
 })
