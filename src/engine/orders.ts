@@ -71,6 +71,8 @@ const jobsAtOnceMax = 8
 const progressIntervalMilliseconds = 500
 /** From one look to the next, of a job that waits to begin. */
 const lookMilliseconds = 20_000
+/** The others send nothing to speak of. */
+const sendingKinds: readonly JobKind[] = ['backup', 'prune']
 const waitingPhases: readonly JobPhase[] = ['queued', 'battery', 'metered', 'passphrase']
 const structureOnly = parseReadChoice('structure')
 
@@ -484,8 +486,7 @@ export class Orders {
     let phase: Progress['phase'] | null = null
     return said => {
       const job = this.#board.get(id)
-      // No other kind sends anything to speak of.
-      const limit = job.kind === 'backup' ? running.upload.bytesPerSecondMax : null
+      const limit = sendingKinds.includes(job.kind) ? running.upload.bytesPerSecondMax : null
       const progress = limit === null ? said : { ...said, uploadBytesPerSecond: limit }
       running.latest = progress
       const now = this.#ports.environment.clock.monotonic()

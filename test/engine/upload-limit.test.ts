@@ -67,6 +67,24 @@ describe('what a backup may send', () => {
     expect(shares.map(({ bytesPerSecondMax }) => bytesPerSecondMax)).toEqual([100 * KiB])
   })
 
+  it('is what a prune may send, too', async () => {
+    const shares: UploadShare[] = []
+    const one = await bench({
+      profileText: `${testProfile}strongroom:\n  retention: { keep_last: 1 }\n  budget: { upload_kib_per_second: 2048 }\n`,
+    })
+    const { prunable } = one.ports
+    Object.assign(one.ports, {
+      prunable: (...opened: Parameters<EnginePorts['prunable']>) => {
+        shares.push(opened[2])
+        return prunable(...opened)
+      },
+    })
+    await limitOf(one, {})
+    await limitOf(one, {})
+    expect(await limitOf(one, { kind: 'prune', ifRunning: 'refuse' })).toBe(2048 * KiB)
+    expect(shares.map(({ bytesPerSecondMax }) => bytesPerSecondMax)).toEqual([2048 * KiB])
+  })
+
   it('is what the order says that came last, when orders join', async () => {
     const gate = Promise.withResolvers<Secret>()
     const one = await bench({ profileText: sealed, release: () => gate.promise })
