@@ -7,6 +7,8 @@ import { type Digest, parseDigest, parseSnapshotId, parseVmName } from '../src/b
 import { Secret } from '../src/base/secret.ts'
 import { ContentCache } from '../src/engine/content-cache.ts'
 import { VolumeMemory } from '../src/engine/volume-memory.ts'
+import { systemCommands } from '../src/host/commands.ts'
+import { holesOf } from '../src/host/local/compare-maps.ts'
 import type { Extent, FrozenVolume } from '../src/host/volumes.ts'
 import { checkRepository, type Expected, type ExpectedIndex } from '../src/repository/check.ts'
 import type { ObjectReference } from '../src/repository/format.ts'
@@ -27,7 +29,8 @@ import type { Ranges } from './changes.ts'
  *   node bench/ours.ts restore REPOSITORY DIRECTORY
  *
  * A JSON file beside the repository stands in for the ledger. CHANGES, as `bench/changes.ts` finds them, stands in for a pool that
- * tells what has changed since the last backup; without it all is read.
+ * tells what has changed since the last backup; without it all data is
+ * read.
  */
 
 interface State {
@@ -137,10 +140,17 @@ async function volumeOf(file: string, changes: Ranges | null): Promise<FrozenVol
     path: at,
     state: { source: 'bench', mark: directory },
     async *extents(since) {
-      if (since === null || changes === null) yield { kind: 'data', offset: 0, length: size }
+      if (since === null || changes === null) yield* await holesIn(at)
       else yield* extentsOf(changes, size)
     },
   }
+}
+
+/** As dom0 asks on the local host: all data is read, holes are not. */
+async function holesIn(file: string): Promise<readonly Extent[]> {
+  await using handle = await fs.open(file)
+  const { size, blocks } = await handle.stat()
+  return await holesOf(systemCommands, { fd: handle.fd, bytes: size, blocks }, signal)
 }
 
 function* extentsOf(changes: Ranges, size: number): Generator<Extent> {
