@@ -71,7 +71,7 @@ async function backup(): Promise<void> {
   const volumes: VolumeResult[] = []
   for (const file of (await fs.readdir(directory)).sort()) {
     const volume = await volumeOf(file, changes?.[file] ?? null)
-    const earlier = changes === null ? null : await memory.earlier(vm, volume)
+    const earlier = await memory.earlier(vm, volume)
     const result = await writer.addVolume(volume, () => {}, signal, earlier)
     memory.found(vm, volume, result, earlier)
     volumes.push(result)

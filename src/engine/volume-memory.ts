@@ -23,17 +23,17 @@ export class VolumeMemory {
     this.#log = log
   }
 
-  async earlier(vm: VmName, { name, state }: FrozenVolume): Promise<EarlierContent | null> {
-    return state === null ? null : await this.#cache.load(vm, name, this.#isCurrent)
+  earlier(vm: VmName, { name }: Pick<FrozenVolume, 'name'>): Promise<EarlierContent | null> {
+    return this.#cache.load(vm, name, this.#isCurrent)
   }
 
   found(
     vm: VmName,
-    { state }: FrozenVolume,
-    { name, content }: VolumeResult,
+    { state }: Pick<FrozenVolume, 'state'>,
+    { name, content, fingerprints }: VolumeResult,
     earlier: EarlierContent | null,
   ) {
-    if (state !== null) this.#found.push({ vm, name, content, state, turn: (earlier?.turn ?? -1) + 1 })
+    this.#found.push({ vm, name, content, fingerprints, state, turn: (earlier?.turn ?? -1) + 1 })
   }
 
   /** The snapshot is in the ledger. Never rejects: what is not remembered is read the next time. */

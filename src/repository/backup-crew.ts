@@ -1,17 +1,17 @@
 import type { Environment } from '../base/environment.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { BackupThreads, stopWork } from './backup-threads.ts'
-import { BackupHand, type VolumeWork } from './backup-work.ts'
+import { BackupHand } from './backup-work.ts'
 import { RecordView } from './blob-records.ts'
 import { Claims } from './claims.ts'
-import type { ContentMap } from './content-map.ts'
 import type { IndexTable } from './index-table.ts'
 import { eventLoopTurn } from './lanes.ts'
 import { pooled } from './nonces.ts'
 import type { PackUploads } from './pack-uploads.ts'
-import { type Segments, segmentBytes } from './segments.ts'
+import { segmentBytes } from './segments.ts'
 import type { ThreadBudget } from './thread-budget.ts'
-import type { BackupVolume } from './volume-plan.ts'
+import type { BackupVolume, VolumePlan } from './volume-plan.ts'
+import type { VolumeWork } from './volume-work.ts'
 
 /** Less is done sooner than threads have started. */
 const bytesAlone = 16 * segmentBytes
@@ -71,11 +71,10 @@ export class BackupCrew {
       this.#hand.store(id, plaintext)
   }
 
-  /** Reads segments of a volume into `content`, and stores the chunks that are new. */
+  /** Reads the segments of a volume into the content of its plan, and stores the chunks that are new. */
   async read(
     { name, path }: BackupVolume,
-    content: ContentMap,
-    segments: Segments,
+    { content, fingerprints, earlier, segments }: VolumePlan,
     onProgress: (bytesRead: number) => void,
   ): Promise<void> {
     const claimsNeeded = this.#claims.count + content.length + claimsBeside
@@ -85,6 +84,11 @@ export class BackupCrew {
       name,
       path,
       content: content.share,
+      fingerprints: fingerprints.share,
+      earlier:
+        earlier === null
+          ? null
+          : { content: earlier.content.share, tags: earlier.fingerprints.share, turn: earlier.turn },
       segments: shared,
       known: this.#known.share(),
       claims: this.#claims.share,

@@ -2,10 +2,10 @@ import type { Worker } from 'node:worker_threads'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { HostError } from '../host/errors.ts'
 import type { FromThread, MovedPack, ToThread } from './backup-thread.ts'
-import type { VolumeWork } from './backup-work.ts'
 import { startKeyThread } from './key-thread.ts'
 import type { PacksAhead } from './pack-bodies.ts'
 import type { ThreadShare } from './thread-budget.ts'
+import type { VolumeWork } from './volume-work.ts'
 
 export interface HandOptions {
   readonly key: RepositoryKey

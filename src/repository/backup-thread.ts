@@ -3,11 +3,12 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { systemEntropy } from '../base/environment.ts'
 import { RepositoryKey } from '../crypto/aead.ts'
 import { HostError } from '../host/errors.ts'
-import { BackupHand, type VolumeWork } from './backup-work.ts'
+import { BackupHand } from './backup-work.ts'
 import type { FinishedPack } from './blob-packer.ts'
 import type { ThreadData } from './key-thread.ts'
 import { pooled } from './nonces.ts'
 import { isAskedBack } from './thread-budget.ts'
+import type { VolumeWork } from './volume-work.ts'
 
 /* A thread of `BackupThreads`. */
 

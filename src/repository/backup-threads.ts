@@ -1,10 +1,10 @@
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { BackupHandThread } from './backup-hand-thread.ts'
 import type { MovedPack } from './backup-thread.ts'
-import type { VolumeWork } from './backup-work.ts'
 import { PacksAhead } from './pack-bodies.ts'
 import { stopFlag } from './segments.ts'
 import type { ThreadBudget, ThreadShare } from './thread-budget.ts'
+import type { VolumeWork } from './volume-work.ts'
 
 export interface BackupThreadsOptions {
   readonly budget: ThreadBudget

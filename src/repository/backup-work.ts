@@ -2,32 +2,17 @@ import { closeSync, constants, openSync, readSync } from 'node:fs'
 import type { Entropy } from '../base/environment.ts'
 import { errnoOf } from '../base/errors.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
-import { sha256 } from '../crypto/digest.ts'
 import { HostError } from '../host/errors.ts'
 import { BlobPacker, type FinishedPack, type PackerOptions } from './blob-packer.ts'
 import { isZero } from './chunker.ts'
-import { Claims, type SharedClaims } from './claims.ts'
-import { ContentMap, type SharedContent } from './content-map.ts'
-import { IndexTableReader, type IndexTableShare } from './index-table-reader.ts'
-import { nextSegment, type SharedSegments, segmentBytes, stopFlag } from './segments.ts'
+import { nextSegment, segmentBytes, stopFlag } from './segments.ts'
+import { VolumeChunks, type VolumeWork } from './volume-work.ts'
 
 /*
  * What costs a backup its time, on one thread: read → zero? → SHA-256 → known or claimed? → zstd → seal → pack → hash of
  * the pack. Every thread reads the volume by itself and takes the next segment from a shared counter, so that no plaintext
  * crosses between threads.
  */
-
-export interface VolumeWork {
-  readonly name: string
-  /** A file or device. */
-  readonly path: string
-  readonly content: SharedContent
-  readonly segments: SharedSegments
-  /** What is in the repository already. */
-  readonly known: IndexTableShare
-  /** What is new, as soon as a thread has taken it upon itself. */
-  readonly claims: SharedClaims
-}
 
 /** Where packs go, and buffers for them come from. */
 export interface PackOutlet {
@@ -50,9 +35,9 @@ export class BackupHand {
   }
 
   /** Takes segments until there are none left or the stop flag is up. Throws `VOLUME_READ`. */
-  async work({ name, path, content, segments, known, claims }: VolumeWork): Promise<void> {
-    const map = new ContentMap(content)
-    const blobs = { known: new IndexTableReader(known), claims: new Claims(claims) }
+  async work(work: VolumeWork): Promise<void> {
+    const { name, path, segments } = work
+    const volume = new VolumeChunks(work)
     const offsets = new Float64Array(segments.offsets)
     const lengths = new Uint32Array(segments.lengths)
     const control = new Int32Array(segments.control)
@@ -65,7 +50,7 @@ export class BackupHand {
         const bytes = this.#buffer.subarray(0, lengths[segment])
         const offset = offsets[segment] ?? 0
         read(name, file, bytes, offset)
-        await this.#chunks(bytes, offset / map.chunkBytes, map, blobs)
+        await this.#chunks(bytes, offset, volume)
         Atomics.add(done, 0, BigInt(bytes.byteLength))
         await this.#outlet.progress()
       }
@@ -87,18 +72,13 @@ export class BackupHand {
     this.#packer = null
   }
 
-  async #chunks(
-    bytes: Uint8Array,
-    first: number,
-    map: ContentMap,
-    { known, claims }: { readonly known: IndexTableReader; readonly claims: Claims },
-  ): Promise<void> {
-    for (let at = 0, chunk = first; at < bytes.byteLength; at += map.chunkBytes, chunk++) {
-      const plaintext = bytes.subarray(at, at + map.chunkBytes)
+  async #chunks(bytes: Uint8Array, offset: number, volume: VolumeChunks): Promise<void> {
+    const { chunkBytes } = volume
+    for (let at = 0; at < bytes.byteLength; at += chunkBytes) {
+      const plaintext = bytes.subarray(at, at + chunkBytes)
       if (isZero(plaintext)) continue
-      const id = sha256(plaintext)
-      map.set(chunk, id)
-      if (known.find('data', id) !== null || !claims.claim(id)) continue
+      const id = volume.idOfNew((offset + at) / chunkBytes, plaintext)
+      if (id === null) continue
       this.#packer ??= new BlobPacker(this.#options, await this.#outlet.body())
       this.store(id, plaintext)
     }

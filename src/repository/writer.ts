@@ -10,8 +10,9 @@ import { BlobIds } from './blob-ids.ts'
 import { BlobPacker } from './blob-packer.ts'
 import { RecordView } from './blob-records.ts'
 import { contentIds } from './content-ids.ts'
-import { ContentMap } from './content-map.ts'
+import type { ContentMap } from './content-map.ts'
 import { RepositoryError } from './errors.ts'
+import type { Fingerprints } from './fingerprints.ts'
 import {
   type BlobType,
   blobBytesMax,
@@ -60,6 +61,7 @@ export interface VolumeResult {
   /** As `VolumeDigest` has it. */
   readonly digest: Digest
   readonly content: ContentMap
+  readonly fingerprints: Fingerprints
 }
 
 export interface WriteProgress {
@@ -139,15 +141,15 @@ export class BackupWriter {
     return this.#during(signal, async () => {
       const { name, bytes } = checkVolume(volume)
       const chunkBytes = chunkBytesFor(bytes)
-      const content = ContentMap.of(bytes, chunkBytes)
-      const { segments, sampled } = await planVolume(volume, content, earlier, signal)
+      const plan = await planVolume(volume, chunkBytes, earlier, this.#options.entropy, signal)
+      const { content, fingerprints, segments } = plan
       const before = bytes - segments.bytes
-      await this.#crew.read(volume, content, segments, bytesRead =>
+      await this.#crew.read(volume, plan, bytesRead =>
         onProgress({ bytesDone: before + bytesRead, bytesStored: this.#uploads.bytesStored }),
       )
       signal.throwIfAborted()
-      if (earlier !== null) requireUnchanged(content, earlier.content, sampled)
-      return { name, bytes, chunkBytes, digest: content.digest(), content }
+      requireUnchanged(plan)
+      return { name, bytes, chunkBytes, digest: content.digest(), content, fingerprints }
     })
   }
 
