@@ -35,11 +35,9 @@ const parseSettings = fields('storage settings', {
   quotaBytes: is.integer(1),
   /** Of the scrubs that dom0 orders; as fast as it goes when absent. */
   scrubBytesPerSecond: is.optional(is.integer(bytesPerSecondMin)),
-  /** An object may be removed when it has been here for so long; `null`: never. */
-  removableAfterHours: is.optional(is.nullable(is.integer(0, 10 * 365 * 24))),
+  /** An object may be removed when it has been here for so long; never when absent. */
+  removableAfterHours: is.optional(is.integer(0, 10 * 365 * 24)),
 })
-/** A week in which a dom0 that went wrong can be stopped before it has undone what is new. */
-const removableAfterHoursDefault = 7 * 24
 const hourMilliseconds: Milliseconds = 3_600_000
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: storageUsage.options })
@@ -56,13 +54,13 @@ if (command === 'scrub') {
 
 const log = createLog('storage-vm')
 
-const { removableAfterHours = removableAfterHoursDefault } = settings
+const { removableAfterHours } = settings
 const open = new Map<RepositoryName, PrunableObjectStore>()
 const repositories = (name: RepositoryName): PrunableObjectStore => {
   const known = open.get(name)
   if (known !== undefined) return known
   const local = new LocalStore(path.join(settings.repositories, name), systemEnvironment, {
-    appendOnly: removableAfterHours === null,
+    appendOnly: removableAfterHours === undefined,
     removalAgeMin: (removableAfterHours ?? 0) * hourMilliseconds,
   })
   // What uploads that died with an earlier process have left.
