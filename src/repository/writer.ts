@@ -2,6 +2,7 @@ import { BaseError } from '../base/base-errors.ts'
 import { toHex } from '../base/bytes.ts'
 import type { Environment } from '../base/environment.ts'
 import { printable } from '../base/errors.ts'
+import { release } from '../base/memory.ts'
 import type { Digest, VmName } from '../base/names.ts'
 import { sha256, sha256Hex } from '../crypto/digest.ts'
 import { type ObjectStore, objectName } from '../storage/object-store.ts'
@@ -224,7 +225,10 @@ export class BackupWriter {
   }
 
   #addTree(nodes: readonly (DirectoryNode | FileNode)[]): string {
-    return toHex(this.#add('tree', encodeTree(nodes)))
+    const plaintext = encodeTree(nodes)
+    const id = toHex(this.#add('tree', plaintext))
+    release(plaintext)
+    return id
   }
 
   /** The id of a blob, which is stored unless it is known. */
