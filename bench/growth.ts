@@ -15,7 +15,7 @@ half of it noise; on the second day 3 % of that is other data. Each step in a pr
   npm run bench -- growth [OPTIONS]
 
   --sizes 1,4,16,64   of the images, in GiB
-  --results DIR       gets growth.json, growth-time.svg and growth-memory.svg; bench/results without it
+  --results DIR       gets growth.jsonl, growth-time.svg and growth-memory.svg; bench/results without it
 
 One JSON object a row: GiB, step, wall and CPU in seconds, peak in MiB.
 `
@@ -126,5 +126,5 @@ for (const gibibytes of sizes) {
   }
 }
 fs.mkdirSync(results, { recursive: true })
-fs.writeFileSync(path.join(results, 'growth.json'), `${rows.join('\n')}\n`)
+fs.writeFileSync(path.join(results, 'growth.jsonl'), `${rows.join('\n')}\n`)
 for (const [name, chart] of charts(runs)) fs.writeFileSync(path.join(results, name), drawChart(chart))
