@@ -8,7 +8,8 @@ type Alarm = ProfileState['alarms'][number]
 
 /**
  * What the ledger proves of a profile's backups, and whether that is what the sealed profile wants. `began`: when the
- * ledger was; a profile that was never backed up has no newest snapshot since then.
+ * ledger was; a profile that was never backed up has no newest snapshot since then. A snapshot of a time that is yet to come
+ * is that of a clock that was ahead, and nobody knows how old it is.
  */
 export function profileState(
   profile: Pick<Profile, 'name' | 'checkWithinDays' | 'maxAgeDays' | 'schedule'>,
@@ -23,7 +24,12 @@ export function profileState(
     unreadSince,
     nextRun: nextSealedRun(profile, now),
     alarms: [
-      ...overdueBackup(profile, stored?.snapshots.at(-1)?.time ?? null, began, now),
+      ...overdueBackup(
+        profile,
+        stored?.snapshots.findLast(({ time }) => time <= now)?.time ?? null,
+        began,
+        now,
+      ),
       ...(unreadSince === null ? [] : overdueCheck(profile, unreadSince, now)),
     ],
   }

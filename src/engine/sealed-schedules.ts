@@ -56,7 +56,7 @@ export class SealedSchedules {
     if (schedule === null) return null
     const { ledger, environment } = this.#ports
     const now = environment.clock.now()
-    const due = dueRun({ schedule, seed: name, lastRun: lastRun(ledger, name), now })
+    const due = dueRun({ schedule, seed: name, lastRun: lastRun(ledger, name, now), now })
     return due?.getTime() === this.#settled.get(name)?.getTime() ? null : due
   }
 
@@ -88,8 +88,14 @@ export function nextSealedRun(
   return schedule === null ? null : (nextRuns(schedule, name, now, 1)[0] ?? null)
 }
 
-/** The last backup that dom0 ordered; when the configuration came into force if it has ordered none. */
-function lastRun(ledger: Ports['ledger'], profile: ProfileName): Date | null {
-  const own = ledger.orders(profile).findLast(one => one.initiator === dom0 && one.kind === 'backup')
-  return own?.time ?? ledger.configured
+/**
+ * The last backup that dom0 ordered; when the configuration came into force if it has ordered none. A time that is yet to
+ * come is that of a clock that was ahead: it must not keep backups from being ordered until then.
+ */
+function lastRun(ledger: Ports['ledger'], profile: ProfileName, now: Date): Date | null {
+  const own = ledger
+    .orders(profile)
+    .findLast(one => one.initiator === dom0 && one.kind === 'backup' && one.time <= now)
+  if (own !== undefined) return own.time
+  return ledger.configured === null || ledger.configured <= now ? ledger.configured : ledger.began
 }

@@ -43,6 +43,13 @@ describe('the newest snapshot', () => {
     }
   })
 
+  it('is not one of a time that is yet to come, which a clock that was ahead has left', () => {
+    expect(alarmsOf(historyOf(1, 400), 5)).toMatchObject([
+      { code: 'BACKUP_OVERDUE', message: expect.stringContaining('is of 2026-11-02') },
+    ])
+    expect(alarmsOf(historyOf(1, 400), 401)).toEqual([])
+  })
+
   it('may be of any age where nothing is sealed', () => {
     expect(alarmsOf(historyOf(1), 1000, null)).toEqual([])
     expect(alarmsOf(null, 1000, null)).toEqual([])

@@ -67,6 +67,15 @@ describe('a sealed schedule', () => {
     expect(strict.orders()).toEqual(['dom0 2026-11-29T02:31:00.000Z'])
   })
 
+  it('goes on when the clock was ahead for a moment', async () => {
+    const { at, orders } = await start(nightly)
+    await at('2026-11-25T02:30:05Z')
+    await at('2027-11-25T02:30:05Z')
+    await at('2026-11-26T02:30:05Z')
+    await at('2026-11-26T02:30:25Z')
+    expect(orders().slice(2)).toEqual(['dom0 2026-11-26T02:30:05.000Z'])
+  })
+
   it('is not run for what was due before it was sealed', async () => {
     const { at, orders } = await start(nightly)
     await at('2026-11-24T12:00:10Z')

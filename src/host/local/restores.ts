@@ -40,6 +40,8 @@ export class LocalRestores {
   readonly #ports: RestoresPorts
   /** Working directories of restores that are being made. */
   readonly #busy = new Set<string>()
+  /** One after another: whoever begins waits until what is being removed is gone. */
+  #tidying: Promise<unknown> = Promise.resolve()
 
   private constructor(ports: RestoresPorts) {
     this.#ports = ports
@@ -108,7 +110,13 @@ export class LocalRestores {
   }
 
   /** Removes what nobody can go on with, what is too old, and all but the newest `max`; which of them stay. */
-  async #tidy(max: number): Promise<readonly string[]> {
+  #tidy(max: number): Promise<readonly string[]> {
+    const tidied = this.#tidying.then(() => this.#tidyAlone(max))
+    this.#tidying = tidied.catch(() => {})
+    return tidied
+  }
+
+  async #tidyAlone(max: number): Promise<readonly string[]> {
     const { directory, clock, log } = this.#ports
     const idle = (await readdir(directory)).filter(
       name => name.startsWith(unfinishedPrefix) && !this.#busy.has(name),
@@ -122,8 +130,13 @@ export class LocalRestores {
       .sort((one, other) => other.time - one.time)
       .slice(0, max)
       .map(({ name }) => name)
-    const removed = idle.filter(name => !kept.includes(name))
-    for (const name of removed) await rm(path.join(directory, name), { recursive: true, force: true })
+    const removed: string[] = []
+    for (const name of idle) {
+      // A restore may have begun on it since the look around.
+      if (kept.includes(name) || this.#busy.has(name)) continue
+      await rm(path.join(directory, name), { recursive: true, force: true })
+      removed.push(name)
+    }
     if (removed.length > 0) {
       await syncDirectory(directory)
       log.warn('interrupted restores have been removed', { removed })

@@ -106,3 +106,26 @@ test('an earlier restore that is not there cannot be reused', async () => {
   const { sink } = await begin(restores, 0, job(1))
   await sink[Symbol.asyncDispose]()
 })
+
+test('one that begins while another tidies keeps what it goes on with', async () => {
+  const restores = await open()
+  for (const index of [0, 1]) await interrupt(restores, index)
+  // The first to be removed takes a while.
+  const [first = '', second = ''] = await readdir(directory)
+  for (let file = 0; file < 3000; file++) await writeFile(path.join(directory, first, `${file}`), '')
+  for (const index of [0, 1]) await age(leftOf(index), 8 * 24)
+  const tidying = begin(restores, 4)
+  await expect
+    .poll(async () => (await readdir(path.join(directory, first)).catch(() => [])).length)
+    .toBeLessThan(3000)
+  const { sink, volume } = await begin(restores, second === leftOf(0) ? 0 : 1)
+  await tidying
+  await volume.write(Buffer.from('secret'), 0)
+  const other = await sink.create({ vm: parseVmName('work'), volume: 'root', range: null }, 6, never)
+  await other.write(Buffer.from('secret'), 0)
+  await sink.commit()
+  await sink[Symbol.asyncDispose]()
+  const made = (await readdir(directory)).find(name => !name.startsWith('.'))
+  expect((await readdir(path.join(directory, `${made}`, 'work'))).sort()).toEqual(['private.img', 'root.img'])
+  await (await tidying).sink[Symbol.asyncDispose]()
+})
