@@ -1,5 +1,4 @@
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import { findChanges } from './changes.ts'
 import { makeImages } from './images.ts'
@@ -7,6 +6,7 @@ import { type Input, medianRun, type Run, runTool, versionOf } from './measure.t
 import { parseCount, parseSize } from './size.ts'
 import { borg, ours, restic, steps, type Tool } from './tools.ts'
 import { readOptions, UsageError } from './usage.ts'
+import { workDirectory } from './work-directory.ts'
 
 const help = `The product beside stock restic and borg: the same images, one machine, one run of the tools after another, page cache
 warm, median of several runs, restored images compared byte by byte.
@@ -111,9 +111,7 @@ const {
     return { images, size, json, bytes: parseSize(size), runs: parseCount(runs, 'runs') }
   },
 )
-const work = fs.mkdtempSync(path.join(os.tmpdir(), 'strongroom-bench-'))
-process.once('exit', () => fs.rmSync(work, { recursive: true, force: true }))
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
+const work = workDirectory()
 const images = path.resolve(given ?? path.join(work, 'images'))
 if (given === undefined) {
   process.stderr.write(`making images of ${size}\n`)

@@ -1,6 +1,5 @@
 import { createCipheriv } from 'node:crypto'
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import { findChanges } from './changes.ts'
 import { type Run, runTool } from './measure.ts'
@@ -8,6 +7,7 @@ import { type Chart, drawChart } from './plot.ts'
 import { parseCount } from './size.ts'
 import { ours, type Step, steps } from './tools.ts'
 import { readOptions } from './usage.ts'
+import { workDirectory } from './work-directory.ts'
 
 const help = `How time and memory grow with the size of a volume: sparse images that nobody made a file system in, a sixteenth of each is data,
 half of it noise; on the second day 3 % of that is other data. Each step in a process of its own, restored images compared.
@@ -103,9 +103,7 @@ function charts(runs: ReadonlyMap<number, Run>): readonly (readonly [string, Cha
   ]
 }
 
-const work = fs.mkdtempSync(path.join(os.tmpdir(), 'strongroom-bench-growth-'))
-process.once('exit', () => fs.rmSync(work, { recursive: true, force: true }))
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
+const work = workDirectory()
 const runs = new Map<number, Run>()
 const rows: string[] = []
 for (const gibibytes of sizes) {

@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import { makeImages } from './images.ts'
 import { bytesIn, execute, measure, median } from './measure.ts'
 import { parseCount, parseSize } from './size.ts'
 import { readOptions } from './usage.ts'
+import { workDirectory } from './work-directory.ts'
 
 const help = `What other sizes of chunks and packs and other levels of compression would cost: one of them changed at a time, the others as they
 are. A full backup, the next day and a restore, medians of several runs.
@@ -44,9 +44,7 @@ const mebibyte = 1024 ** 2
 const script = path.join(import.meta.dirname, 'ours.ts')
 const hook = new URL('sweep-hook.ts', import.meta.url)
 
-const work = fs.mkdtempSync(path.join(os.tmpdir(), 'strongroom-bench-sweep-'))
-process.once('exit', () => fs.rmSync(work, { recursive: true, force: true }))
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
+const work = workDirectory()
 const images = path.resolve(given ?? path.join(work, 'images'))
 if (given === undefined) makeImages(images, bytes, 'strongroom')
 const [day1, day2] = ['day1', 'day2'].map(day => path.join(images, day)) as [string, string]

@@ -12,6 +12,7 @@ import {
   parseVmName,
   type VmName,
 } from '../base/names.ts'
+import { Serially } from '../base/serially.ts'
 import { hasEnded, type Job, type JobKind, parseJob } from '../qrexec/calls/orders.ts'
 import { EngineError } from './errors.ts'
 
@@ -47,7 +48,7 @@ export class JobBoard {
   readonly #records = new Map<JobId, JobRecord>()
   readonly #listeners = new Set<(job: Job) => void>()
   /** A file has one writer at a time. */
-  #writing: Promise<unknown> = Promise.resolve()
+  readonly #writing = new Serially()
 
   private constructor(directory: string) {
     this.#directory = directory
@@ -96,17 +97,17 @@ export class JobBoard {
 
   /** A new job, with the order that began it: durable before anyone hears of it. */
   create(job: Job, order: PlacedOrder): Promise<Job> {
-    return this.#alone(() => this.#save({ job, orders: [order] }))
+    return this.#writing.run(() => this.#save({ job, orders: [order] }))
   }
 
   /** A change of state: durable before anyone hears of it. */
   save(job: Job): Promise<Job> {
-    return this.#alone(() => this.#save({ job, orders: this.#ordersOf(job.id) }))
+    return this.#writing.run(() => this.#save({ job, orders: this.#ordersOf(job.id) }))
   }
 
   /** Another order that is answered with this job: durable when it resolves. Throws `JOB_RUNNING` when it has too many. */
   join(id: JobId, order: PlacedOrder): Promise<Job> {
-    return this.#alone(async () => {
+    return this.#writing.run(async () => {
       const { job, orders } = this.#record(id)
       if (orders.length >= ordersOfJobMax)
         throw new EngineError('JOB_RUNNING', `job ${id} is running, and ${orders.length} orders share it`)
@@ -137,12 +138,6 @@ export class JobBoard {
 
   #ordersOf(id: JobId): JobRecord['orders'] {
     return this.#records.get(id)?.orders ?? []
-  }
-
-  #alone<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#writing.then(work)
-    this.#writing = result.catch(() => {})
-    return result
   }
 
   async #save(record: JobRecord): Promise<Job> {

@@ -12,6 +12,7 @@ import {
 } from '../base/names.ts'
 import { parseReadChoice, type ReadChoice } from '../base/read-choice.ts'
 import { type RestoreChoice, requireConsistent, wholeSnapshot } from '../base/restore-choice.ts'
+import { Serially } from '../base/serially.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import type { Entry, Purpose } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
@@ -42,7 +43,6 @@ import { isRefusal, Refusals } from './refusals.ts'
 import { releasePassphrase } from './release.ts'
 import { repositoryNow } from './repository-now.ts'
 import { runScrub } from './scrub.ts'
-import { Serially } from './serially.ts'
 import { Turns } from './turns.ts'
 
 /** What is ordered. Names only; what they mean is in the sealed configuration. */

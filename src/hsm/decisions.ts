@@ -5,6 +5,7 @@ import { CodedError } from '../base/errors.ts'
 import { writeWhole } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type ProfileName, parseDigest, parseJobId, parseProfileName, parseVmName } from '../base/names.ts'
+import { Serially } from '../base/serially.ts'
 import { purposes } from '../ledger/entry.ts'
 import { HsmError } from './errors.ts'
 
@@ -47,7 +48,7 @@ export class DecisionLog implements AsyncDisposable {
   #indexMax = -1
   readonly #releases = new Map<ProfileName, Date[]>()
   readonly #refusals: Date[] = []
-  #last: Promise<unknown> = Promise.resolve()
+  readonly #appends = new Serially()
 
   private constructor(handle: FileHandle, length: number) {
     this.#handle = handle
@@ -95,9 +96,7 @@ export class DecisionLog implements AsyncDisposable {
    * when the next one is decided. Throws `HSM_STORE_WRITE`.
    */
   append(decision: Decision): Promise<void> {
-    const appended = this.#last.then(() => this.#append(decision))
-    this.#last = appended.catch(() => {})
-    return appended
+    return this.#appends.run(() => this.#append(decision))
   }
 
   async #append(decision: Decision): Promise<void> {

@@ -1,4 +1,5 @@
 import type { ProfileName, VmName } from '../base/names.ts'
+import { Serially } from '../base/serially.ts'
 import type { LedgerPort } from '../engine/ports.ts'
 import type { Checkpoint } from '../ledger/checkpoint.ts'
 import type { Entry, EntryOf } from '../ledger/entry.ts'
@@ -16,7 +17,7 @@ export class RecordedLedger implements LedgerPort {
   readonly #history: LedgerHistory
   readonly #publish: Publish
   readonly #remember: Remember
-  #queue: Promise<unknown> = Promise.resolve()
+  readonly #appends = new Serially()
 
   private constructor(ledger: Ledger, history: LedgerHistory, publish: Publish, remember: Remember) {
     this.#ledger = ledger
@@ -44,7 +45,7 @@ export class RecordedLedger implements LedgerPort {
 
   /** After a failure the ledger may hold the entries all the same: what it holds is what counts. */
   append(entries: readonly Entry[]): Promise<number> {
-    const appended = this.#queue.then(async () => {
+    return this.#appends.run(async () => {
       try {
         const { index } = await this.#ledger.append(entries)
         await this.#remember(this.#ledger.head)
@@ -53,8 +54,6 @@ export class RecordedLedger implements LedgerPort {
         await readHistory(this.#ledger.entries(this.#history.size), this.#history)
       }
     })
-    this.#queue = appended.catch(() => {})
-    return appended
   }
 
   repository(profile: ProfileName, epoch: number): RepositoryHistory | null {

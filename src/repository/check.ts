@@ -138,9 +138,6 @@ async function openIndexes(
       indexes: [...references.keys()],
       fetchIndex: id => fetchReferenced(store, 'index', references.get(id) ?? { id, bytes: 0 }, signal),
       each: (id, add) => findings.step({ name: `index/${id}`, id, missing: 'missingIndex' }, add),
-      onDamaged: error => {
-        throw error
-      },
     },
     signal,
   )

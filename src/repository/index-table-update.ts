@@ -18,8 +18,8 @@ export interface IndexTableSource {
   readonly indexes: readonly Digest[]
   /** The body of one, which has this hash. Asked for what no table has yet. */
   readonly fetchIndex: (id: Digest) => Promise<Uint8Array>
-  /** A table that was there is not used, and made again from nothing. */
-  readonly onDamaged: (error: CodedError) => void
+  /** A table that was there is not used, and made again from nothing. Without it that is an error like any other. */
+  readonly onDamaged?: (error: CodedError) => void
   /** Runs `add`, which takes one index object in; what it keeps from being thrown is left out of the table. */
   readonly each?: (id: Digest, add: () => Promise<void>) => Promise<void>
 }
@@ -70,7 +70,8 @@ async function openUsable(
   try {
     return await IndexTable.open(path, key, signal)
   } catch (error) {
-    if (!(error instanceof CodedError) || error.code !== 'INDEX_TABLE_DAMAGED') throw error
+    if (!(error instanceof CodedError) || error.code !== 'INDEX_TABLE_DAMAGED' || onDamaged === undefined)
+      throw error
     onDamaged(error)
     return null
   }

@@ -1,6 +1,5 @@
 import { fromHex, toHex } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
-import type { CodedError } from '../base/errors.ts'
 import { type Digest, parseDigest, type VmName } from '../base/names.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { type ObjectKind, type ObjectStore, objectBytesMax, objectName } from '../storage/object-store.ts'
@@ -77,11 +76,7 @@ export function fetchIndexTable(
   signal: AbortSignal,
 ): Promise<IndexTable> {
   const fetchIndex = (id: Digest) => fetchObject(store, 'index', id, signal)
-  return bringIndexTable(tablePath, { ...how, key, indexes, fetchIndex, onDamaged: unexpected }, signal)
-}
-
-function unexpected(error: CodedError): never {
-  throw error
+  return bringIndexTable(tablePath, { ...how, key, indexes, fetchIndex }, signal)
 }
 
 export async function readSnapshot(

@@ -70,8 +70,8 @@ export async function planVolume(
     }
     content.copy(usable.content, first, end)
     fingerprints.copy(usable.fingerprints, first, end)
-    const phase = (first + usable.turn) % sampleCycle
-    for (let chunk = first + ((sampleCycle - phase) % sampleCycle); chunk < end; chunk += sampleCycle) {
+    for (let chunk = first; chunk < end; chunk++) {
+      if (!isSampled(chunk, usable.turn)) continue
       sampled.push(chunk)
       content.clear(chunk)
       segments.add(chunk * chunkBytes, content.bytesOf(chunk))

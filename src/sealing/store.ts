@@ -1,4 +1,5 @@
 import type { Clock } from '../base/environment.ts'
+import { Serially } from '../base/serially.ts'
 import type { Untrusted } from '../base/untrusted.ts'
 import { nodeDisk, type StoreDisk } from './disk.ts'
 import { SealError } from './errors.ts'
@@ -40,7 +41,7 @@ export class FileSealedStore<T> implements SealedStore<T> {
   readonly #options: SealedStoreOptions<T>
   readonly #pin: RootPin
   #inForce: InForce<T>
-  #queue: Promise<unknown> = Promise.resolve()
+  readonly #changes = new Serially()
 
   private constructor(options: SealedStoreOptions<T>, pin: RootPin, inForce: InForce<T>) {
     this.#options = options
@@ -85,7 +86,7 @@ export class FileSealedStore<T> implements SealedStore<T> {
   }
 
   admit(update: Untrusted<Uint8Array>): Promise<Sealed<T>> {
-    return this.#oneAtATime(() => this.#admit(update))
+    return this.#changes.run(() => this.#admit(update))
   }
 
   /**
@@ -93,13 +94,7 @@ export class FileSealedStore<T> implements SealedStore<T> {
    * with them when they do not; what was verified before stays in force in this process.
    */
   recheck(): Promise<void> {
-    return this.#oneAtATime(() => this.#recheck())
-  }
-
-  #oneAtATime<R>(work: () => Promise<R>): Promise<R> {
-    const result = this.#queue.then(work)
-    this.#queue = result.catch(() => {})
-    return result
+    return this.#changes.run(() => this.#recheck())
   }
 
   async #recheck(): Promise<void> {

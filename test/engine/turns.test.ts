@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { Serially } from '../../src/engine/serially.ts'
+import { Serially } from '../../src/base/serially.ts'
 import { Turns } from '../../src/engine/turns.ts'
 
 const never = new AbortController().signal

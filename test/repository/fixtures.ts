@@ -56,9 +56,6 @@ export async function tableOf(
     entropy,
     indexes: [...bodies.keys()],
     fetchIndex: async (id: Digest) => bodies.get(id) ?? new Uint8Array(0),
-    onDamaged: (error: CodedError) => {
-      throw error
-    },
   }
   return keptOpen(await bringIndexTable(tablePath, source, never))
 }

@@ -4,6 +4,7 @@ import type { Clock } from '../../base/environment.ts'
 import { ignoreMissing, makePrivateDirectory, syncDirectory } from '../../base/files.ts'
 import type { Log } from '../../base/log.ts'
 import type { JobId, SnapshotId } from '../../base/names.ts'
+import { Serially } from '../../base/serially.ts'
 import { HostError } from '../errors.ts'
 import type { VolumeSink } from '../volumes.ts'
 import { localVolumeSink } from './volume-sink.ts'
@@ -41,7 +42,7 @@ export class LocalRestores {
   /** Working directories of restores that are being made. */
   readonly #busy = new Set<string>()
   /** One after another: whoever begins waits until what is being removed is gone. */
-  #tidying: Promise<unknown> = Promise.resolve()
+  readonly #tidying = new Serially()
 
   private constructor(ports: RestoresPorts) {
     this.#ports = ports
@@ -111,9 +112,7 @@ export class LocalRestores {
 
   /** Removes what nobody can go on with, what is too old, and all but the newest `max`; which of them stay. */
   #tidy(max: number): Promise<readonly string[]> {
-    const tidied = this.#tidying.then(() => this.#tidyAlone(max))
-    this.#tidying = tidied.catch(() => {})
-    return tidied
+    return this.#tidying.run(() => this.#tidyAlone(max))
   }
 
   async #tidyAlone(max: number): Promise<readonly string[]> {
