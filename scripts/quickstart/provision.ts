@@ -180,6 +180,11 @@ export async function writeDraft(home: LocalHome, file: string, text: string): P
 /** Signs what is in the draft and puts it into dom0 and the HSM VM. */
 export async function sealAndInstall(home: LocalHome): Promise<void> {
   const { update } = await command<{ update: string }>('seal', 'sign', '--dir', home.seal, '--yes')
+  await install(home, update)
+}
+
+/** Puts an update into dom0 and the HSM VM; where nothing is installed, the whole store. */
+export async function install(home: LocalHome, update: string): Promise<void> {
   for (const vm of [dom0, serviceVms.hsm]) {
     const machine = path.join(home.home(vm), 'sealed')
     await makePrivateDirectory(machine)

@@ -15,7 +15,7 @@ const ecdsaP256SignatureLength = 64
 const ed25519SpkiPrefix = Buffer.from('302a300506032b6570032100', 'hex')
 /** RFC 5480 SubjectPublicKeyInfo of an uncompressed P-256 point, up to its 65 bytes `04 || x || y`. */
 const p256SpkiPrefix = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d030107034200', 'hex')
-const p256PointLength = 65
+export const p256PointLength = 65
 
 /** The key of a raw RFC 8032 public key. Throws `KEY_INVALID`. */
 export function ed25519PublicKey(raw: Uint8Array): KeyObject {

@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto'
+import { createPrivateKey, createPublicKey, sign } from 'node:crypto'
 import { view } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
 import { Secret } from '../base/secret.ts'
@@ -34,25 +34,26 @@ export function generateEd25519(entropy: Entropy): SigningKey {
 
 /** The raw 32 bytes that belong to a private key. Throws `KEY_INVALID`. */
 export function ed25519PublicKeyOf(privateKey: Secret): Uint8Array {
-  const spki = createPublicKey(importPkcs8(privateKey)).export({ format: 'der', type: 'spki' })
-  return new Uint8Array(spki.subarray(-publicKeyLength))
+  return privateKey.expose(bytes => {
+    requireEd25519(bytes)
+    const key = createPublicKey(createPrivateKey({ key: view(bytes), format: 'der', type: 'pkcs8' }))
+    return new Uint8Array(key.export({ format: 'der', type: 'spki' }).subarray(-publicKeyLength))
+  })
 }
 
 /** The 64 bytes of an Ed25519 signature. `privateKey` is PKCS#8 DER. Throws `KEY_INVALID`. */
 export function signEd25519(privateKey: Secret, message: Uint8Array): Uint8Array {
-  return new Uint8Array(sign(null, message, importPkcs8(privateKey)))
+  return privateKey.expose(bytes => {
+    requireEd25519(bytes)
+    // Not by a `KeyObject`, whose copy of the key would live until the next garbage collection.
+    return new Uint8Array(sign(null, message, { key: view(bytes), format: 'der', type: 'pkcs8' }))
+  })
 }
 
-function importPkcs8(privateKey: Secret): KeyObject {
-  const key = privateKey.expose(bytes => {
-    try {
-      return createPrivateKey({ key: view(bytes), format: 'der', type: 'pkcs8' })
-    } catch {
-      // Without its cause: what a decoder says about a private key is not for logs.
-      throw new CryptoError('KEY_INVALID', 'not a private key in PKCS#8')
-    }
-  })
-  if (key.asymmetricKeyType !== 'ed25519')
-    throw new CryptoError('KEY_INVALID', `a private key of kind ${key.asymmetricKeyType}; expected Ed25519`)
-  return key
+function requireEd25519(pkcs8: Uint8Array): void {
+  if (
+    pkcs8.byteLength !== pkcs8Prefix.byteLength + seedLength ||
+    !view(pkcs8.subarray(0, pkcs8Prefix.byteLength)).equals(pkcs8Prefix)
+  )
+    throw new CryptoError('KEY_INVALID', 'not an Ed25519 private key in PKCS#8')
 }

@@ -7,8 +7,20 @@ import { systemClock, systemEntropy } from '../base/environment.ts'
 import { readBounded } from '../base/files.ts'
 import type { Secret } from '../base/secret.ts'
 import { parseConfiguration } from '../profiles/config.ts'
-import { initCommand, signCommand } from '../sealing/commands.ts'
+import { discardCommand } from '../sealing/ceremony/discard.ts'
+import { initCommand } from '../sealing/ceremony/init.ts'
+import { keyCommand } from '../sealing/ceremony/key.ts'
+import type { KeysAtHand } from '../sealing/ceremony/keys-at-hand.ts'
+import { mergeCommand } from '../sealing/ceremony/merge.ts'
+import { proposeCommand } from '../sealing/ceremony/propose.ts'
+import { replaceStore } from '../sealing/ceremony/replace.ts'
+import { reviewCommand } from '../sealing/ceremony/review.ts'
+import { revokeCommand, rotateCommand } from '../sealing/ceremony/rotate.ts'
+import { signCommand, signProposalCommand } from '../sealing/ceremony/sign.ts'
+import { statusCommand } from '../sealing/ceremony/status.ts'
+import { readUnsealing, unsealCommand } from '../sealing/ceremony/unseal.ts'
 import { SealError } from '../sealing/errors.ts'
+import { readPublicKey } from '../sealing/public-key-file.ts'
 import { showCommand, verifyCommand } from '../sealing/show.ts'
 import { FileSealedStore } from '../sealing/store.ts'
 import { sealWorkspace } from '../sealing/workspace.ts'
@@ -16,39 +28,70 @@ import { sealUsage } from '../usage/seal.ts'
 import { askSecret, askYes } from './ask.ts'
 import { type Answer, runCommand } from './command-line.ts'
 import { roleCommand } from './role-command.ts'
+import { expiryOf, roleKeys, rolePairs, thresholdsOf } from './seal-arguments.ts'
 import { sealedPlace, sealedPolicy, storeOptions } from './sealed-configuration.ts'
 
-/* Ceremonies on a superadmin's machine: create, sign, look at and install the sealed configuration. */
+/* Ceremonies on a superadmin's machine, or on any holder's. */
 
 const updateBytesMax = 64 * 1024 * 1024
-const yearMilliseconds = 365 * 86_400_000
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: sealUsage.options })
-const { dir = 'seal', custody = 'superadmin' } = values
+const { dir = 'seal', yes = false } = values
+const [, ...operands] = positionals
+const clock = systemClock
+const common = { directory: dir, clock }
 
 const commands: Record<keyof typeof sealUsage.commands, (signal: AbortSignal) => Promise<Answer>> = {
   init,
+  key,
+  propose: async () =>
+    proposeCommand({ ...common, expires: expiryOf(values.expires), renew: values.renew ?? false, validate }),
+  review: async () => reviewCommand({ ...common, file: operand('PROPOSAL'), validate }),
   sign,
-  show,
-  verify,
+  merge: async () => mergeCommand({ ...common, file: operand('PROPOSAL'), others: operands.slice(1) }),
+  'rotate-root': rotateRoot,
+  revoke,
+  discard: async signal =>
+    discardCommand(
+      {
+        ...common,
+        entropy: systemEntropy,
+        keep: values.keep ?? [],
+        withOwner: !values['without-owner-key'],
+      },
+      signal,
+    ),
+  unseal,
+  status: async () => statusCommand(dir, clock),
+  show: async () => showCommand({ ...place(), clock }),
+  verify: async () => verifyCommand({ ...place(), clock }),
   install,
 }
 const command = roleCommand(sealUsage, values.help, positionals)
 if (command !== null) await runCommand(values.json, commands[command])
 
 async function init(signal: AbortSignal): Promise<Answer> {
-  if (custody !== 'superadmin' && custody !== 'split')
-    throw new BaseError('FIELD_INVALID', '--custody is superadmin or split')
+  const holders = Map.groupBy(await roleKeys('holder', values.holder), ({ role }) => role)
   using passphrase = values['no-passphrase'] ? null : await newPassphrase()
   const options = {
     directory: dir,
-    custody,
-    expires: expires(),
-    passphrase,
+    custody: custodyOf(values.custody ?? 'superadmin'),
+    expires: expiryOf(values.expires),
+    protection: passphrase === null ? null : { passphrase },
     entropy: systemEntropy,
-  } as const
+    holders: new Map([...holders].map(([role, held]) => [role, held.map(({ key: one }) => one)])),
+    thresholds: thresholdsOf(values.threshold),
+    withOwner: !values['without-owner-key'],
+  }
   // Awaited here: the passphrase ends with this block.
   return await initCommand(options, signal)
+}
+
+async function key(): Promise<Answer> {
+  const name = operand('NAME')
+  using passphrase = values['no-passphrase'] ? null : await newPassphrase()
+  const protection = passphrase === null ? null : { passphrase }
+  return await keyCommand({ directory: dir, name, protection, entropy: systemEntropy })
 }
 
 /** Typed twice: whoever mistypes what cannot be seen would never open the keys again. */
@@ -69,66 +112,103 @@ async function newPassphrase(): Promise<Secret> {
 
 async function sign(signal: AbortSignal): Promise<Answer> {
   using held = new DisposableStack()
-  let known: Secret | null = null
-  return await signCommand(
-    {
-      directory: dir,
-      expires: expires(),
-      renew: values.renew ?? false,
-      clock: systemClock,
-      passphrase: async file => {
-        known ??= held.use(await askSecret(`Passphrase of ${path.basename(file)}`))
-        return known
-      },
-      validate: files => sealedPolicy(parseConfiguration(files)),
-      confirm: async difference => {
-        if (values.yes) return true
-        console.error(difference.join('\n'))
-        return askYes('Sign this?')
-      },
-    },
-    signal,
-  )
+  const options = { ...common, ...keysAtHand(held), validate, confirm: confirming('Sign this?') }
+  const [file] = operands
+  if (file !== undefined) return await signProposalCommand({ ...options, file }, signal)
+  const sealing = { ...options, expires: expiryOf(values.expires), renew: values.renew ?? false }
+  return await signCommand(sealing, signal)
 }
 
-function show(): Promise<Answer> {
-  return showCommand({ ...place(), clock: systemClock })
+async function rotateRoot(): Promise<Answer> {
+  const expires = expiryOf(values.expires)
+  const change = {
+    add: await roleKeys('add', values.add),
+    remove: rolePairs('remove', values.remove).map(([role, id]) => ({ role, id })),
+    thresholds: thresholdsOf(values.threshold),
+    custody: values.custody === undefined ? null : custodyOf(values.custody),
+    expires,
+  }
+  return rotateCommand({ ...common, expires, change })
 }
 
-function verify(): Promise<Answer> {
-  return verifyCommand({ ...place(), clock: systemClock })
+async function revoke(): Promise<Answer> {
+  const replacement = values.replace === undefined ? null : await readPublicKey(values.replace)
+  return revokeCommand({ ...common, expires: expiryOf(values.expires), id: operand('KEY'), replacement })
+}
+
+async function unseal(signal: AbortSignal): Promise<Answer> {
+  using held = new DisposableStack()
+  const options = { ...common, ...keysAtHand(held), confirm: confirming('Unseal?') }
+  const { pin: nextPin = missing('--pin'), out: file = 'unseal.json' } = values
+  return await unsealCommand({ ...options, nextPin, file }, signal)
 }
 
 async function install(): Promise<Answer> {
-  const machine = values.machine ?? missing('--machine')
+  const machine = values.machine ?? dir
   const file = values.update ?? missing('--update')
   const update = await readBounded(file, updateBytesMax)
   if (update === null) throw new BaseError('FIELD_INVALID', `there is no file ${file}`)
-  const options = storeOptions(machine, systemClock)
+  if (values.unseal !== undefined) {
+    const statement = await readUnsealing(values.unseal)
+    return installed(await replaceStore({ directory: machine, statement, update, parseConfiguration, clock }))
+  }
+  const options = storeOptions(machine, clock)
   const present = await FileSealedStore.open(options).catch(error => {
     if (error instanceof SealError && error.code === 'SEAL_EMPTY') return null
     throw error
   })
-  const sealed =
+  return installed(
     present === null
       ? (await FileSealedStore.install(options, update)).current()
-      : await present.admit(update)
-  const { version, digest } = sealed
+      : await present.admit(update),
+  )
+}
+
+function installed({ version, digest }: { version: number; digest: string }): Answer {
   return { result: { version, digest }, text: [`installed  version ${version}, ${digest}`] }
+}
+
+/** Those of the workspace have one passphrase; each that is named may have its own. */
+function keysAtHand(held: DisposableStack): KeysAtHand {
+  let known: Secret | null = null
+  return {
+    keyFiles: values.key ?? [],
+    passphrase: async file => {
+      const ask = async () => held.use(await askSecret(`Passphrase of ${path.basename(file)}`))
+      if (values.key?.includes(file)) return await ask()
+      known ??= await ask()
+      return known
+    },
+  }
+}
+
+function confirming(question: string): (text: readonly string[]) => Promise<boolean> {
+  return async text => {
+    if (yes) return true
+    console.error(text.join('\n'))
+    return askYes(question)
+  }
+}
+
+function validate(files: ReadonlyMap<string, Uint8Array>): void {
+  sealedPolicy(parseConfiguration(files))
+}
+
+function custodyOf(text: string): 'superadmin' | 'split' {
+  if (text === 'superadmin' || text === 'split') return text
+  throw new BaseError('FIELD_INVALID', '--custody is superadmin or split', {
+    hint: 'to discard the keys, seal a configuration first, and then run strongroom seal discard',
+  })
 }
 
 function place(): ReturnType<typeof sealedPlace> {
   return values.machine === undefined ? sealWorkspace(dir) : sealedPlace(values.machine)
 }
 
-function expires(): Date {
-  if (values.expires === undefined) return new Date(systemClock.now().getTime() + yearMilliseconds)
-  const date = new Date(values.expires)
-  if (Number.isNaN(date.getTime()))
-    throw new BaseError('FIELD_INVALID', '--expires is a date like 2027-12-31')
-  return date
+function operand(name: string): string {
+  return operands[0] ?? missing(name)
 }
 
-function missing(option: string): never {
-  throw new BaseError('FIELD_INVALID', `${option} is missing`)
+function missing(what: string): never {
+  throw new BaseError('FIELD_INVALID', `${what} is missing`)
 }

@@ -15,6 +15,7 @@ import { rootFile } from './store-files.ts'
 
 export interface VerifiedRoot {
   readonly root: Root
+  /** Of the payload, as is its length. */
   readonly digest: Digest
   readonly bytes: number
 }
@@ -36,14 +37,21 @@ export function verifyRoots(roots: ReadonlyMap<number, Uint8Array>, pin: RootPin
 
 function verifyPinned(untrustedBytes: Uint8Array, pin: RootPin): VerifiedRoot {
   const what = rootFile(pin.version)
-  const digest = sha256Hex(untrustedBytes)
+  const pinned = requirePinnedRoot(parseEnvelope(untrustedBytes, what).payload, pin)
+  // The payload is the one that was pinned; its signatures prove that the holders have their keys.
+  verifyEnvelope(untrustedBytes, expectation(pinned.root, what))
+  return pinned
+}
+
+/** Compares with the pin before anything is parsed. */
+export function requirePinnedRoot(untrustedPayload: Uint8Array, pin: RootPin): VerifiedRoot {
+  const what = rootFile(pin.version)
+  const digest = sha256Hex(untrustedPayload)
   if (digest !== pin.digest)
     throw new SealError('SEAL_ROOT_UNPINNED', `${what}: found digest ${digest}, pinned is ${pin.digest}`)
-  // From here the bytes are those that were pinned; their signatures prove that the holders have their keys.
-  const root = parseRoot(parseEnvelope(untrustedBytes, what).payload, what)
+  const root = parseRoot(untrustedPayload, what)
   requireVersion(root, pin.version, what)
-  verifyEnvelope(untrustedBytes, expectation(root, what))
-  return { root, digest, bytes: untrustedBytes.byteLength }
+  return { root, digest, bytes: untrustedPayload.byteLength }
 }
 
 /**
@@ -60,13 +68,19 @@ export function verifyNextRoot(untrustedBytes: Uint8Array, trusted: VerifiedRoot
   const after = expectation(root, what)
   requireThreshold(envelope, after)
   requireKnownSigners(envelope, { ...after, keys: [...before.keys, ...after.keys] })
+  return requireNextRoot(root, envelope.payload, trusted)
+}
+
+/** That a root follows another: the next version, naming it. */
+export function requireNextRoot(root: Root, payload: Uint8Array, trusted: VerifiedRoot): VerifiedRoot {
+  const what = rootFile(trusted.root.version + 1)
   requireVersion(root, trusted.root.version + 1, what)
   if (root.previous !== trusted.digest)
     throw new SealError(
       'SEAL_ROOT_CHAIN',
       `${what}: it does not name ${rootFile(trusted.root.version)} as the one before`,
     )
-  return { root, digest: sha256Hex(untrustedBytes), bytes: untrustedBytes.byteLength }
+  return { root, digest: sha256Hex(payload), bytes: payload.byteLength }
 }
 
 function requireVersion(root: Root, expected: number, what: string): void {

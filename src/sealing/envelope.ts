@@ -2,6 +2,7 @@ import { fromBase64, toBase64, utf8 } from '../base/bytes.ts'
 import { CodedError, printable } from '../base/errors.ts'
 import type { Digest } from '../base/names.ts'
 import { verifySignature } from '../crypto/signature.ts'
+import { hasLowerS } from './ecdsa.ts'
 import { SealError } from './errors.ts'
 import { type PublicKey, shortId } from './keys.ts'
 
@@ -67,15 +68,17 @@ export function parseEnvelope(untrustedBytes: Uint8Array, what: string): Envelop
   const payload = scanner.base64(envelopeBytesMax)
   scanner.literal(',"signatures":[')
   const signatures: EnvelopeSignature[] = []
-  do {
+  // An envelope that nobody has signed yet is one: a proposal. No threshold is zero.
+  while (!scanner.optional(']')) {
     if (signatures.length === signaturesMax) throw malformed(what, `more than ${signaturesMax} signatures`)
+    if (signatures.length > 0) scanner.literal(',')
     scanner.literal('{"keyid":"')
     const keyId = scanner.untilQuote(64, /^[0-9a-f]{64}$/) as Digest
     scanner.literal(',"sig":"')
     signatures.push({ keyId, signature: scanner.base64(signatureTextLengthMax) })
     scanner.literal('}')
-  } while (scanner.optional(','))
-  scanner.literal(']}\n')
+  }
+  scanner.literal('}\n')
   scanner.end()
   return { payloadType, payload, signatures }
 }
@@ -131,13 +134,8 @@ export function requireType(envelope: Envelope, { what, payloadType }: Expectati
     )
 }
 
-/** n / 2 of P-256, FIPS 186-5. */
-const p256HalfOrder = BigInt('0x7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8')
-
-/** With ECDSA, (r, n - s) verifies wherever (r, s) does; only the lower s is accepted, so that nobody can make a twin. */
 function isCanonical(key: PublicKey, signature: Uint8Array): boolean {
-  if (key.type === 'ed25519' || signature.byteLength !== 64) return true
-  return BigInt(`0x${Buffer.from(signature.subarray(32)).toString('hex')}`) <= p256HalfOrder
+  return key.type === 'ed25519' || hasLowerS(signature)
 }
 
 function requireSize(untrustedBytes: Uint8Array, what: string): void {

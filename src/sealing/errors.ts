@@ -174,7 +174,38 @@ export const sealingErrors = {
   SEAL_SIGNERS_SHORT: {
     kind: 'key',
     meaning: 'Too few keys are at hand to sign for a role.',
-    hint: 'bring the key files of the named role',
+    hint: 'bring the keys of the named role, or pass a proposal around: `strongroom seal propose`',
+  },
+  SEAL_KEY_NOT_HELD: {
+    kind: 'missing',
+    meaning: 'No role of the root has the named key, or too few of its digits were given.',
+    hint: 'see `strongroom seal status`: it lists the keys of every role',
+  },
+  SEAL_DISCARDED: {
+    kind: 'conflict',
+    meaning: 'The sealing keys were discarded: nobody can change this store.',
+    hint: 'the holder of the owner key can take a machine out of the sealed state: `strongroom seal unseal`',
+  },
+  SEAL_UNSEAL_REFUSED: {
+    kind: 'refused',
+    meaning:
+      'A statement that unseals a machine is not by its owner key, or is about another machine’s root.',
+    hint: 'make it with the owner key of this root: `strongroom seal unseal`',
+  },
+  SEAL_PROPOSAL_MISSING: {
+    kind: 'missing',
+    meaning: 'The named proposal is not there.',
+    hint: 'make one with `strongroom seal propose`, or name the file that you were given',
+  },
+  SEAL_NOTHING_TO_SIGN: {
+    kind: 'key',
+    meaning: 'None of the keys at hand is asked for, or all of them have signed already.',
+    hint: 'see `strongroom seal review`: it names the keys that are asked for; give yours with --key or --token',
+  },
+  SEAL_PROPOSALS_DIFFER: {
+    kind: 'conflict',
+    meaning: 'Two files that were to be merged are not of the same proposal.',
+    hint: 'show both with `strongroom seal review`; merge those with the same digest',
   },
   SEAL_DRAFT_INVALID: {
     kind: 'usage',

@@ -15,7 +15,7 @@ const floorBytesMax = 4096
 
 export interface Floor {
   readonly version: number
-  /** Of the snapshot envelope. */
+  /** Of the snapshot. */
   readonly digest: Digest
   readonly rootVersion: number
 }

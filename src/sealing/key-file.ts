@@ -1,113 +1,144 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import path from 'node:path'
+import { Decrypter, Encrypter } from 'age-encryption'
 import { view } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
-import { errnoOf } from '../base/errors.ts'
+import { CodedError, errnoOf, printable } from '../base/errors.ts'
 import { syncDirectory } from '../base/files.ts'
-import type { Secret } from '../base/secret.ts'
+import { Secret } from '../base/secret.ts'
 import { generateEd25519 } from '../crypto/signing.ts'
+import { lowerS } from './ecdsa.ts'
 import { SealError } from './errors.ts'
 import { reportingIo } from './io.ts'
-import { type PublicKey, publicKey } from './keys.ts'
+import { type PublicKey, publicKeyOf } from './keys.ts'
+import { passphraseIdentity, passphraseRecipient } from './passphrase-stanza.ts'
 import type { SealSigner } from './signer.ts'
 
 /*
- * Ed25519 keys in PKCS#8 PEM files of mode 0600, in clear or under a passphrase (PBES2 with AES-256-CBC). `openssl
- * genpkey -algorithm ed25519 -aes-256-cbc` makes such files too. The key derivation of an encrypted file made here is
- * PBKDF2 with OpenSSL's 2048 rounds: choose a passphrase that needs no stretching, or convert the file with
- * `openssl pkcs8 -topk8 -scrypt`, which is read as well.
+ * Sealing keys in files of mode 0600: PKCS#8 PEM, in clear or within an age file under a passphrase (`age -d FILE` opens it).
+ * What `openssl genpkey` makes is read too: Ed25519 and P-256, in clear or under a passphrase of its own.
  */
 
 const keyFileBytesMax = 16 * 1024
-const cipher = 'aes-256-cbc'
-const publicKeyLength = 32
+const ageHeader = 'age-encryption.org/v1\n'
+export const keyFileEnding = '.pem'
+export const encryptedKeyFileEnding = '.pem.age'
 
 export interface KeyFileSigner extends SealSigner {
   readonly publicKey: PublicKey
 }
 
-/** Makes a key and writes it to a new file. `passphrase` is `null` for a file in clear. Throws `SEAL_EXISTS`, `SEAL_IO`. */
+export interface KeyProtection {
+  readonly passphrase: Secret
+  /** log2 of scrypt's N; absent: as `age` has it. */
+  readonly workFactor?: number
+}
+
+/** Makes a key and writes it to a new file. `protection` is `null` for a file in clear. Throws `SEAL_EXISTS`, `SEAL_IO`. */
 export async function createKeyFile(
   file: string,
-  passphrase: Secret | null,
+  protection: KeyProtection | null,
   entropy: Entropy,
 ): Promise<KeyFileSigner> {
   using generated = generateEd25519(entropy)
   const key = generated.privateKey.expose(der =>
     createPrivateKey({ key: view(der), format: 'der', type: 'pkcs8' }),
   )
-  const pem = Buffer.from(exportKey(key, passphrase))
+  using pem = Secret.take(Buffer.from(key.export({ format: 'pem', type: 'pkcs8' })))
+  const bytes = protection === null ? pem.expose(one => one.slice()) : await encrypted(pem, protection)
   try {
-    await reportingIo(() => writeNew(file, pem))
+    await reportingIo(() => writeNew(file, bytes))
   } catch (cause) {
     if (cause instanceof SealError && errnoOf(cause.cause) === 'EEXIST')
       throw new SealError('SEAL_EXISTS', `${file} exists; a key is never overwritten`, { cause })
     throw cause
   } finally {
-    pem.fill(0)
+    bytes.fill(0)
   }
   return signerOf(key)
 }
 
 /**
- * Throws `SEAL_KEY_FILE_OPEN` unless only the owner may read it, `SEAL_KEY_PASSPHRASE_WRONG`, `SEAL_KEY_FILE_INVALID`,
- * `SEAL_IO`.
+ * `passphrase` is asked only of a file that has one. Throws `SEAL_KEY_FILE_OPEN` unless only the owner may read it,
+ * `SEAL_KEY_PASSPHRASE_WRONG`, `SEAL_KEY_FILE_INVALID`, `SEAL_IO`.
  */
-export async function readKeyFile(file: string, passphrase: Secret | null): Promise<KeyFileSigner> {
-  const pem = await reportingIo(() => readPrivate(file))
-  try {
-    return signerOf(importKey(pem, passphrase, file))
-  } finally {
-    pem.fill(0)
-  }
-}
-
-/** Whether a passphrase has to be asked for. */
-export async function isKeyFileEncrypted(file: string): Promise<boolean> {
-  const pem = await reportingIo(() => readPrivate(file))
-  try {
-    return pem.includes('BEGIN ENCRYPTED PRIVATE KEY')
-  } finally {
-    pem.fill(0)
-  }
+export async function readKeyFile(
+  file: string,
+  passphrase: (file: string) => Promise<Secret>,
+): Promise<KeyFileSigner> {
+  using found = Secret.take(await reportingIo(() => readPrivate(file)))
+  const name = printable(file)
+  if (!found.expose(isAge)) return signerOf(await importKey(found, passphrase, name))
+  using pem = await decrypted(found, await passphrase(name), name)
+  return signerOf(await importKey(pem, null, name))
 }
 
 function signerOf(key: KeyObject): KeyFileSigner {
-  const spki = createPublicKey(key).export({ format: 'der', type: 'spki' })
-  const own = publicKey('ed25519', new Uint8Array(spki.subarray(-publicKeyLength)))
+  const own = publicKeyOf(createPublicKey(key))
   return {
     keyId: own.id,
     publicKey: own,
     sign: async (encoding, signal) => {
       signal.throwIfAborted()
-      return new Uint8Array(sign(null, encoding, key))
+      if (own.type === 'ed25519') return new Uint8Array(sign(null, encoding, key))
+      return lowerS(new Uint8Array(sign('sha256', encoding, { key, dsaEncoding: 'ieee-p1363' })))
     },
   }
 }
 
-function exportKey(key: KeyObject, passphrase: Secret | null): string | Buffer {
-  if (passphrase === null) return key.export({ format: 'pem', type: 'pkcs8' })
-  return passphrase.expose(bytes =>
-    key.export({ format: 'pem', type: 'pkcs8', cipher, passphrase: view(bytes) }),
-  )
+function isAge(bytes: Uint8Array): boolean {
+  return view(bytes.subarray(0, ageHeader.length)).toString('latin1') === ageHeader
 }
 
-function importKey(pem: Buffer, passphrase: Secret | null, file: string): KeyObject {
-  const encrypted = pem.includes('BEGIN ENCRYPTED PRIVATE KEY')
-  if (encrypted && passphrase === null)
-    throw new SealError('SEAL_KEY_PASSPHRASE_WRONG', `${file} is encrypted, and no passphrase was given`)
+async function encrypted(pem: Secret, { passphrase, workFactor }: KeyProtection): Promise<Uint8Array> {
+  const encrypter = new Encrypter()
+  encrypter.addRecipient(passphraseRecipient(passphrase, workFactor))
+  const plaintext = pem.expose(bytes => bytes.slice())
   try {
-    const key =
-      encrypted && passphrase !== null
-        ? passphrase.expose(bytes => createPrivateKey({ key: pem, format: 'pem', passphrase: view(bytes) }))
-        : createPrivateKey({ key: pem, format: 'pem' })
-    if (key.asymmetricKeyType === 'ed25519') return key
-  } catch {
-    // Without its cause: what a decoder says about a private key is not for logs.
-    if (encrypted) throw new SealError('SEAL_KEY_PASSPHRASE_WRONG', `the passphrase does not open ${file}`)
+    return await encrypter.encrypt(plaintext)
+  } finally {
+    plaintext.fill(0)
   }
-  throw new SealError('SEAL_KEY_FILE_INVALID', `${file} holds no Ed25519 private key in PKCS#8 PEM`)
+}
+
+async function decrypted(file: Secret, passphrase: Secret, name: string): Promise<Secret> {
+  const decrypter = new Decrypter()
+  decrypter.addIdentity(passphraseIdentity(passphrase, name))
+  try {
+    return Secret.take(await decrypter.decrypt(file.expose(bytes => bytes.slice())))
+  } catch (cause) {
+    if (cause instanceof CodedError) throw cause
+    // Without its cause: what a decoder says about a private key is not for logs.
+    throw new SealError('SEAL_KEY_FILE_INVALID', `${name} is no age file, or was changed`)
+  }
+}
+
+async function importKey(
+  pem: Secret,
+  passphrase: ((file: string) => Promise<Secret>) | null,
+  name: string,
+): Promise<KeyObject> {
+  const isEncrypted = pem.expose(bytes => view(bytes).includes('BEGIN ENCRYPTED PRIVATE KEY'))
+  const secret = isEncrypted && passphrase !== null ? await passphrase(name) : null
+  try {
+    const key = pem.expose(bytes =>
+      secret === null
+        ? createPrivateKey({ key: view(bytes), format: 'pem' })
+        : secret.expose(typed =>
+            createPrivateKey({ key: view(bytes), format: 'pem', passphrase: view(typed) }),
+          ),
+    )
+    if (isSealingKey(key)) return key
+  } catch {
+    // Without its cause, as above.
+    if (isEncrypted) throw new SealError('SEAL_KEY_PASSPHRASE_WRONG', `the passphrase does not open ${name}`)
+  }
+  throw new SealError('SEAL_KEY_FILE_INVALID', `${name} holds no Ed25519 or P-256 private key in PKCS#8 PEM`)
+}
+
+function isSealingKey({ asymmetricKeyType: type, asymmetricKeyDetails: details }: KeyObject): boolean {
+  return type === 'ed25519' || (type === 'ec' && details?.namedCurve === 'prime256v1')
 }
 
 async function writeNew(file: string, bytes: Uint8Array): Promise<void> {
@@ -124,19 +155,20 @@ async function writeNew(file: string, bytes: Uint8Array): Promise<void> {
 async function readPrivate(file: string): Promise<Buffer> {
   const handle = await open(file, 'r')
   try {
-    const { mode, size } = await handle.stat()
-    if ((mode & 0o077) !== 0)
+    const status = await handle.stat()
+    if (!status.isFile()) throw new SealError('SEAL_KEY_FILE_INVALID', `${file} is not a plain file`)
+    if ((status.mode & 0o077) !== 0)
       throw new SealError(
         'SEAL_KEY_FILE_OPEN',
-        `${file} has mode ${(mode & 0o777).toString(8)}; expected 600`,
+        `${file} has mode ${(status.mode & 0o777).toString(8)}; expected 600`,
       )
-    if (size > keyFileBytesMax)
+    if (status.size > keyFileBytesMax)
       throw new SealError(
         'SEAL_KEY_FILE_INVALID',
-        `${file} has ${size} bytes; at most ${keyFileBytesMax} are read`,
+        `${file} has ${status.size} bytes; at most ${keyFileBytesMax} are read`,
       )
-    const pem = Buffer.alloc(size)
-    await handle.read(pem, 0, size, 0)
+    const pem = Buffer.alloc(status.size)
+    await handle.read(pem, 0, status.size, 0)
     return pem
   } finally {
     await handle.close()

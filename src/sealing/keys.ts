@@ -2,7 +2,12 @@ import type { KeyObject } from 'node:crypto'
 import { toBase64 } from '../base/bytes.ts'
 import type { Digest } from '../base/names.ts'
 import { sha256Hex } from '../crypto/digest.ts'
-import { ed25519PublicKey, p256PublicKey } from '../crypto/signature.ts'
+import {
+  ed25519PublicKey,
+  ed25519PublicKeyLength,
+  p256PointLength,
+  p256PublicKey,
+} from '../crypto/signature.ts'
 import { SealError } from './errors.ts'
 
 export const keyTypes = ['ed25519', 'ecdsa-p256'] as const
@@ -25,6 +30,19 @@ export function publicKey(type: KeyType, bytes: Uint8Array): PublicKey {
   const handle = importKey(type, bytes)
   const id = sha256Hex(handle.export({ format: 'der', type: 'spki' }))
   return { id, type, bytes, handle }
+}
+
+/** Of an Ed25519 or P-256 key. Throws `SEAL_KEY_INVALID`. */
+export function publicKeyOf(handle: KeyObject): PublicKey {
+  const spki = handle.export({ format: 'der', type: 'spki' })
+  if (handle.asymmetricKeyType === 'ed25519')
+    return publicKey('ed25519', new Uint8Array(spki.subarray(-ed25519PublicKeyLength)))
+  if (handle.asymmetricKeyType === 'ec' && handle.asymmetricKeyDetails?.namedCurve === 'prime256v1')
+    return publicKey('ecdsa-p256', new Uint8Array(spki.subarray(-p256PointLength)))
+  throw new SealError(
+    'SEAL_KEY_INVALID',
+    `a key of kind ${handle.asymmetricKeyType}; expected Ed25519 or P-256`,
+  )
 }
 
 function importKey(type: KeyType, bytes: Uint8Array): KeyObject {

@@ -15,7 +15,7 @@ const pinBytesMax = 4096
 
 export interface RootPin {
   readonly version: number
-  /** SHA-256 of the root's envelope as stored. */
+  /** SHA-256 of the root's payload. */
   readonly digest: Digest
 }
 
@@ -36,6 +36,10 @@ function parsePin(untrustedBytes: Uint8Array): RootPin {
 
 export function encodePin(pin: RootPin): Uint8Array {
   return utf8(`${JSON.stringify({ v: 1, type: 'pin', root: pin })}\n`)
+}
+
+export async function hasPin(file: string): Promise<boolean> {
+  return (await reportingIo(() => readBounded(file, pinBytesMax))) !== null
 }
 
 export async function readPin(file: string): Promise<RootPin> {

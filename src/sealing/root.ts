@@ -20,10 +20,13 @@ export type Custody = (typeof custodies)[number]
 const keysMax = 64
 const rolesMax = 16
 const limitsMax = 16
-/** Each must exist and holds no files. */
-const structuralRoles = ['root', 'snapshot'] as const
+/** Each must exist, and holds no files. */
+const requiredRoles = ['root', 'snapshot'] as const
+/** Its keys take a machine out of the sealed state, and do nothing else. Leaving it out locks the owner out. */
+export const ownerRole = 'owner'
+const structuralRoles: readonly string[] = [...requiredRoles, ownerRole]
 /** Whoever sets the times must not be able to say where a passphrase comes from; the root's keys can stay offline. */
-const rolesApart = ['root', 'schedules']
+const rolesApart = ['root', 'schedules', ownerRole]
 
 export interface RootRole {
   readonly keys: readonly Digest[]
@@ -112,18 +115,18 @@ export function thresholdOfRole(root: Root, role: string): number {
   return root.roles.get(role)?.threshold ?? Number.POSITIVE_INFINITY
 }
 
-/** The roles that hold files: all but `root` and `snapshot`. */
-export function contentRoles(root: Root): readonly string[] {
-  return [...root.roles.keys()].filter(name => !isStructural(name)).sort()
+/** The roles that hold files. */
+export function contentRoles({ roles }: Pick<Root, 'roles'>): readonly string[] {
+  return [...roles.keys()].filter(name => !isStructural(name)).sort()
 }
 
 function isStructural(name: string): boolean {
-  return structuralRoles.some(one => one === name)
+  return structuralRoles.includes(name)
 }
 
 function requireConsistent(root: Root, what: string): void {
   const invalid = (found: string) => new SealError('SEAL_ROOT_INVALID', `${what}: ${found}`)
-  for (const name of structuralRoles) if (!root.roles.has(name)) throw invalid(`no role '${name}'`)
+  for (const name of requiredRoles) if (!root.roles.has(name)) throw invalid(`no role '${name}'`)
   const limits: { readonly role: string; readonly limit: string }[] = []
   for (const [name, role] of root.roles) {
     if (new Set(role.keys).size !== role.keys.length) throw invalid(`role '${name}' lists a key twice`)
@@ -146,10 +149,11 @@ function requireConsistent(root: Root, what: string): void {
 }
 
 function requireKeysApart(root: Root, what: string): void {
+  // A snapshot only names what others have signed: whoever seals a role may publish it, except with a key of the root.
   for (const name of rolesApart)
     for (const id of root.roles.get(name)?.keys ?? [])
       for (const [other, role] of root.roles)
-        if (other !== name && role.keys.includes(id))
+        if (other !== name && role.keys.includes(id) && !(name === 'schedules' && other === 'snapshot'))
           throw new SealError(
             'SEAL_KEY_SHARED',
             `${what}: key ${shortId(id)}… is in '${name}' and in '${other}'`,

@@ -6,7 +6,7 @@ import type { Custody } from './root.ts'
 export interface Sealed<T> {
   readonly value: T
   readonly version: number
-  /** SHA-256 of the snapshot's envelope: two machines with the same digest have the same configuration. */
+  /** SHA-256 of the snapshot's payload: two machines with the same digest have the same configuration. */
   readonly digest: Digest
   readonly expires: Date
   /** By the clock of now. It stays in force, and somebody should be told. */

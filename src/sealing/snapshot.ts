@@ -7,6 +7,10 @@ import { parsePayload, parseRoleName, requirePrevious, versionFields } from './p
 /*
  * One snapshot names the root and every role by version and digest, so that files of different versions cannot be
  * mixed (TUF 1.0.33 section 4.4). Its own digest therefore names the whole sealed configuration.
+ *
+ * Digests are over payloads, never over signatures: holders sign in any order, at the same time on different machines,
+ * and whichever of their signatures meet the threshold, the version is the same. The payload of an envelope is what
+ * `jq -r .payload FILE | base64 -d | sha256sum` takes the digest of.
  */
 
 export const snapshotPayloadType = 'application/vnd.strongroom.snapshot+json'
@@ -14,8 +18,9 @@ const rolesMax = 16
 
 export interface SnapshotEntry {
   readonly version: number
-  /** SHA-256 of the role's envelope as stored. */
+  /** SHA-256 of the payload. */
   readonly digest: Digest
+  /** Of the payload. */
   readonly bytes: number
 }
 

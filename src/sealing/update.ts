@@ -21,12 +21,20 @@ const lineEnd = 0x0a
 const space = 0x20
 
 export function encodeUpdate(files: StoreFiles): Uint8Array {
+  return encodeNamed(header, files)
+}
+
+export function encodeNamed(header: string, files: StoreFiles): Uint8Array {
   const lines = namedFiles(files).map(([name, bytes]) => Buffer.concat([utf8(`${name} `), bytes]))
   return new Uint8Array(Buffer.concat([utf8(header), ...lines]))
 }
 
 /** Throws `SEAL_TOO_LARGE`, `SEAL_UPDATE_MALFORMED`. Nothing in what it returns is verified. */
 export function parseUpdate(untrustedBytes: Uint8Array): StoreFiles {
+  return parseNamed(header, untrustedBytes)
+}
+
+export function parseNamed(header: string, untrustedBytes: Uint8Array): StoreFiles {
   if (untrustedBytes.byteLength > updateBytesMax)
     throw new SealError(
       'SEAL_TOO_LARGE',
@@ -58,11 +66,7 @@ export function parseUpdate(untrustedBytes: Uint8Array): StoreFiles {
  * replaced; roles that a newer root has dropped are left out.
  */
 export function applyUpdate(installed: StoreFiles, update: StoreFiles, pin: RootPin): StoreFiles {
-  for (const [version, bytes] of update.roots) {
-    const present = installed.roots.get(version)
-    if (present !== undefined && !view(present).equals(bytes))
-      throw new SealError('SEAL_FORKED', `${rootFile(version)}: another root of this version is installed`)
-  }
+  requireInstalledRoots(installed, update)
   const roots = new Map([...installed.roots, ...update.roots])
   const roles = contentRoles(verifyRoots(roots, pin).root)
   const kept = [...installed.roles].filter(([role]) => roles.includes(role))
@@ -70,6 +74,15 @@ export function applyUpdate(installed: StoreFiles, update: StoreFiles, pin: Root
     roots,
     snapshot: update.snapshot ?? installed.snapshot,
     roles: new Map([...kept, ...update.roles]),
+  }
+}
+
+/** That roots which are installed are repeated as they are, if at all. */
+export function requireInstalledRoots(installed: StoreFiles, { roots }: StoreFiles): void {
+  for (const [version, bytes] of roots) {
+    const present = installed.roots.get(version)
+    if (present !== undefined && !view(present).equals(bytes))
+      throw new SealError('SEAL_FORKED', `${rootFile(version)}: another root of this version is installed`)
   }
 }
 

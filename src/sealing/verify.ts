@@ -1,7 +1,7 @@
 import type { Digest } from '../base/names.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { type VerifiedRoot, verifyRoots } from './chain.ts'
-import { verifyEnvelope } from './envelope.ts'
+import { type Expectation, verifyEnvelope } from './envelope.ts'
 import { SealError } from './errors.ts'
 import type { Floor } from './floor.ts'
 import type { RootPin } from './pin.ts'
@@ -15,7 +15,7 @@ import { roleFile, rootFile, type StoreFiles, snapshotFile, versionAndDigest } f
 /** What has been verified from the pin to the last byte. */
 export interface SealedConfiguration {
   readonly version: number
-  /** SHA-256 of the snapshot's envelope: names all of it. */
+  /** SHA-256 of the snapshot's payload: names all of it. */
   readonly digest: Digest
   readonly previous: Digest | null
   /** The earliest expiry of the root, the snapshot and the roles. */
@@ -39,12 +39,28 @@ export function verifyStore(
   floor: Floor | null,
   now: Date,
 ): SealedConfiguration {
-  const root = verifyRoots(files.roots, pin)
-  const snapshot = verifySnapshot(files, root)
+  return readStore(files, verifyRoots(files.roots, pin), { open: verifyEnvelope, floor, now })
+}
+
+/** How what is below the root is read. */
+export interface Reading {
+  /** Gives an envelope's payload, or throws. All that is ever acted on is opened by `verifyEnvelope`. */
+  readonly open: (untrustedBytes: Uint8Array, expected: Expectation) => Uint8Array
+  readonly floor: Floor | null
+  readonly now: Date
+}
+
+/** The snapshot and the roles under a root that has been verified. Throws a `SealError`. */
+export function readStore(
+  files: StoreFiles,
+  root: VerifiedRoot,
+  { open, floor, now }: Reading,
+): SealedConfiguration {
+  const snapshot = readSnapshot(files, root, open)
   requireFloor(snapshot, root, floor)
   const roles = new Map<string, SealedRole & { digest: Digest }>()
   for (const name of contentRoles(root.root))
-    roles.set(name, verifyRole(name, files, root.root, snapshot.snapshot))
+    roles.set(name, readRole(name, files, root.root, snapshot.snapshot, open))
   for (const name of files.roles.keys())
     if (!roles.has(name))
       throw new SealError('SEAL_FILE_UNEXPECTED', `${roleFile(name)}: the root has no such role`)
@@ -69,10 +85,14 @@ interface VerifiedSnapshot {
   readonly digest: Digest
 }
 
-function verifySnapshot(files: StoreFiles, { root, digest, bytes }: VerifiedRoot): VerifiedSnapshot {
+function readSnapshot(
+  files: StoreFiles,
+  { root, digest, bytes }: VerifiedRoot,
+  open: Reading['open'],
+): VerifiedSnapshot {
   if (files.snapshot === null)
     throw new SealError('SEAL_EMPTY', 'the store holds a root and nothing sealed under it')
-  const payload = verifyEnvelope(files.snapshot, {
+  const payload = open(files.snapshot, {
     what: snapshotFile,
     payloadType: snapshotPayloadType,
     keys: keysOfRole(root, 'snapshot'),
@@ -87,30 +107,36 @@ function verifySnapshot(files: StoreFiles, { root, digest, bytes }: VerifiedRoot
       'SEAL_MIXED',
       `${snapshotFile}: it names the roles ${found.join(', ')}; the root has ${expected.join(', ')}`,
     )
-  return { snapshot, digest: sha256Hex(files.snapshot) }
+  return { snapshot, digest: sha256Hex(payload) }
 }
 
-function verifyRole(
+function readRole(
   name: string,
   files: StoreFiles,
   root: Root,
   snapshot: Snapshot,
+  open: Reading['open'],
 ): SealedRole & { digest: Digest } {
   const what = roleFile(name)
   const untrustedBytes = files.roles.get(name)
   const entry = snapshot.roles.get(name)
   if (untrustedBytes === undefined || entry === undefined)
     throw new SealError('SEAL_FILE_MISSING', `${what} is not in the store`)
-  const payload = verifyEnvelope(untrustedBytes, {
+  const payload = open(untrustedBytes, {
     what,
     payloadType: rolePayloadType,
     keys: keysOfRole(root, name),
     threshold: thresholdOfRole(root, name),
   })
   const role = parseRole(payload, name, root.roles.get(name)?.paths ?? [], what)
-  const digest = sha256Hex(untrustedBytes)
-  requireNamed(entry, { version: role.version, digest, bytes: untrustedBytes.byteLength }, what)
-  return { ...role, digest }
+  const found = entryOf(role.version, payload)
+  requireNamed(entry, found, what)
+  return { ...role, digest: found.digest }
+}
+
+/** As a snapshot names a file. */
+export function entryOf(version: number, payload: Uint8Array): SnapshotEntry {
+  return { version, digest: sha256Hex(payload), bytes: payload.byteLength }
 }
 
 function requireNamed(named: SnapshotEntry, found: SnapshotEntry, what: string): void {

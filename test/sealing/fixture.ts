@@ -4,13 +4,16 @@ import os from 'node:os'
 import path from 'node:path'
 import { utf8 } from '../../src/base/bytes.ts'
 import type { Clock, Entropy } from '../../src/base/environment.ts'
+import type { Digest } from '../../src/base/names.ts'
 import { sha256Hex } from '../../src/crypto/digest.ts'
 import { generateEd25519, signEd25519 } from '../../src/crypto/signing.ts'
-import { type Envelope, encodeEnvelope, preAuthEncoding } from '../../src/sealing/envelope.ts'
+import { type Envelope, encodeEnvelope, parseEnvelope, preAuthEncoding } from '../../src/sealing/envelope.ts'
 import { type PublicKey, publicKey } from '../../src/sealing/keys.ts'
 import type { RootPin } from '../../src/sealing/pin.ts'
+import { planSeal } from '../../src/sealing/plan.ts'
 import type { Root, RootRole } from '../../src/sealing/root.ts'
-import { planSeal, signFirstRoot, signPlan } from '../../src/sealing/sign.ts'
+import { type RootContent, signFirstRoot } from '../../src/sealing/root-candidate.ts'
+import { signPlan } from '../../src/sealing/sign.ts'
 import type { SealSigner } from '../../src/sealing/signer.ts'
 import { standardRoles } from '../../src/sealing/standard-roles.ts'
 import type { StoreFiles } from '../../src/sealing/store-files.ts'
@@ -53,7 +56,7 @@ export const signers = {
 } as const
 export const everySigner: readonly TestSigner[] = Object.values(signers).flat()
 
-export function rootContent(overrides: Partial<Root> = {}): Omit<Root, 'version' | 'previous'> {
+export function rootContent(overrides: Partial<Root> = {}): RootContent {
   const roles = new Map<string, RootRole>()
   for (const [name, held] of Object.entries(signers)) {
     const paths = (standardRoles as Record<string, readonly string[]>)[name] ?? []
@@ -64,8 +67,8 @@ export function rootContent(overrides: Partial<Root> = {}): Omit<Root, 'version'
 }
 
 export async function firstRoot(): Promise<{ root: Uint8Array; pin: RootPin }> {
-  const root = await signFirstRoot(rootContent(), everySigner, signal)
-  return { root, pin: { version: 1, digest: sha256Hex(root) } }
+  const { bytes, digest } = await signFirstRoot(rootContent(), everySigner, signal)
+  return { root: bytes, pin: { version: 1, digest } }
 }
 
 export const emptyStore = (root: Uint8Array): StoreFiles => ({
@@ -86,7 +89,7 @@ export const secondFiles = new Map([
 ])
 
 export interface NextOptions {
-  readonly nextRoot?: Uint8Array
+  readonly nextRoot?: RootContent
   readonly renew?: boolean
   readonly expires?: Date
   readonly with?: readonly SealSigner[]
@@ -104,7 +107,7 @@ export async function next(
     pin,
     files,
     expires: options.expires ?? expires,
-    renew: options.renew ?? false,
+    renew: options.renew === true ? 'all' : [],
     now,
   })
   return await signPlan(plan, options.with ?? everySigner, signal)
@@ -140,6 +143,11 @@ export async function temporaryDirectory(): Promise<AsyncDisposable & { at(name:
     at: name => path.join(directory, name),
     [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
   }
+}
+
+/** What the store calls the digest of a file. */
+export function payloadDigest(envelope: Uint8Array): Digest {
+  return sha256Hex(parseEnvelope(envelope, 'file').payload)
 }
 
 /** The code of what `work` throws, or `ok`. */

@@ -1,4 +1,6 @@
 import { describe, test } from 'vitest'
+import { ceremony2of3 } from './scenarios/ceremony-2of3.ts'
+import { custodyDiscarded } from './scenarios/custody-discarded.ts'
 import { damagedStorage } from './scenarios/damaged-storage.ts'
 import { interruptedRestore } from './scenarios/interrupted-restore.ts'
 import { killAndContinue } from './scenarios/kill-and-continue.ts'
@@ -16,6 +18,8 @@ describe('whole stories, as `npm run scenario` tells them', () => {
     rolledBackStorage,
     damagedStorage,
     leakTest,
+    ceremony2of3,
+    custodyDiscarded,
     killAndContinue: killAndContinue(killRounds),
   }
   for (const [name, story] of Object.entries(stories))

@@ -7,7 +7,13 @@ export async function changedBytes(): Promise<void> {
   const { pin, second } = await twoVersions()
   const faults: readonly (readonly [string, string, string, string, string])[] = [
     ['root-changed-payload', '1.root.json', '"payload":"', 'SEAL_ROOT_UNPINNED', 'first byte of the payload'],
-    ['root-changed-signature', '1.root.json', '"sig":"', 'SEAL_ROOT_UNPINNED', 'first byte of a signature'],
+    [
+      'root-changed-signature',
+      '1.root.json',
+      '"sig":"',
+      'SEAL_SIGNATURE_INVALID',
+      'first byte of a signature',
+    ],
     [
       'snapshot-changed-payload',
       'snapshot.json',

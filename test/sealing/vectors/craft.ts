@@ -1,5 +1,6 @@
 import { fromUtf8, toBase64 } from '../../../src/base/bytes.ts'
 import { sha256Hex } from '../../../src/crypto/digest.ts'
+import { parseEnvelope } from '../../../src/sealing/envelope.ts'
 import type { RootPin } from '../../../src/sealing/pin.ts'
 import { encodeRoot } from '../../../src/sealing/root.ts'
 import type { StoreFiles } from '../../../src/sealing/store-files.ts'
@@ -32,16 +33,15 @@ export async function craft(change: Craft): Promise<{ files: StoreFiles; pin: Ro
     if (name === 'root' || name === 'snapshot') continue
     const bytes = await craftRole(name, held, change.role === name ? change : {})
     roles.set(name, bytes)
-    named[name] = { version: 1, digest: sha256Hex(bytes), bytes: bytes.byteLength }
+    named[name] = entryOf(bytes)
   }
-  const rootEntry = { version: 1, digest: sha256Hex(root), bytes: root.byteLength }
   const snapshotJson: Json = {
     v: 1,
     type: 'snapshot',
     version: 1,
     previous: null,
     expires,
-    root: rootEntry,
+    root: entryOf(root),
     roles: named,
   }
   change.snapshot?.(snapshotJson)
@@ -53,8 +53,14 @@ export async function craft(change: Craft): Promise<{ files: StoreFiles; pin: Ro
   )
   return {
     files: { roots: new Map([[1, root]]), snapshot, roles },
-    pin: { version: 1, digest: sha256Hex(root) },
+    pin: { version: 1, digest: entryOf(root).digest },
   }
+}
+
+/** As a snapshot names what it holds. */
+export function entryOf(bytes: Uint8Array) {
+  const { payload } = parseEnvelope(bytes, 'file')
+  return { version: 1, digest: sha256Hex(payload), bytes: payload.byteLength }
 }
 
 export async function craftRole(

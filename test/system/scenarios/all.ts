@@ -1,3 +1,5 @@
+import { ceremony2of3 } from './ceremony-2of3.ts'
+import { custodyDiscarded } from './custody-discarded.ts'
 import { damagedStorage } from './damaged-storage.ts'
 import { interruptedRestore } from './interrupted-restore.ts'
 import { killAndContinue } from './kill-and-continue.ts'
@@ -12,5 +14,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'rolled-back-storage': rolledBackStorage,
   'damaged-storage': damagedStorage,
   'leak-test': leakTest,
+  'ceremony-2of3': ceremony2of3,
+  'custody-discarded': custodyDiscarded,
   'kill-and-continue': killAndContinue(20),
 }

@@ -1,15 +1,16 @@
 import { lstat, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { BaseError } from '../../src/base/base-errors.ts'
-import { utf8 } from '../../src/base/bytes.ts'
-import { Secret } from '../../src/base/secret.ts'
-import { Untrusted } from '../../src/base/untrusted.ts'
-import { initCommand, type SealSignOptions, signCommand } from '../../src/sealing/commands.ts'
-import { showCommand, verifyCommand } from '../../src/sealing/show.ts'
-import { FileSealedStore } from '../../src/sealing/store.ts'
-import { sealWorkspace } from '../../src/sealing/workspace.ts'
-import { clock, codeOf, expires, seeded, signal, temporaryDirectory } from './fixture.ts'
+import { BaseError } from '../../../src/base/base-errors.ts'
+import { utf8 } from '../../../src/base/bytes.ts'
+import { Secret } from '../../../src/base/secret.ts'
+import { Untrusted } from '../../../src/base/untrusted.ts'
+import { initCommand } from '../../../src/sealing/ceremony/init.ts'
+import { type SealSignOptions, signCommand } from '../../../src/sealing/ceremony/sign.ts'
+import { showCommand, verifyCommand } from '../../../src/sealing/show.ts'
+import { FileSealedStore } from '../../../src/sealing/store.ts'
+import { sealWorkspace } from '../../../src/sealing/workspace.ts'
+import { clock, codeOf, expires, seeded, signal, temporaryDirectory } from '../fixture.ts'
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let workspace: ReturnType<typeof sealWorkspace>
@@ -36,7 +37,7 @@ const init = (changes: Partial<Parameters<typeof initCommand>[0]> = {}) =>
       directory: directory.at('seal'),
       custody: 'superadmin',
       expires,
-      passphrase: null,
+      protection: null,
       entropy: seeded('init'),
       ...changes,
     },
@@ -90,7 +91,7 @@ describe('init', () => {
     const { result, text } = await init()
     expect(result.keyFiles.map(({ role }) => role)).toEqual([
       'root',
-      'snapshot',
+      'owner',
       'profiles',
       'policy',
       'hsm',
@@ -145,7 +146,7 @@ describe('sign, show and verify', () => {
     }
     expect(await codeOf(() => signCommand({ ...sign, confirm }, signal))).toBe('SEAL_DECLINED')
     expect(shown).toEqual([
-      `version 3, expires ${expires.toISOString()}, signs profiles`,
+      `version 3, expires ${expires.toISOString()}, signs roles/profiles.json, snapshot.json`,
       'changed profiles/work.conf',
       '  - - mail',
       '  + - all',
@@ -167,7 +168,7 @@ describe('sign, show and verify', () => {
     expect(await codeOf(() => signCommand(sign, signal))).toBe('SEAL_UNCHANGED')
     const later = new Date('2028-01-01T00:00:00Z')
     const { result } = await signCommand({ ...sign, renew: true, expires: later }, signal)
-    expect(result.roles).toHaveLength(5)
+    expect(result.files).toHaveLength(6)
     // The root's own expiry is not the signer's to change.
     expect(result).toMatchObject({ version: 3, expires: expires.toISOString() })
   })
@@ -196,7 +197,7 @@ describe('sign, show and verify', () => {
 
   test('with keys under a passphrase', async () => {
     using passphrase = Secret.take(utf8('passphrase'))
-    await init({ passphrase })
+    await init({ protection: { passphrase, workFactor: 4 } })
     await draft('roles.json', '{}\n')
     expect((await signCommand(sign, signal)).result.version).toBe(1)
     await draft('roles.json', '{"v":1}\n')

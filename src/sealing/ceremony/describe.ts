@@ -1,0 +1,53 @@
+import { hasSigned, keysOf, missingOf } from '../demand.ts'
+import { describeRoot } from '../describe-root.ts'
+import { describeDifference } from '../difference.ts'
+import { type PublicKey, shortId } from '../keys.ts'
+import { isComplete, type Proposal } from '../proposal.ts'
+
+/* A proposal on the screen of the person who decides. */
+
+/** Heading, who may seal what, and the difference of every file: from this machine's own copy. */
+export function differenceOf({ configuration, present, demands }: Proposal): readonly string[] {
+  const { version, expires, root, files } = configuration
+  return [
+    `version ${version}, expires ${expires.toISOString()}, signs ${demands.map(({ file }) => file).join(', ')}`,
+    ...describeRoot(present?.root ?? null, root),
+    ...describeDifference(present?.files ?? new Map(), files),
+  ]
+}
+
+export interface SignatureState {
+  readonly file: string
+  readonly signed: readonly string[]
+  /** How many more are needed, and whose would count. Twice for a root: holders of the one before, and its own. */
+  readonly missing: readonly { readonly count: number; readonly of: readonly string[] }[]
+}
+
+export function signaturesOf({ demands }: Proposal): readonly SignatureState[] {
+  return demands.map(demand => ({
+    file: demand.file,
+    signed: keysOf(demand)
+      .filter(key => hasSigned(demand, key))
+      .map(({ id }) => id),
+    missing: missingOf(demand).map(({ count, of }) => ({ count, of: of.map(({ id }) => id) })),
+  }))
+}
+
+export function describeSignatures(proposal: Proposal): readonly string[] {
+  return signaturesOf(proposal).map(({ file, signed, missing }) => {
+    const needs = missing.map(({ count, of }) => `${count} more of ${of.map(shown).join(', ')}`)
+    const state = needs.length === 0 ? 'complete' : `needs ${needs.join(', and ')}`
+    return `signed    ${file}: ${signed.length === 0 ? 'by nobody' : `by ${signed.map(shown).join(', ')}`}; ${state}`
+  })
+}
+
+/** What to do next with a proposal that has been looked at. */
+export function nextStep(proposal: Proposal, file: string): string {
+  return isComplete(proposal)
+    ? `next      all have signed: strongroom seal merge ${file}`
+    : `next      pass ${file} to the holders of these keys: strongroom seal sign ${file}`
+}
+
+function shown(id: PublicKey['id'] | string): string {
+  return `${shortId(id)}…`
+}

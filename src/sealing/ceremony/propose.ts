@@ -1,0 +1,74 @@
+import type { Clock } from '../../base/environment.ts'
+import { makePrivateDirectory } from '../../base/files.ts'
+import type { Digest } from '../../base/names.ts'
+import { readDraft } from '../draft.ts'
+import { reportingIo } from '../io.ts'
+import { planSeal } from '../plan.ts'
+import type { Proposal } from '../proposal.ts'
+import { writeProposal } from '../proposal-file.ts'
+import type { SealReport } from '../show.ts'
+import { proposalOf } from '../sign.ts'
+import { proposalFile, type SealWorkspace } from '../workspace.ts'
+import { openCopy, requirePin } from './copy.ts'
+import { describeSignatures, differenceOf, nextStep, type SignatureState, signaturesOf } from './describe.ts'
+
+/* `strongroom seal propose`: the draft as a proposal, for holders on machines of their own. */
+
+export interface SealProposeOptions {
+  readonly directory: string
+  readonly expires: Date
+  readonly renew: boolean
+  readonly clock: Clock
+  /** Refuses a draft by throwing a `CodedError`. */
+  readonly validate: (files: ReadonlyMap<string, Uint8Array>) => unknown
+}
+
+export interface ProposalReport {
+  readonly version: number
+  readonly digest: Digest
+  readonly file: string
+  readonly difference: readonly string[]
+  readonly signatures: readonly SignatureState[]
+}
+
+export async function proposeCommand(options: SealProposeOptions): Promise<SealReport<ProposalReport>> {
+  const { directory, expires, renew, clock, validate } = options
+  const copy = await openCopy(directory, clock)
+  const files = await readDraft(copy.workspace.draft)
+  validate(files)
+  const plan = planSeal({
+    installed: copy.installed,
+    nextRoot: null,
+    pin: requirePin(copy),
+    files,
+    expires,
+    renew: renew ? 'all' : [],
+    now: clock.now(),
+  })
+  return await publish(copy.workspace, proposalOf(plan))
+}
+
+/** Writes a new proposal into the workspace. */
+export async function publish(
+  workspace: SealWorkspace,
+  proposal: Proposal,
+): Promise<SealReport<ProposalReport>> {
+  const file = proposalFile(workspace, proposal.configuration.version)
+  await reportingIo(() => makePrivateDirectory(workspace.proposals))
+  await writeProposal(file, proposal)
+  return reportOf(proposal, file)
+}
+
+export function reportOf(proposal: Proposal, file: string): SealReport<ProposalReport> {
+  const { version, digest } = proposal.configuration
+  const difference = differenceOf(proposal)
+  return {
+    result: { version, digest, file, difference, signatures: signaturesOf(proposal) },
+    text: [
+      `proposal  version ${version}, ${digest}`,
+      ...difference,
+      ...describeSignatures(proposal),
+      nextStep(proposal, file),
+    ],
+  }
+}
