@@ -6,6 +6,8 @@ import { type HsmBinding, parseBinding } from './binding.ts'
 import { type Position, ProfileError, where } from './errors.ts'
 import { type Profile, parseProfile } from './profile.ts'
 import { parseRoles, type Roles } from './roles.ts'
+import type { Schedule } from './schedule.ts'
+import { parseScheduleFile } from './schedule-file.ts'
 
 /*
  * The whole sealed payload: every file of it, checked one by one and against each other. A path that nothing reads is
@@ -29,6 +31,7 @@ export interface Configuration {
 
 interface Draft {
   readonly profiles: Map<ProfileName, Profile>
+  readonly schedules: Map<ProfileName, Schedule>
   readonly bindings: Map<ProfileName, HsmBinding>
   readonly policies: Map<string, string>
   roles: Roles | null
@@ -39,7 +42,13 @@ interface Draft {
  * `ProfileError` whatever they are, naming file and place, but does not know who wrote them.
  */
 export function parseConfiguration(files: ReadonlyMap<string, Uint8Array>): Configuration {
-  const draft: Draft = { profiles: new Map(), bindings: new Map(), policies: new Map(), roles: null }
+  const draft: Draft = {
+    profiles: new Map(),
+    schedules: new Map(),
+    bindings: new Map(),
+    policies: new Map(),
+    roles: null,
+  }
   for (const path of [...files.keys()].sort()) {
     const bytes = files.get(path)
     if (bytes !== undefined) inFile(path, () => readFile(draft, path, bytes))
@@ -52,6 +61,7 @@ export function parseConfiguration(files: ReadonlyMap<string, Uint8Array>): Conf
     )
   if (roles === null) throw new ProfileError('CONFIGURATION_INCOMPLETE', 'roles.json is missing')
   requireBindings(profiles, bindings)
+  takeSchedules(profiles, draft.schedules)
   for (const profile of profiles.values()) requireRoles(profile, roles)
   return { profiles, bindings, policies, roles }
 }
@@ -64,6 +74,9 @@ function readFile(draft: Draft, path: string, bytes: Uint8Array): void {
       draft.profiles.set(profile, parseProfile(new Untrusted(bytes), profile))
       return
     }
+    case 'schedules/*.conf':
+      draft.schedules.set(parseProfileName(name), parseScheduleFile(new Untrusted(bytes)))
+      return
     case 'hsm/*.json':
       draft.bindings.set(parseProfileName(name), parseBinding(bytes))
       return
@@ -119,6 +132,27 @@ function requireBindings(
         'CONFIGURATION_INCOMPLETE',
         `hsm/${name}.json belongs to no profiles/${name}.conf`,
       )
+}
+
+/** A profile has one schedule, whoever seals it. */
+function takeSchedules(
+  profiles: Map<ProfileName, Profile>,
+  schedules: ReadonlyMap<ProfileName, Schedule>,
+): void {
+  for (const [name, schedule] of schedules) {
+    const profile = profiles.get(name)
+    if (profile === undefined)
+      throw new ProfileError(
+        'CONFIGURATION_INCOMPLETE',
+        `schedules/${name}.conf belongs to no profiles/${name}.conf`,
+      )
+    if (profile.schedule !== null)
+      throw new ProfileError(
+        'CONFIGURATION_TWICE',
+        `profiles/${name}.conf has a schedule, and so has schedules/${name}.conf`,
+      )
+    profiles.set(name, { ...profile, schedule })
+  }
 }
 
 function requireRoles(profile: Profile, roles: Roles): void {

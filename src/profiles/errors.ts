@@ -106,6 +106,11 @@ export const profileErrors = {
     meaning: 'Files of the configuration do not fit together: one names what another does not have.',
     hint: 'add what is missing, or remove what names it',
   },
+  CONFIGURATION_TWICE: {
+    kind: 'usage',
+    meaning: 'Two files of the configuration say the same thing, each in its own way.',
+    hint: 'remove one of the two',
+  },
   CONFIGURATION_ROLE: {
     kind: 'usage',
     meaning: 'A VM has no role for what a profile wants of it, or has two that must be kept apart.',

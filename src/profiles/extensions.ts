@@ -128,7 +128,7 @@ function parseLimits(node: YamlNode): Limits {
   }
 }
 
-function parseSchedule(node: YamlNode): Schedule {
+export function parseSchedule(node: YamlNode): Schedule {
   const fields = fieldsOf(node, 'schedule', ['calendar', 'time_zone', 'jitter_minutes', 'catch_up'])
   const calendar = fields.get('calendar')
   if (calendar === undefined) throw missing('calendar', node.at)

@@ -12,4 +12,4 @@ export const standardRoles = {
 } as const satisfies Readonly<Record<string, readonly string[]>>
 
 /** Of these paths, those that a configuration may hold today. The others are reserved: a root is hard to change. */
-export const offeredPaths: readonly string[] = ['profiles/', 'hsm/', 'policy/', 'roles.json']
+export const offeredPaths: readonly string[] = ['profiles/', 'schedules/', 'hsm/', 'policy/', 'roles.json']

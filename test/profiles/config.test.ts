@@ -73,7 +73,7 @@ test('holds what a new draft offers, and nothing else of what a root allows', ()
     'profiles/': 'profiles/other.conf',
     'hsm/': 'hsm/other.json',
     'policy/': 'policy/other.policy',
-    'schedules/': 'schedules/other.json',
+    'schedules/': 'schedules/other.conf',
     'machine/': 'machine/other.json',
   }
   for (const limit of Object.values(standardRoles).flat()) {
@@ -81,6 +81,19 @@ test('holds what a new draft offers, and nothing else of what a root allows', ()
       codeOf(() => configurationOf({ [files[limit] ?? limit]: '{}' })) !== 'CONFIGURATION_FILE_UNKNOWN'
     expect({ limit, known }).toEqual({ limit, known: offeredPaths.includes(limit) })
   }
+})
+
+test('a schedule may have a file of its own, or stand in the profile, not both', () => {
+  const schedule = { 'schedules/nightly.conf': 'calendar: mon..fri 21:00\ntime_zone: Europe/Berlin\n' }
+  expect(configurationOf(schedule).profiles.get(nightly)?.schedule).toMatchObject({
+    timeZone: 'Europe/Berlin',
+    catchUp: true,
+  })
+  const both = {
+    ...schedule,
+    'profiles/nightly.conf': profileText({ strongroom: '{ schedule: { calendar: "21:00" } }' }),
+  }
+  expect(codeOf(() => configurationOf(both))).toBe('CONFIGURATION_TWICE')
 })
 
 describe('files', () => {
@@ -114,6 +127,18 @@ describe('files', () => {
     [{ 'roles.json': undefined }, 'CONFIGURATION_INCOMPLETE', 'roles.json is missing'],
     [{ 'hsm/nightly.json': undefined }, 'CONFIGURATION_INCOMPLETE', 'no hsm/nightly.json'],
     [{ 'hsm/weekly.json': JSON.stringify(binding) }, 'CONFIGURATION_INCOMPLETE', 'no profiles/weekly.conf'],
+    [
+      { 'schedules/weekly.conf': 'calendar: sun 03:00' },
+      'CONFIGURATION_INCOMPLETE',
+      'no profiles/weekly.conf',
+    ],
+    [{ 'schedules/nightly.conf': 'calendar: whenever' }, 'CALENDAR_INVALID', 'line 1, column 11: calendar'],
+    [
+      { 'schedules/nightly.conf': '' },
+      'PROFILE_NOT_MAPPING',
+      'schedules/nightly.conf: the schedule is empty',
+    ],
+    [{ 'schedules/nightly.conf': `x: ${'y'.repeat(5000)}` }, 'PROFILE_TOO_LARGE', 'schedules/nightly.conf'],
     [{ 'policy/30-strongroom.policy': 'x'.repeat(300_000) }, 'PROFILE_TOO_LARGE', '300000 bytes'],
     [{ 'profiles/-x.conf': profileText() }, 'CONFIGURATION_FILE_INVALID', 'ProfileName'],
   ])('%o', (changes, code, text) => {

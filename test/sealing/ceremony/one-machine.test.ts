@@ -101,12 +101,19 @@ describe('init', () => {
     for (const { file } of result.keyFiles) expect((await stat(file)).mode & 0o777).toBe(0o600)
     expect(text[0]).toContain(result.rootDigest)
     expect(await readFile(workspace.pin, 'utf8')).toContain(result.rootDigest)
-    expect((await readdir(workspace.draft)).sort()).toEqual(['README.md', 'hsm', 'policy', 'profiles'])
+    expect((await readdir(workspace.draft)).sort()).toEqual([
+      'README.md',
+      'hsm',
+      'policy',
+      'profiles',
+      'schedules',
+    ])
     const readme = await readFile(path.join(workspace.draft, 'README.md'), 'utf8')
     expect(readme.match(/^- .*: sealed by/gm)).toEqual([
       '- profiles/: sealed by',
       '- policy/: sealed by',
       '- hsm/: sealed by',
+      '- schedules/: sealed by',
       '- roles.json: sealed by',
     ])
     expect(await codeOf(() => verifyCommand(place()))).toBe('SEAL_EMPTY')
