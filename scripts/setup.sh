@@ -9,7 +9,7 @@ purpose=${1:-run}
 packages='softhsm2 bubblewrap e2fsprogs util-linux python3 make g++'
 case $purpose in
   run | quickstart) ;;
-  test) packages="$packages restic fuse3 age openssl xfsprogs btrfs-progs thin-provisioning-tools" ;;
+  test) packages="$packages restic fuse3 age openssl opensc xfsprogs btrfs-progs thin-provisioning-tools" ;;
   long)
     packages="$packages restic fuse3 age openssl time golang-go golang-golang-x-mod-dev"
     packages="$packages thin-provisioning-tools lvm2 user-mode-linux kmod"

@@ -3,7 +3,7 @@ import { fields, is } from '../base/json.ts'
 import { ed25519PublicKeyLength } from '../crypto/signature.ts'
 import { HsmError } from './errors.ts'
 import { isPoint } from './recipients.ts'
-import type { TokenDescription, TokenPublicKeys } from './token-protocol.ts'
+import type { TokenDescription, TokenPublicKeys, TokenSealKey } from './token-protocol.ts'
 
 /* The forms of what a token's process may answer. */
 
@@ -27,6 +27,14 @@ const publicKeys = fields('public keys', {
   witness: is.nullable(bytes(ed25519PublicKeyLength)),
 })
 
+const sealKey = is.nullable((untrustedValue: unknown): TokenSealKey => {
+  const { type, bytes: key } = fields('seal key', {
+    type: is.literal('ed25519', 'ecdsa-p256'),
+    bytes: (value: unknown) => value,
+  })(untrustedValue)
+  return { type, bytes: type === 'ed25519' ? bytes(ed25519PublicKeyLength)(key) : point(key) }
+})
+
 const description = fields('token', {
   label: is.string(textLengthMax),
   manufacturer: is.string(textLengthMax),
@@ -41,6 +49,7 @@ const description = fields('token', {
 export const tokenAnswers = {
   bytes: (untrustedValue: unknown, length: number): Uint8Array => checked(untrustedValue, bytes(length)),
   publicKeys: (untrustedValue: unknown): TokenPublicKeys => checked(untrustedValue, publicKeys),
+  sealKey: (untrustedValue: unknown): TokenSealKey | null => checked(untrustedValue, sealKey),
   description: (untrustedValue: unknown): TokenDescription => checked(untrustedValue, description),
 }
 

@@ -33,6 +33,10 @@ function answer(request: TokenRequest): unknown {
       return opened()
         .agree(request.peerPoint)
         .expose(bytes => bytes)
+    case 'sealKey':
+      return opened().sealKey(request.make)
+    case 'seal':
+      return opened().seal(request.message)
     case 'sign':
       return opened().sign(request.message)
   }

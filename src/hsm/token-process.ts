@@ -7,7 +7,13 @@ import { HsmError, type HsmErrorCode } from './errors.ts'
 import type { PinSource } from './pin.ts'
 import { tokenAnswers } from './token-answers.ts'
 import { TokenChannel } from './token-channel.ts'
-import type { TokenAddress, TokenDescription, TokenPublicKeys, TokenRequest } from './token-protocol.ts'
+import type {
+  TokenAddress,
+  TokenDescription,
+  TokenPublicKeys,
+  TokenRequest,
+  TokenSealKey,
+} from './token-protocol.ts'
 
 const callMillisecondsDefault: Milliseconds = 10_000
 const waitingMax = 32
@@ -70,6 +76,18 @@ export class TokenProcess implements Disposable {
 
   publicKeys(signal: AbortSignal): Promise<TokenPublicKeys> {
     return this.#call({ operation: 'publicKeys' }, signal, tokenAnswers.publicKeys)
+  }
+
+  /** The key by which its holder seals, made where it is missing and `make` says so; `null` where there is none. */
+  sealKey(make: boolean, signal: AbortSignal): Promise<TokenSealKey | null> {
+    return this.#call({ operation: 'sealKey', make }, signal, tokenAnswers.sealKey)
+  }
+
+  /** A signature with that key: Ed25519, or ECDSA P-256 over SHA-256 as `r || s`. */
+  seal(message: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+    return this.#call({ operation: 'seal', message }, signal, value =>
+      tokenAnswers.bytes(value, ed25519SignatureLength),
+    )
   }
 
   describe(signal: AbortSignal): Promise<TokenDescription> {

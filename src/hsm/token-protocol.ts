@@ -16,6 +16,13 @@ export interface TokenPublicKeys {
   readonly witness: Uint8Array | null
 }
 
+/** The key by which its holder seals: Ed25519 where the token can, else P-256. */
+export interface TokenSealKey {
+  readonly type: 'ed25519' | 'ecdsa-p256'
+  /** 32 bytes, or `04 || x || y`. */
+  readonly bytes: Uint8Array
+}
+
 export interface TokenDescription {
   readonly label: string
   readonly manufacturer: string
@@ -38,10 +45,12 @@ export type TokenRequest =
     })
   | (TokenAddress & { readonly operation: 'open'; readonly pin: Uint8Array })
   | { readonly operation: 'generate' | 'publicKeys' | 'describe' }
+  | { readonly operation: 'sealKey'; readonly make: boolean }
+  | { readonly operation: 'seal'; readonly message: Uint8Array }
   | { readonly operation: 'agree'; readonly peerPoint: Uint8Array }
   | { readonly operation: 'sign'; readonly message: Uint8Array }
 
-/** `value` is `TokenPublicKeys`, `TokenDescription`, bytes, or nothing, by the operation. */
+/** `value` is `TokenPublicKeys`, `TokenSealKey`, `TokenDescription`, bytes, or nothing, by the operation. */
 export type TokenAnswer =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly code: string; readonly message: string; readonly retry: boolean }

@@ -2,11 +2,12 @@ import pkcs11 from 'pkcs11js'
 import { fromUtf8, view } from '../base/bytes.ts'
 import { printable } from '../base/errors.ts'
 import { Secret } from '../base/secret.ts'
+import { sha256 } from '../crypto/digest.ts'
 import { ed25519PublicKeyLength, ed25519SignatureLength } from '../crypto/signature.ts'
 import { HsmError } from './errors.ts'
 import { pointLength } from './recipients.ts'
 import { alreadyInitialised, returnValueOf, tokenError } from './token-faults.ts'
-import type { TokenAddress, TokenDescription, TokenPublicKeys } from './token-protocol.ts'
+import type { TokenAddress, TokenDescription, TokenPublicKeys, TokenSealKey } from './token-protocol.ts'
 
 /*
  * One PKCS#11 token (v2.40 with the EdDSA mechanisms of v3.0). The only file that loads the native module. All calls are
@@ -19,6 +20,9 @@ import type { TokenAddress, TokenDescription, TokenPublicKeys } from './token-pr
 const wrappingKeyLabel = 'strongroom-wrapping'
 /** The key by which the HSM VM witnesses the ledger; signs nothing else. */
 const witnessKeyLabel = 'strongroom-witness'
+
+/** The key by which its holder seals; signs nothing else. */
+const sealKeyLabel = 'strongroom-seal'
 
 /** PKCS#11 v3.0; not among the constants of pkcs11js. */
 const CKM_EC_EDWARDS_KEY_PAIR_GEN = 0x1055
@@ -134,16 +138,30 @@ export class Token implements Disposable {
 
   /** 64 bytes: Ed25519 with the witness key. */
   sign(message: Uint8Array): Uint8Array {
-    return this.#guarded('signing', () => {
-      const key = this.#require(pkcs11.CKO_PRIVATE_KEY, witnessKeyLabel)
-      this.#library.C_SignInit(this.#session, { mechanism: CKM_EDDSA }, key)
-      const signature = this.#library.C_Sign(
-        this.#session,
-        view(message),
-        Buffer.alloc(ed25519SignatureLength),
-      )
-      return new Uint8Array(signature)
+    return this.#guarded('signing', () => this.#sign(witnessKeyLabel, CKM_EDDSA, message))
+  }
+
+  /** The key by which its holder seals; made where it is missing and `make` says so. */
+  sealKey(make: boolean): TokenSealKey | null {
+    return this.#guarded('reading the sealing key', () => {
+      if (make && this.#find(pkcs11.CKO_PRIVATE_KEY, sealKeyLabel) === null)
+        if (this.#can(CKM_EDDSA))
+          this.#generate(sealKeyLabel, CKM_EC_EDWARDS_KEY_PAIR_GEN, ed25519Parameters, pkcs11.CKA_SIGN)
+        else this.#generate(sealKeyLabel, pkcs11.CKM_EC_KEY_PAIR_GEN, p256Parameters, pkcs11.CKA_SIGN)
+      const key = this.#find(pkcs11.CKO_PUBLIC_KEY, sealKeyLabel)
+      if (key === null) return null
+      if (this.#isEdwards(key)) return { type: 'ed25519', bytes: this.#point(key, ed25519PublicKeyLength) }
+      return { type: 'ecdsa-p256', bytes: this.#point(key, pointLength) }
     })
+  }
+
+  /** 64 bytes with that key: Ed25519, or ECDSA P-256 over SHA-256 as `r || s`. */
+  seal(message: Uint8Array): Uint8Array {
+    return this.#guarded('sealing', () =>
+      this.#isEdwards(this.#require(pkcs11.CKO_PRIVATE_KEY, sealKeyLabel))
+        ? this.#sign(sealKeyLabel, CKM_EDDSA, message)
+        : this.#sign(sealKeyLabel, pkcs11.CKM_ECDSA, sha256(message)),
+    )
   }
 
   describe(): TokenDescription {
@@ -157,7 +175,7 @@ export class Token implements Disposable {
         agrees: this.#can(pkcs11.CKM_ECDH1_DERIVE),
         signs: this.#can(CKM_EDDSA),
         mechanisms: this.#library.C_GetMechanismList(this.#slot).length,
-        keysLeave: [wrappingKeyLabel, witnessKeyLabel].some(one => this.#mayLeave(one)),
+        keysLeave: [wrappingKeyLabel, witnessKeyLabel, sealKeyLabel].some(one => this.#mayLeave(one)),
       }
     })
   }
@@ -168,6 +186,19 @@ export class Token implements Disposable {
     } catch {
       // The token is gone, and its session with it.
     }
+  }
+
+  #sign(label: string, mechanism: number, message: Uint8Array): Uint8Array {
+    const key = this.#require(pkcs11.CKO_PRIVATE_KEY, label)
+    this.#library.C_SignInit(this.#session, { mechanism }, key)
+    const room = Buffer.alloc(ed25519SignatureLength)
+    return new Uint8Array(this.#library.C_Sign(this.#session, view(message), room))
+  }
+
+  #isEdwards(key: Buffer): boolean {
+    const [type] = this.#library.C_GetAttributeValue(this.#session, key, [{ type: pkcs11.CKA_KEY_TYPE }])
+    const { value } = type ?? {}
+    return Buffer.isBuffer(value) && value[0] === CKK_EC_EDWARDS
   }
 
   #publicKeys(): TokenPublicKeys {

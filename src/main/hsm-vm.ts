@@ -1,5 +1,4 @@
 import './failure.ts'
-import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { BaseError } from '../base/base-errors.ts'
@@ -7,6 +6,7 @@ import { systemClock, systemEntropy } from '../base/environment.ts'
 import { fields, is } from '../base/json.ts'
 import { createLog } from '../base/log.ts'
 import { listenSocket } from '../host/local/socket.ts'
+import { softHsmModule } from '../hsm/modules.ts'
 import { pinFromFile, pinFromTerminal } from '../hsm/pin.ts'
 import { serveHsm } from '../hsm/serve.ts'
 import { HsmStore } from '../hsm/store.ts'
@@ -22,12 +22,6 @@ import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
 
 /* The HSM VM: holds the token, releases one passphrase for one job, and witnesses the ledger. */
-
-const modules = [
-  '/usr/lib/softhsm/libsofthsm2.so',
-  '/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so',
-  '/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so',
-]
 
 const parseSettings = fields('HSM settings', {
   /** `envelopes/`, `witness.json`, `releases.jsonl`, `sealed/`. */
@@ -60,7 +54,7 @@ const pin =
     ? pinFromTerminal('PIN of the token: ', { input: process.stdin, output: process.stderr })
     : pinFromFile(settings.pinFile)
 const token = new TokenProcess({
-  modulePath: settings.module ?? modules.find(existsSync) ?? 'libsofthsm2.so',
+  modulePath: settings.module ?? softHsmModule(),
   label: settings.tokenLabel,
   pin,
   environment: softhsmConfiguration === undefined ? {} : { SOFTHSM2_CONF: softhsmConfiguration },

@@ -6,10 +6,14 @@ import { equalConstantTime } from '../base/bytes.ts'
 import { systemClock, systemEntropy } from '../base/environment.ts'
 import { readBounded } from '../base/files.ts'
 import type { Secret } from '../base/secret.ts'
+import { softHsmModule } from '../hsm/modules.ts'
+import { pinFromFile, pinFromTerminal } from '../hsm/pin.ts'
+import { tokenSigner } from '../hsm/seal-signer.ts'
+import { TokenProcess } from '../hsm/token-process.ts'
 import { parseConfiguration } from '../profiles/config.ts'
 import { discardCommand } from '../sealing/ceremony/discard.ts'
 import { initCommand } from '../sealing/ceremony/init.ts'
-import { keyCommand } from '../sealing/ceremony/key.ts'
+import { keyCommand, tokenKeyCommand } from '../sealing/ceremony/key.ts'
 import type { KeysAtHand } from '../sealing/ceremony/keys-at-hand.ts'
 import { mergeCommand } from '../sealing/ceremony/merge.ts'
 import { proposeCommand } from '../sealing/ceremony/propose.ts'
@@ -87,8 +91,13 @@ async function init(signal: AbortSignal): Promise<Answer> {
   return await initCommand(options, signal)
 }
 
-async function key(): Promise<Answer> {
+async function key(signal: AbortSignal): Promise<Answer> {
   const name = operand('NAME')
+  using token = openToken()
+  if (token !== null) {
+    const { publicKey } = await tokenSigner(token, true, signal)
+    return await tokenKeyCommand({ directory: dir, name, publicKey })
+  }
   using passphrase = values['no-passphrase'] ? null : await newPassphrase()
   const protection = passphrase === null ? null : { passphrase }
   return await keyCommand({ directory: dir, name, protection, entropy: systemEntropy })
@@ -112,7 +121,8 @@ async function newPassphrase(): Promise<Secret> {
 
 async function sign(signal: AbortSignal): Promise<Answer> {
   using held = new DisposableStack()
-  const options = { ...common, ...keysAtHand(held), validate, confirm: confirming('Sign this?') }
+  const keys = await keysAtHand(held, signal)
+  const options = { ...common, ...keys, validate, confirm: confirming('Sign this?') }
   const [file] = operands
   if (file !== undefined) return await signProposalCommand({ ...options, file }, signal)
   const sealing = { ...options, expires: expiryOf(values.expires), renew: values.renew ?? false }
@@ -138,7 +148,7 @@ async function revoke(): Promise<Answer> {
 
 async function unseal(signal: AbortSignal): Promise<Answer> {
   using held = new DisposableStack()
-  const options = { ...common, ...keysAtHand(held), confirm: confirming('Unseal?') }
+  const options = { ...common, ...(await keysAtHand(held, signal)), confirm: confirming('Unseal?') }
   const { pin: nextPin = missing('--pin'), out: file = 'unseal.json' } = values
   return await unsealCommand({ ...options, nextPin, file }, signal)
 }
@@ -169,9 +179,11 @@ function installed({ version, digest }: { version: number; digest: string }): An
 }
 
 /** Those of the workspace have one passphrase; each that is named may have its own. */
-function keysAtHand(held: DisposableStack): KeysAtHand {
+async function keysAtHand(held: DisposableStack, signal: AbortSignal): Promise<KeysAtHand> {
   let known: Secret | null = null
+  const token = held.use(openToken())
   return {
+    signers: token === null ? [] : [await tokenSigner(token, false, signal)],
     keyFiles: values.key ?? [],
     passphrase: async file => {
       const ask = async () => held.use(await askSecret(`Passphrase of ${path.basename(file)}`))
@@ -180,6 +192,21 @@ function keysAtHand(held: DisposableStack): KeysAtHand {
       return known
     },
   }
+}
+
+function openToken(): TokenProcess | null {
+  const { token: label, module = softHsmModule(), 'pin-file': pinFile } = values
+  if (label === undefined) return null
+  const { SOFTHSM2_CONF: softHsm } = process.env
+  return new TokenProcess({
+    modulePath: module,
+    label,
+    pin:
+      pinFile === undefined
+        ? pinFromTerminal('PIN of the token: ', { input: process.stdin, output: process.stderr })
+        : pinFromFile(pinFile),
+    environment: softHsm === undefined ? {} : { SOFTHSM2_CONF: softHsm },
+  })
 }
 
 function confirming(question: string): (text: readonly string[]) => Promise<boolean> {

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -82,6 +82,18 @@ export class TestHsm {
     const { tokens } = await preparedTokens
     cpSync(tokens, this.tokens, { recursive: true })
     return this.token(options)
+  }
+
+  /** Somebody else's tool, at the same token. */
+  pkcs11Tool(...words: readonly string[]): void {
+    execFileSync(
+      'pkcs11-tool',
+      ['--module', softHsm, '--token-label', label, '--login', '--pin', this.pin, ...words],
+      {
+        env: { ...process.env, SOFTHSM2_CONF: this.configuration },
+        stdio: ['ignore', 'ignore', 'pipe'],
+      },
+    )
   }
 
   remove(): void {

@@ -3,9 +3,11 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import path from 'node:path'
 import { PassThrough } from 'node:stream'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { p256PublicKey, verifyEd25519 } from '../../src/crypto/signature.ts'
+import { p256PublicKey, verifyEd25519, verifySignature } from '../../src/crypto/signature.ts'
 import { pinFromTerminal } from '../../src/hsm/pin.ts'
+import { tokenSigner } from '../../src/hsm/seal-signer.ts'
 import type { TokenProcess } from '../../src/hsm/token-process.ts'
+import { hasLowerS } from '../../src/sealing/ecdsa.ts'
 import { buildFaultyModule, codeOf, never, officerPin, secret, TestHsm } from './support.ts'
 
 let hsm: TestHsm
@@ -37,6 +39,32 @@ describe('a token', () => {
     const message = Buffer.from('a checkpoint')
     const signature = await token.sign(message, never)
     expect(verifyEd25519(witness ?? new Uint8Array(0), message, signature)).toBe(true)
+  })
+
+  it('has no key to seal with unless it is asked to make one, and then that one', async () => {
+    const token = await hsm.prepared()
+    await expect(tokenSigner(token, false, never)).rejects.toMatchObject({ code: 'HSM_KEY_MISSING' })
+    const made = await tokenSigner(token, true, never)
+    expect(made.publicKey.type).toBe('ed25519')
+    expect((await tokenSigner(token, true, never)).keyId).toBe(made.keyId)
+    expect((await tokenSigner(token, false, never)).keyId).toBe(made.keyId)
+    const message = Buffer.from('an encoding')
+    const signature = await made.sign(message, never)
+    expect(verifySignature(made.publicKey.handle, message, signature)).toBe(true)
+    expect((await token.describe(never)).keysLeave).toBe(false)
+  })
+
+  it('seals with a P-256 key that another tool made in it, in the one accepted form', async () => {
+    const token = await hsm.prepared()
+    hsm.pkcs11Tool('--keypairgen', '--key-type', 'EC:prime256v1', '--label', 'strongroom-seal')
+    const signer = await tokenSigner(token, false, never)
+    expect(signer.publicKey.type).toBe('ecdsa-p256')
+    const message = Buffer.from('an encoding')
+    for (let count = 0; count < 8; count++) {
+      const signature = await signer.sign(message, never)
+      expect(hasLowerS(signature)).toBe(true)
+      expect(verifySignature(signer.publicKey.handle, message, signature)).toBe(true)
+    }
   })
 
   it('says what it is and can do; its keys do not leave it', async () => {

@@ -42,10 +42,10 @@ export function describeSignatures(proposal: Proposal): readonly string[] {
 }
 
 /** What to do next with a proposal that has been looked at. */
-export function nextStep(proposal: Proposal, file: string): string {
+export function nextStep(proposal: Proposal, file: string, directory: string): string {
   return isComplete(proposal)
-    ? `next      all have signed: strongroom seal merge ${file}`
-    : `next      pass ${file} to the holders of these keys: strongroom seal sign ${file}`
+    ? `next      all have signed: strongroom seal merge ${file} --dir ${directory}`
+    : `next      pass ${file} to the holders of these keys: strongroom seal sign ${file} --dir ${directory}`
 }
 
 function shown(id: PublicKey['id'] | string): string {

@@ -26,7 +26,7 @@ export async function mergeCommand(options: {
   let merged = await openProposal(copy, file, clock)
   for (const other of others) merged = mergeProposals(merged, await openProposal(copy, other, clock))
   await writeProposal(file, merged)
-  const { result, text } = reportOf(merged, file)
+  const { result, text } = reportOf(merged, file, directory)
   if (!isComplete(merged)) return { result: { ...result, update: null }, text }
   const sealed = sealedUpdate(merged, clock.now())
   await trustRoot(copy, merged.pin)

@@ -56,10 +56,10 @@ export async function publish(
   const file = proposalFile(workspace, proposal.configuration.version)
   await reportingIo(() => makePrivateDirectory(workspace.proposals))
   await writeProposal(file, proposal)
-  return reportOf(proposal, file)
+  return reportOf(proposal, file, workspace.directory)
 }
 
-export function reportOf(proposal: Proposal, file: string): SealReport<ProposalReport> {
+export function reportOf(proposal: Proposal, file: string, directory: string): SealReport<ProposalReport> {
   const { version, digest } = proposal.configuration
   const difference = differenceOf(proposal)
   return {
@@ -68,7 +68,7 @@ export function reportOf(proposal: Proposal, file: string): SealReport<ProposalR
       `proposal  version ${version}, ${digest}`,
       ...difference,
       ...describeSignatures(proposal),
-      nextStep(proposal, file),
+      nextStep(proposal, file, directory),
     ],
   }
 }

@@ -14,7 +14,7 @@ export async function reviewCommand(options: {
   const copy = await openCopy(directory, clock)
   const proposal = await openProposal(copy, file, clock)
   validate(proposal.configuration.files)
-  const { result, text } = reportOf(proposal, file)
+  const { result, text } = reportOf(proposal, file, directory)
   const trusted =
     copy.pin === null
       ? [

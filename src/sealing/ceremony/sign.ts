@@ -103,7 +103,7 @@ export async function signProposalCommand(
     )
   await trustRoot(copy, proposal.pin)
   await writeProposal(file, signed.proposal)
-  const { result, text } = reportOf(signed.proposal, file)
+  const { result, text } = reportOf(signed.proposal, file, directory)
   return { result: { ...result, added: signed.added }, text }
 }
 

@@ -109,7 +109,8 @@ function nextSteps(
   proposals: readonly Opened[],
   clock: Clock,
 ): readonly string[] {
-  if (proposals.length > 0) return proposals.map(({ file, proposal }) => nextStep(proposal, file))
+  if (proposals.length > 0)
+    return proposals.map(({ file, proposal }) => nextStep(proposal, file, workspace.directory))
   if (installed.roots.size === 0)
     return ['next      strongroom seal init, or review a proposal that you were given']
   if (present === null)
