@@ -151,6 +151,22 @@ export const sealingErrors = {
     meaning: 'The file that remembers the newest version seen is malformed.',
     hint: 'find out who changed it; compare the version of this store with another machine before removing it',
   },
+  SEAL_COUNTER_PASSED: {
+    kind: 'integrity',
+    meaning: 'The counter outside the disk has passed the version on disk: an older disk was put back.',
+    hint: 'install the updates since; if a disk was restored from a backup on purpose, `strongroom dom0 anchor` begins anew',
+  },
+  SEAL_COUNTER_LOST: {
+    kind: 'integrity',
+    meaning:
+      'The counter outside the disk is behind: its TPM was cleared or replaced, or the disk is in another machine.',
+    hint: 'find out which; if it was meant, `strongroom dom0 anchor` begins anew',
+  },
+  SEAL_COUNTER_UNANCHORED: {
+    kind: 'integrity',
+    meaning: 'A counter is to be used, and the store does not know where it began.',
+    hint: 'on a new machine: `strongroom dom0 anchor`; on one that ran before, somebody removed it',
+  },
   SEAL_IO: {
     kind: 'failed',
     meaning: 'A file could not be read or written.',

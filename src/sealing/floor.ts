@@ -8,7 +8,7 @@ import { reportingIo } from './io.ts'
 
 /*
  * The floor: the newest version this machine has had in force, kept outside the store so that an old copy of the
- * store is noticed. Whoever can put back the floor as well is not held by it; that needs a counter in a TPM or a token.
+ * store is noticed. Whoever can put back the floor as well is not held by it, but by a counter in a TPM (`counter.ts`).
  */
 
 const floorBytesMax = 4096

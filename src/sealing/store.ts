@@ -1,6 +1,7 @@
 import type { Clock } from '../base/environment.ts'
 import { Serially } from '../base/serially.ts'
 import type { Untrusted } from '../base/untrusted.ts'
+import { type AnchoredCounter, countVersion } from './counter.ts'
 import { nodeDisk, type StoreDisk } from './disk.ts'
 import { SealError } from './errors.ts'
 import { readFloor, writeFloor } from './floor.ts'
@@ -28,6 +29,8 @@ export interface SealedStoreOptions<T> {
   readonly parseConfiguration: (files: ReadonlyMap<string, Uint8Array>) => T
   readonly clock: Clock
   readonly disk?: StoreDisk
+  /** Against a disk that is put back as a whole. */
+  readonly counter?: AnchoredCounter
 }
 
 interface InForce<T> {
@@ -58,6 +61,7 @@ export class FileSealedStore<T> implements SealedStore<T> {
       files,
       verifyStore(files, pin, await readFloor(options.floorPath), now(options)),
     )
+    await count(options, inForce.configuration)
     await writeFloor(options.floorPath, floorOf(inForce.configuration))
     await sweepGenerations(options.directory, options.disk ?? nodeDisk)
     return new FileSealedStore(options, pin, inForce)
@@ -114,12 +118,13 @@ export class FileSealedStore<T> implements SealedStore<T> {
     return this.current()
   }
 
-  /** The store first, the floor second: the other order could leave a store that its own floor refuses. */
+  /** The store first, then counter and floor: the other order could leave a store that its own floor refuses. */
   async #replace(next: InForce<T>): Promise<void> {
     const { directory, floorPath, disk = nodeDisk } = this.#options
     const { version, digest } = next.configuration
     await writeGeneration(directory, generationOf(version, digest), next.files, disk)
     this.#inForce = next
+    await count(this.#options, next.configuration)
     await writeFloor(floorPath, floorOf(next.configuration))
     // The old generation is in nobody's way; the next start clears it if this fails.
     await sweepGenerations(directory, disk).catch(() => {})
@@ -132,6 +137,10 @@ function verify<T>(
   configuration: SealedConfiguration,
 ): InForce<T> {
   return { files, configuration, value: parseConfiguration(configuration.files) }
+}
+
+async function count<T>({ counter }: SealedStoreOptions<T>, { version }: SealedConfiguration): Promise<void> {
+  if (counter !== undefined) await countVersion(counter, version)
 }
 
 function now({ clock }: { readonly clock: Clock }): Date {
