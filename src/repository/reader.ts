@@ -1,5 +1,6 @@
 import { fromHex, toHex } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
+import { release } from '../base/memory.ts'
 import { type Digest, parseDigest, type VmName } from '../base/names.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { type ObjectKind, type ObjectStore, objectBytesMax, objectName } from '../storage/object-store.ts'
@@ -109,7 +110,13 @@ export async function readTree(
   id: string,
   signal: AbortSignal,
 ): Promise<readonly TreeNode[]> {
-  return parseTree(await readBlob(source, 'tree', fromHex(parseDigest(id), blobIdLength), signal))
+  const plaintext = await readBlob(source, 'tree', fromHex(parseDigest(id), blobIdLength), signal)
+  try {
+    return parseTree(plaintext)
+  } finally {
+    // Of a volume of 64 GiB it has 17 MiB.
+    release(plaintext)
+  }
 }
 
 export function subtreeOf(nodes: readonly TreeNode[], name: string): string {
