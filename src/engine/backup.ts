@@ -9,9 +9,7 @@ import type { FrozenVm, FrozenVolume, KeptStates } from '../host/volumes.ts'
 import type { EntryOf } from '../ledger/entry.ts'
 import { type RepositoryHistory, wasRecorded } from '../ledger/repository-history.ts'
 import type { Priority } from '../profiles/budget.ts'
-import type { HsmBinding } from '../profiles/config.ts'
-import type { Profile } from '../profiles/profile.ts'
-import type { Job, Outcome, Progress } from '../qrexec/calls/orders.ts'
+import type { Outcome } from '../qrexec/calls/orders.ts'
 import { RepositoryError } from '../repository/errors.ts'
 import { blobIdLength } from '../repository/format.ts'
 import type { IndexTable } from '../repository/index-table.ts'
@@ -20,16 +18,16 @@ import { openRepository, type Repository } from '../repository/repository.ts'
 import { type BackupResult, BackupWriter, type VmResult } from '../repository/writer.ts'
 import { StorageError } from '../storage/errors.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
-import type { UploadShare } from '../storage/upload-budget.ts'
 import { type Birth, giveBirth } from './birth.ts'
 import { CachingStore } from './caching-store.ts'
 import { CommitLog } from './commit.ts'
 import { ContentCache } from './content-cache.ts'
 import { PackJournal } from './pack-journal.ts'
 import { type Plan, type PlannedVm, planBackup } from './plan.ts'
-import type { EnginePorts, SealedConfiguration } from './ports.ts'
+import type { EnginePorts } from './ports.ts'
 import { releasePassphrase } from './release.ts'
 import { RepositoryCache } from './repository-cache.ts'
+import type { Task } from './task.ts'
 import { VolumeMemory } from './volume-memory.ts'
 
 /** Packs on their way to storage at once; each has 16 MiB. */
@@ -39,18 +37,11 @@ const nicenessOf = { low: 10, normal: 0 } as const satisfies Record<Priority, nu
 /** A commit cannot be cancelled; a storage that does not answer must not hold dom0 for ever. The next order completes it. */
 const commitMillisecondsMax: Milliseconds = 10 * 60 * 1000
 
-export interface BackupJob {
-  readonly job: Job
-  readonly profile: Profile
-  readonly binding: HsmBinding
-  readonly configuration: SealedConfiguration
-  readonly upload: UploadShare
+export interface BackupJob extends Task {
   /** On one core. */
   readonly isSlow: boolean
-  readonly report: (progress: Progress) => void
   /** Called once, at the point of no return: from there on cancelling is refused. */
   readonly committing: () => void
-  readonly signal: AbortSignal
 }
 
 /** One accepted order of a backup, from the plan to the ledger: "Order → backup", steps 5 to 10. */

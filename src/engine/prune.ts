@@ -13,7 +13,7 @@ import { type PrunePlan, type PruneSource, planPrune } from '../repository/prune
 import { fetchObject } from '../repository/reader.ts'
 import type { Repository } from '../repository/repository.ts'
 import type { PrunableObjectStore } from '../storage/object-store.ts'
-import { type BackupJob, completeCommit, knownBlobs, openPinned, repositoryDirectory } from './backup.ts'
+import { completeCommit, knownBlobs, openPinned, repositoryDirectory } from './backup.ts'
 import { CachingStore } from './caching-store.ts'
 import { EngineError } from './errors.ts'
 import { PackJournal } from './pack-journal.ts'
@@ -25,6 +25,7 @@ import { listOf, type Removal, type Removed, removeObjects } from './removal.ts'
 import { RepositoryCache } from './repository-cache.ts'
 import { repositoryNow } from './repository-now.ts'
 import { forgettable, judgeSnapshots } from './retained.ts'
+import type { Task } from './task.ts'
 
 /*
  * Forget and prune, in two halves:
@@ -35,9 +36,7 @@ import { forgettable, judgeSnapshots } from './retained.ts'
  * prune finds by comparing the storage's listing with the ledger, so nothing has to be remembered anywhere else.
  */
 
-export interface PruneJob extends Omit<BackupJob, 'committing' | 'isSlow'> {
-  /** Only tells what would be done. */
-  readonly dryRun: boolean
+export interface PruneJob extends Task {
   /** Runs `work` while no hold changes, and while the job cannot be cancelled. */
   readonly decide: <T>(work: () => Promise<T>) => Promise<T>
 }
@@ -96,7 +95,7 @@ async function prune(ports: EnginePorts, task: PruneJob, opened: Opened): Promis
   const forgotten = forgettable(judged)
   const staying = judged.filter(({ reasons }) => reasons.length > 0).map(one => one.snapshot.snapshotId)
   const plan = await sparingResumable(ports, opened, await planPrune(source, staying, signal), signal)
-  if (task.dryRun)
+  if (task.order.dryRun === true)
     return pruneOutcome({ dryRun: true, history, forgotten, plan, ...foreseen(history, forgotten, plan) })
 
   const { entropy } = ports.environment

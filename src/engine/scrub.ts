@@ -1,12 +1,10 @@
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
-import type { HsmBinding } from '../profiles/binding.ts'
-import type { Profile } from '../profiles/profile.ts'
 import type { Outcome } from '../qrexec/calls/orders.ts'
-import type { ReportProgress } from '../repository/examination.ts'
 import type { ScrubFinding } from '../storage/scrub-lines.ts'
 import { EngineError } from './errors.ts'
 import type { EnginePorts } from './ports.ts'
 import { repositoryNow } from './repository-now.ts'
+import type { Task } from './task.ts'
 
 const namedMax = 10
 const ownWord = 'this is the storage’s own word; a check that reads the data proves it'
@@ -17,9 +15,7 @@ const ownWord = 'this is the storage’s own word; a check that reads the data p
  */
 export async function runScrub(
   ports: Pick<EnginePorts, 'ledger' | 'log' | 'scrub'>,
-  { profile, binding }: { readonly profile: Profile; readonly binding: HsmBinding },
-  report: ReportProgress,
-  signal: AbortSignal,
+  { profile, binding, report, signal }: Task,
 ): Promise<Outcome> {
   const history = repositoryNow(ports, profile.name, binding.epoch)
   const { repository } = history

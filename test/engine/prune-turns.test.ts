@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import type { Order } from '../../src/engine/orders.ts'
+import type { Order } from '../../src/engine/order.ts'
 import { hasEnded, type JobKind } from '../../src/qrexec/calls/orders.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 import { mgmt } from '../support/engine.ts'

@@ -1,0 +1,11 @@
+import type { Job, Progress } from '../qrexec/calls/orders.ts'
+import type { UploadShare } from '../storage/upload-budget.ts'
+import type { Accepted } from './order.ts'
+
+/** A job that has begun: what was ordered as it was sealed then, and what its work is done with. */
+export interface Task extends Accepted {
+  readonly job: Job
+  readonly upload: UploadShare
+  readonly report: (progress: Progress) => void
+  readonly signal: AbortSignal
+}
