@@ -17,8 +17,8 @@ export interface Waiting extends Pick<Task, 'report' | 'signal'> {
   readonly order: () => Order
   /** Tells whether it waits, and so does not count as one that runs. */
   readonly holdBack: (isHeldBack: boolean) => void
-  /** Whether there is no room for one that was held back. */
-  readonly isBusy: () => boolean
+  /** Of one that was held back: whether there is room for it, which it has then. */
+  readonly takeRoom: () => boolean
 }
 
 export interface Beginning {
@@ -45,7 +45,7 @@ export async function whenItMayBegin(
     signal.throwIfAborted()
     const metered = waiting.order().metered ?? false
     const reason = holdBack(budget, { power, metered, ordered: job.ordered, now: clock.now() })
-    const phase: JobPhase | null = reason ?? (wasHeldBack && waiting.isBusy() ? 'queued' : null)
+    const phase: JobPhase | null = reason ?? (wasHeldBack && !waiting.takeRoom() ? 'queued' : null)
     wasHeldBack = phase !== null
     waiting.holdBack(wasHeldBack)
     upload.limit(uploadLimit(accepted.profile, waiting.order()))

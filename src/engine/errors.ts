@@ -46,7 +46,7 @@ export const engineErrors = {
   },
   ORDERS_BUSY: {
     kind: 'unavailable',
-    meaning: 'dom0 already runs as many jobs as it may.',
+    meaning: 'dom0 already runs as many jobs as it may, or as it may for the VM that orders.',
     hint: 'wait for one to end',
   },
   BACKUP_HELD_BACK: {

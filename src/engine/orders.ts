@@ -1,7 +1,13 @@
 import { toHex } from '../base/bytes.ts'
 import { newJobId } from '../base/environment.ts'
 import { reportOf } from '../base/errors.ts'
-import { type IdempotencyKey, type JobId, parseIdempotencyKey, repositoryOf } from '../base/names.ts'
+import {
+  type IdempotencyKey,
+  type JobId,
+  parseIdempotencyKey,
+  repositoryOf,
+  type VmName,
+} from '../base/names.ts'
 import { requireConsistent, wholeSnapshot } from '../base/restore-choice.ts'
 import { Serially } from '../base/serially.ts'
 import type { Entry } from '../ledger/entry.ts'
@@ -24,11 +30,10 @@ import type { EnginePorts } from './ports.ts'
 import { reporterOf } from './progress.ts'
 import { requireRetention } from './prune.ts'
 import { isRefusal, Refusals } from './refusals.ts'
+import { hasRoom } from './room.ts'
 import type { Task } from './task.ts'
 import { Turns } from './turns.ts'
 import { type Commitment, work } from './work.ts'
-
-const jobsAtOnceMax = 8
 
 interface Running {
   readonly controller: AbortController
@@ -37,6 +42,10 @@ interface Running {
   committing: boolean
   /** The order that came last. */
   order: Order
+  /** All who ordered it. */
+  readonly initiators: Set<VmName>
+  /** Of these, the one whose room it takes. */
+  initiator: VmName
   /** Waits to begin, and does not count as one that runs. */
   isHeldBack: boolean
 }
@@ -138,8 +147,8 @@ export class Orders {
         if (order.ifRunning === 'join') return await this.#join(running.id, accepted)
         throw new EngineError('JOB_RUNNING', `job ${running.id} of profile '${order.profile}' is running`)
       }
-      if (this.#isBusy())
-        throw new EngineError('ORDERS_BUSY', `${jobsAtOnceMax} jobs are running`, { retry: true })
+      if (!hasRoom(this.#takenRoom(), order.initiator))
+        throw new EngineError('ORDERS_BUSY', 'no other job may run for now', { retry: true })
       this.#requireWithinLimits(accepted)
       return await this.#start(id, accepted)
     } catch (error) {
@@ -176,13 +185,23 @@ export class Orders {
     const running = this.#running.get(id)
     if (running !== undefined) {
       running.order = accepted.order
+      running.initiators.add(accepted.order.initiator)
       running.upload.limit(uploadLimit(accepted.profile, accepted.order))
     }
     return job
   }
 
-  #isBusy(): boolean {
-    return [...this.#running.values()].filter(({ isHeldBack }) => !isHeldBack).length >= jobsAtOnceMax
+  /** By those who have it. */
+  #takenRoom(): readonly VmName[] {
+    return [...this.#running.values()].filter(one => !one.isHeldBack).map(one => one.initiator)
+  }
+
+  /** For a job that was held back: of any who ordered it, so that whoever was first cannot keep another's from running. */
+  #takeRoom(running: Running): boolean {
+    const taken = this.#takenRoom()
+    const found = [...running.initiators].find(one => hasRoom(taken, one))
+    if (found !== undefined) running.initiator = found
+    return found !== undefined
   }
 
   #requireWithinLimits({ order, profile }: Accepted): void {
@@ -219,6 +238,8 @@ export class Orders {
       upload: this.#ports.uploads.share(),
       committing: false,
       order,
+      initiators: new Set([order.initiator]),
+      initiator: order.initiator,
       isHeldBack: false,
     }
     running.upload.limit(uploadLimit(accepted.profile, order))
@@ -263,7 +284,7 @@ export class Orders {
         holdBack: isHeldBack => {
           running.isHeldBack = isHeldBack
         },
-        isBusy: () => this.#isBusy(),
+        takeRoom: () => this.#takeRoom(running),
       })
       const repository = repositoryOf(job.profile, accepted.binding.epoch)
       leave = await this.#turns.enter(repository, job.kind === 'prune', signal)

@@ -3,10 +3,20 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { systemEntropy } from '../../src/base/environment.ts'
-import { type JobId, type ProfileName, parseIdempotencyKey, parseProfileName } from '../../src/base/names.ts'
+import {
+  dom0,
+  type JobId,
+  type ProfileName,
+  parseIdempotencyKey,
+  parseProfileName,
+  parseVmName,
+  type VmName,
+} from '../../src/base/names.ts'
+import { EngineError } from '../../src/engine/errors.ts'
 import type { Order } from '../../src/engine/order.ts'
 import type { EnginePorts } from '../../src/engine/ports.ts'
 import type { Power } from '../../src/host/power.ts'
+import type { PassphraseService } from '../../src/hsm/passphrase-service.ts'
 import { budgetDefault } from '../../src/profiles/budget.ts'
 import type { HsmBinding } from '../../src/profiles/config.ts'
 import type { Profile } from '../../src/profiles/profile.ts'
@@ -167,28 +177,39 @@ describe('a backup over a network that is said to be metered', () => {
 describe('a backup that waits', () => {
   it('keeps no other job from running, and waits for room when it may begin', async () => {
     const { one, clock, machine, order, seen, untilHeld } = await start('on_battery: wait')
-    const passphrases = Promise.withResolvers<void>()
-    Object.assign(one.ports, {
-      passphrases: () => ({
-        release: () => passphrases.promise.then(() => Promise.reject(new Error('enough'))),
-      }),
-    })
-    const others = await addProfiles(one, 9)
+    const letGo = holdReleases(one)
+    const others = await addProfiles(one, 5)
     machine.power = 'battery'
     const id = await order()
     await untilHeld()
     const running = []
-    for (const profile of others.slice(0, 8)) running.push(await order({ profile }))
-    await expect(order({ profile: others[8] as typeof one.profile })).rejects.toMatchObject({
+    for (const profile of others.slice(0, 4)) running.push(await order({ profile }))
+    await expect(order({ profile: others[4] as typeof one.profile })).rejects.toMatchObject({
       code: 'ORDERS_BUSY',
     })
     machine.power = 'mains'
     await clock.pass(20_000)
     expect(seen(id)).toEqual(waiting('queued'))
-    passphrases.resolve()
+    letGo()
     for (const other of running) await one.orders.ended(other)
     await clock.pass(20_000)
     expect((await one.orders.ended(id)).started).not.toBeNull()
+  })
+
+  it('begins in the room of another who has ordered it too', async () => {
+    const { one, clock, machine, order, seen, untilHeld } = await start('on_battery: wait')
+    holdReleases(one)
+    machine.power = 'battery'
+    const id = await order()
+    await untilHeld()
+    for (const profile of await addProfiles(one, 4)) await order({ profile })
+    machine.power = 'mains'
+    await clock.pass(20_000)
+    expect(seen(id)).toEqual(waiting('queued'))
+    expect(await order({ initiator: dom0 })).toBe(id)
+    await order()
+    await clock.pass(20_000)
+    await until(() => seen(id).isStarted)
   })
 
   it('is understood as it is sealed when it begins', async () => {
@@ -203,6 +224,31 @@ describe('a backup that waits', () => {
     await clock.pass(20_000)
     const { state, progress } = await one.orders.ended(id)
     expect([state, progress.uploadBytesPerSecond]).toEqual(['done', 77 * KiB])
+  })
+})
+
+describe('jobs at once', () => {
+  it('are so few of one VM that others have room, and of all VMs that dom0 has', async () => {
+    const { one, order } = await start('priority: low')
+    holdReleases(one)
+    const profiles = (await addProfiles(one, 11)).values()
+    const taken = async (initiator: VmName) => {
+      const profile = profiles.next().value
+      if (profile === undefined) throw new Error('more profiles are needed')
+      return await order({ profile, initiator }).then(
+        () => 'runs',
+        error => (error instanceof EngineError ? error.code : error),
+      )
+    }
+    const series = async (initiator: VmName, count: number) => {
+      const answers = []
+      while (answers.length < count) answers.push(await taken(initiator))
+      return answers
+    }
+    const busy = 'ORDERS_BUSY'
+    expect(await series(mgmt, 5)).toEqual(['runs', 'runs', 'runs', 'runs', busy])
+    expect(await series(parseVmName('mgmt-2'), 3)).toEqual(['runs', 'runs', busy])
+    expect(await series(dom0, 3)).toEqual(['runs', 'runs', busy])
   })
 })
 
@@ -223,6 +269,18 @@ describe('a backup that is slow on battery', () => {
     expect(workingMost).toBe(expected)
   })
 })
+
+/** No passphrase is released until all are refused. */
+function holdReleases(one: EngineBench): () => void {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const release: PassphraseService['release'] = async (_request, _entry, signal) => {
+    signal.addEventListener('abort', () => resolve(), { once: true })
+    await promise
+    throw new Error('enough')
+  }
+  Object.assign(one.ports, { passphrases: () => ({ release }) })
+  return resolve
+}
 
 /** As an update of the sealed configuration does. */
 async function changeProfile(one: EngineBench, change: (profile: Profile) => Profile): Promise<void> {
