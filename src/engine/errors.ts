@@ -85,6 +85,11 @@ export const engineErrors = {
     meaning: 'A snapshot that the prune was about to forget has been held since it began.',
     hint: 'nothing was forgotten or removed; order the prune again',
   },
+  RETENTION_CHANGED: {
+    kind: 'conflict',
+    meaning: 'The configuration that came into force meanwhile keeps what the prune was about to forget.',
+    hint: 'nothing was forgotten or removed; order the prune again',
+  },
   HOLD_DATE: {
     kind: 'refused',
     meaning: 'A hold may not end at that date.',

@@ -286,10 +286,10 @@ export class Orders {
         },
         takeRoom: () => this.#takeRoom(running),
       })
-      const repository = repositoryOf(job.profile, accepted.binding.epoch)
-      leave = await this.#turns.enter(repository, job.kind === 'prune', signal)
+      const turn = await this.#turnOf(job, accepted, signal)
+      leave = turn.leave
       const started = await this.#board.save({ ...job, state: 'running', started: clock.now() })
-      const task: Task = { ...accepted, job: started, upload, report, signal }
+      const task: Task = { ...turn.accepted, job: started, upload, report, signal }
       const outcome = await work(this.#ports, task, isSlow, this.#commitmentOf(running))
       return await this.#end(latest(), 'done', outcome, null)
     } catch (error) {
@@ -302,6 +302,25 @@ export class Orders {
     } finally {
       leave()
       this.#running.delete(job.id)
+    }
+  }
+
+  /** When it is its turn in its repository: what is ordered as it is sealed by then. */
+  async #turnOf(
+    job: Job,
+    before: Accepted,
+    signal: AbortSignal,
+  ): Promise<{ readonly accepted: Accepted; readonly leave: () => void }> {
+    const repository = ({ binding }: Accepted) => repositoryOf(job.profile, binding.epoch)
+    const leave = await this.#turns.enter(repository(before), job.kind === 'prune', signal)
+    try {
+      const accepted = await asSealed(this.#ports.configuration, before.order)
+      if (repository(accepted) === repository(before)) return { accepted, leave }
+      leave()
+      return await this.#turnOf(job, accepted, signal)
+    } catch (error) {
+      leave()
+      throw error
     }
   }
 

@@ -16,6 +16,7 @@ import type { PrunableObjectStore } from '../storage/object-store.ts'
 import { completeCommit, knownBlobs, openPinned, repositoryDirectory } from './backup.ts'
 import { CachingStore } from './caching-store.ts'
 import { EngineError } from './errors.ts'
+import { type Accepted, asSealed } from './order.ts'
 import { PackJournal } from './pack-journal.ts'
 import type { EnginePorts } from './ports.ts'
 import { pruneEntries } from './prune-entries.ts'
@@ -177,7 +178,7 @@ function foreseen(
 
 /**
  * The point of no return. Answers the entry that grants the removals, or `null` when there is nothing to do. Throws
- * `HELD_MEANWHILE`.
+ * `HELD_MEANWHILE`, `RETENTION_CHANGED`.
  */
 async function record(
   ports: EnginePorts,
@@ -192,22 +193,39 @@ async function record(
 ): Promise<number | null> {
   const { forgotten, plan, removal } = found
   if (forgotten.length + plan.replaced.length + listOf(removal).length === 0) return null
-  const { forgets, prunes } = pruneEntries({
-    ...found,
-    time: ports.environment.clock.now(),
-    job: task.job.id,
-    configuration: task.configuration.digest,
-  })
   return task.decide(async () => {
-    const still = new Set(
-      forgettable(judge(ports, task, historyNow(ports, task))).map(({ snapshotId }) => snapshotId),
-    )
-    const held = forgotten.find(({ snapshotId }) => !still.has(snapshotId))
-    if (held !== undefined)
-      throw new EngineError('HELD_MEANWHILE', `snapshot ${held.snapshotId} is held now`, { retry: true })
+    const sealed = await asSealed(ports.configuration, task.order)
+    requireForgettable(ports, task, sealed, forgotten)
+    const { forgets, prunes } = pruneEntries({
+      ...found,
+      time: ports.environment.clock.now(),
+      job: task.job.id,
+      configuration: sealed.configuration.digest,
+    })
     const entries: readonly Entry[] = [...forgets, ...prunes]
     return (await ports.ledger.append(entries)) + forgets.length
   })
+}
+
+/** A prune is long: a hold may have come, or another configuration, which of an older epoch keeps everything. */
+function requireForgettable(
+  ports: EnginePorts,
+  task: PruneJob,
+  { profile, binding }: Accepted,
+  forgotten: readonly Recorded<'snapshot'>[],
+): void {
+  const retention = binding.epoch === task.binding.epoch ? profile.retention : null
+  const wanted = new Set(forgotten.map(({ snapshotId }) => snapshotId))
+  const judged = judgeSnapshots(retention, historyNow(ports, task), ports.environment.clock.now())
+  for (const { snapshot, reasons } of judged) {
+    const { snapshotId } = snapshot
+    if (reasons.length === 0 || !wanted.has(snapshotId)) continue
+    if (reasons.includes('held'))
+      throw new EngineError('HELD_MEANWHILE', `snapshot ${snapshotId} is held now`, { retry: true })
+    throw new EngineError('RETENTION_CHANGED', `what is sealed now keeps snapshot ${snapshotId}`, {
+      retry: true,
+    })
+  }
 }
 
 /** Removes what may go once the HSM VM has seen the entry that says so; if it has not, all of it stays for now. */

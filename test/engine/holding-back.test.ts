@@ -18,10 +18,8 @@ import type { EnginePorts } from '../../src/engine/ports.ts'
 import type { Power } from '../../src/host/power.ts'
 import type { PassphraseService } from '../../src/hsm/passphrase-service.ts'
 import { budgetDefault } from '../../src/profiles/budget.ts'
-import type { HsmBinding } from '../../src/profiles/config.ts'
-import type { Profile } from '../../src/profiles/profile.ts'
 import { ThreadBudget } from '../../src/repository/thread-budget.ts'
-import { type EngineBench, makeBench, mgmt, testProfile } from '../support/engine.ts'
+import { type EngineBench, makeBench, mgmt, seal, testProfile } from '../support/engine.ts'
 import { SteppedClock } from '../support/stepped-clock.ts'
 
 const KiB = 1024
@@ -217,9 +215,11 @@ describe('a backup that waits', () => {
     machine.power = 'battery'
     const id = await order()
     await untilHeld()
-    await changeProfile(one, profile => ({
-      ...profile,
-      budget: { ...profile.budget, onBattery: 'run', uploadBytesPerSecond: 77 * KiB },
+    await seal(one, profile => ({
+      profile: {
+        ...profile,
+        budget: { ...profile.budget, onBattery: 'run', uploadBytesPerSecond: 77 * KiB },
+      },
     }))
     await clock.pass(20_000)
     const { state, progress } = await one.orders.ended(id)
@@ -282,20 +282,10 @@ function holdReleases(one: EngineBench): () => void {
   return resolve
 }
 
-/** As an update of the sealed configuration does. */
-async function changeProfile(one: EngineBench, change: (profile: Profile) => Profile): Promise<void> {
-  const { value } = await one.ports.configuration.current()
-  const profile = value.profiles.get(one.profile)
-  if (profile === undefined) throw new Error('the profile is not there')
-  const changed = change(profile)
-  ;(value.profiles as Map<ProfileName, Profile>).set(changed.name, changed)
-  const bindings = value.bindings as Map<ProfileName, HsmBinding>
-  bindings.set(changed.name, bindings.get(one.profile) as HsmBinding)
-}
-
 /** Others like it, but for the battery. */
 async function addProfiles(one: EngineBench, count: number): Promise<readonly ProfileName[]> {
   const names = Array.from({ length: count }, (_, index) => parseProfileName(`other-${index}`))
-  for (const name of names) await changeProfile(one, profile => ({ ...profile, name, budget: budgetDefault }))
+  for (const name of names)
+    await seal(one, profile => ({ profile: { ...profile, name, budget: budgetDefault } }))
   return names
 }

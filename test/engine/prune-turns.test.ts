@@ -1,8 +1,11 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Order } from '../../src/engine/order.ts'
+import { requireRetention } from '../../src/engine/prune.ts'
+import { parseEntry } from '../../src/ledger/entry.ts'
+import type { Profile } from '../../src/profiles/profile.ts'
 import { hasEnded, type JobKind } from '../../src/qrexec/calls/orders.ts'
 import { StorageError } from '../../src/storage/errors.ts'
-import { mgmt } from '../support/engine.ts'
+import { mgmt, seal } from '../support/engine.ts'
 import { newKey, type PruneBench, profileWith, pruneBench } from './prune-bench.ts'
 
 /* Many jobs, on a machine that may have others to do. */
@@ -122,6 +125,76 @@ describe('a prune and other jobs of its repository', () => {
     await held.reached
     await expect(one.orders.order(order(one, 'prune'))).rejects.toMatchObject({ code: 'JOB_RUNNING' })
     held.letGo()
+  })
+})
+
+describe('a prune during which another configuration is sealed', () => {
+  const keeping = (keepLast: number) => (profile: Profile) => ({
+    profile: { ...profile, retention: { ...requireRetention(profile), keepLast } },
+  })
+  const atIndex = (operation: string, name: string) => operation === 'put' && name.startsWith('index/')
+
+  /** One that waits for a backup, and until then for what `meanwhile` does. */
+  async function waitingPrune(meanwhile: (one: PruneBench) => Promise<unknown>) {
+    const one = await bench()
+    const held = holdAt(one, atIndex)
+    const backup = await one.orders.order(order(one, 'backup'))
+    await held.reached
+    const prune = await one.orders.order(order(one, 'prune'))
+    await vi.waitFor(() => expect(stateOf(one, prune.id)).toBe('waiting queued'))
+    await meanwhile(one)
+    held.letGo()
+    await one.orders.ended(backup.id)
+    return { one, job: await one.orders.ended(prune.id) }
+  }
+
+  it('follows it when that came before its turn', async () => {
+    const { one, job } = await waitingPrune(one => seal(one, keeping(3)))
+    expect([job.error, one.history().snapshots.length]).toEqual([null, 3])
+    const { digest } = await one.ports.configuration.current()
+    expect(one.released.at(-1)).toMatchObject({ purpose: 'prune', configuration: digest })
+    expect(await one.check()).toMatchObject({ sound: true, ignored: 0 })
+  })
+
+  it('has nothing to do with a repository that is of an older epoch by its turn', async () => {
+    const { one, job } = await waitingPrune(one =>
+      seal(one, (_, binding) => ({ binding: { ...binding, epoch: 2 } })),
+    )
+    expect([job.error?.code, one.history().snapshots.length]).toEqual(['REPOSITORY_UNKNOWN', 4])
+  })
+
+  it.each<[string, Parameters<typeof seal>[1]]>([
+    ['keeps one more', keeping(2)],
+    ['keeps all', profile => ({ profile: { ...profile, retention: null } })],
+    ['has a new epoch', (_, binding) => ({ binding: { ...binding, epoch: 2 } })],
+  ])('forgets nothing when that came while it was at work, and %s', async (_, change) => {
+    const one = await bench()
+    const held = holdAt(one, atIndex)
+    const { id } = await one.orders.order(order(one, 'prune'))
+    await held.reached
+    await seal(one, change)
+    held.letGo()
+    const job = await one.orders.ended(id)
+    expect(job.error).toMatchObject({ code: 'RETENTION_CHANGED', kind: 'conflict' })
+    expect([one.history().snapshots.length, one.storage.grants]).toEqual([3, []])
+    expect(await one.check()).toMatchObject({ sound: true })
+  })
+
+  it('goes on when it was to forget no more than that, and names it in the ledger', async () => {
+    const one = await bench()
+    await seal(one, keeping(2))
+    const held = holdAt(one, atIndex)
+    const { id } = await one.orders.order(order(one, 'prune'))
+    await held.reached
+    const { digest } = await seal(one, keeping(1))
+    held.letGo()
+    expect([(await one.orders.ended(id)).error, one.history().snapshots.length]).toEqual([null, 2])
+    const forgets = []
+    for await (const { bytes } of (await one.openLedger()).entries()) {
+      const entry = parseEntry(bytes)
+      if (entry.type === 'forget') forgets.push(entry.configuration)
+    }
+    expect(forgets).toEqual([digest])
   })
 })
 

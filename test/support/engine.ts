@@ -12,10 +12,11 @@ import {
   type VmName,
 } from '../../src/base/names.ts'
 import { Secret } from '../../src/base/secret.ts'
+import { sha256Hex } from '../../src/crypto/digest.ts'
 import { generateEd25519, signEd25519 } from '../../src/crypto/signing.ts'
 import { JobBoard } from '../../src/engine/jobs.ts'
 import { Orders } from '../../src/engine/orders.ts'
-import type { EnginePorts } from '../../src/engine/ports.ts'
+import type { EnginePorts, SealedConfiguration } from '../../src/engine/ports.ts'
 import { systemCommands } from '../../src/host/commands.ts'
 import { localInventory } from '../../src/host/local/inventory.ts'
 import { localVolumes } from '../../src/host/local/volumes.ts'
@@ -23,7 +24,8 @@ import type { VolumeSource } from '../../src/host/volumes.ts'
 import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
 import { Ledger } from '../../src/ledger/log.ts'
 import { RecordedLedger } from '../../src/main/ledger-port.ts'
-import { type Configuration, parseConfiguration } from '../../src/profiles/config.ts'
+import { type Configuration, type HsmBinding, parseConfiguration } from '../../src/profiles/config.ts'
+import type { Profile } from '../../src/profiles/profile.ts'
 import { ThreadBudget } from '../../src/repository/thread-budget.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
 import { UploadBudget } from '../../src/storage/upload-budget.ts'
@@ -209,6 +211,30 @@ function testConfiguration(profileText = testProfile, ledgerKey: Uint8Array): Co
       ['roles.json', utf8(JSON.stringify(roles))],
     ]),
   )
+}
+
+/** As an update of the sealed configuration does, of the bench's profile or of another one like it. */
+export async function seal(
+  one: EngineBench,
+  change: (profile: Profile, binding: HsmBinding) => { profile?: Profile; binding?: HsmBinding },
+): Promise<SealedConfiguration> {
+  const { value, version } = await one.ports.configuration.current()
+  const profile = value.profiles.get(one.profile)
+  const binding = value.bindings.get(one.profile)
+  if (profile === undefined || binding === undefined) throw new Error('the profile is not there')
+  const changed = { profile, binding, ...change(profile, binding) }
+  const { name } = changed.profile
+  const sealed: SealedConfiguration = {
+    value: {
+      ...value,
+      profiles: new Map(value.profiles).set(name, changed.profile),
+      bindings: new Map(value.bindings).set(name, changed.binding),
+    },
+    version: version + 1,
+    digest: parseDigest(sha256Hex(utf8(`version ${version + 1}`))),
+  }
+  Object.assign(one.ports, { configuration: { current: async () => sealed } })
+  return sealed
 }
 
 export const mgmt: VmName = parseVmName('mgmt')
