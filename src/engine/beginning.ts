@@ -38,13 +38,14 @@ export async function whenItMayBegin(
   const { job, upload, signal } = waiting
   if (job.kind !== 'backup') return { accepted: ordered, isSlow: false }
   const { clock } = ports.environment
+  const began = clock.monotonic()
   let wasHeldBack = false
   for (let accepted = ordered; ; accepted = await asSealed(ports.configuration, waiting.order())) {
     const { budget } = accepted.profile
     const power = budget.onBattery === 'run' ? 'mains' : await ports.power.now()
     signal.throwIfAborted()
     const metered = waiting.order().metered ?? false
-    const reason = holdBack(budget, { power, metered, ordered: job.ordered, now: clock.now() })
+    const reason = holdBack(budget, { power, metered, waited: clock.monotonic() - began })
     const phase: JobPhase | null = reason ?? (wasHeldBack && !waiting.takeRoom() ? 'queued' : null)
     wasHeldBack = phase !== null
     waiting.holdBack(wasHeldBack)

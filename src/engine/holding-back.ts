@@ -11,8 +11,8 @@ export interface Circumstances {
   readonly power: Power
   /** The word of the last VM that ordered: it can make a backup wait, as long as the profile says, and no longer. */
   readonly metered: boolean
-  readonly ordered: Date
-  readonly now: Date
+  /** Since its order, by a clock that nobody sets. */
+  readonly waited: Milliseconds
 }
 
 /**
@@ -23,15 +23,18 @@ export function holdBack(
   budget: Budget,
   circumstances: Circumstances,
 ): Extract<JobPhase, 'battery' | 'metered'> | null {
-  const { power, metered, ordered, now } = circumstances
+  const { power, metered, waited } = circumstances
   const phase =
     power === 'battery' && budget.onBattery === 'wait'
       ? 'battery'
       : metered && budget.onMetered === 'wait'
         ? 'metered'
         : null
-  if (phase === null || now.getTime() - ordered.getTime() < budget.waitHoursMax * hour) return phase
+  if (phase === null || waited < budget.waitHoursMax * hour) return phase
   if (budget.afterWait === 'run') return null
   const why = phase === 'battery' ? 'the machine runs on battery' : 'the network is said to be metered'
-  throw new EngineError('BACKUP_HELD_BACK', `${why}, for ${budget.waitHoursMax} hours after the order`)
+  throw new EngineError(
+    'BACKUP_HELD_BACK',
+    `${why}, and the backup has waited for ${budget.waitHoursMax} hours`,
+  )
 }

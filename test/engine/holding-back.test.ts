@@ -102,6 +102,22 @@ describe('a backup on battery', () => {
     }
   })
 
+  it.each([
+    ['ahead', 1000],
+    ['back', -1000],
+  ])('waits neither less nor more when the clock is set %s', async (_, hours) => {
+    const { one, clock, machine, order, seen, untilHeld } = await start('on_battery: wait, wait_hours_max: 2')
+    machine.power = 'battery'
+    const id = await order()
+    await untilHeld()
+    clock.set(hours * hour)
+    await clock.pass(2 * hour - minute)
+    expect([seen(id), clock.sleeping]).toEqual([waiting('battery'), 1])
+    await clock.pass(2 * minute)
+    await until(() => seen(id).phase !== 'battery')
+    expect((await one.orders.ended(id)).state).toBe('done')
+  })
+
   it('is cancelled while it waits', async () => {
     const { one, machine, order, untilHeld } = await start('on_battery: wait')
     machine.power = 'battery'

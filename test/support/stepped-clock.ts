@@ -8,10 +8,11 @@ interface Sleeper {
 /** Time that goes on only as the test says, from one sleeper's end to the next. */
 export class SteppedClock implements Clock {
   #now = Date.UTC(2026, 10, 24)
+  #ahead = 0
   #sleepers: Sleeper[] = []
 
   now(): Date {
-    return new Date(this.#now)
+    return new Date(this.#now + this.#ahead)
   }
 
   monotonic(): number {
@@ -37,6 +38,11 @@ export class SteppedClock implements Clock {
 
   get sleeping(): number {
     return this.#sleepers.length
+  }
+
+  /** Somebody sets the clock ahead, or back. No time passes. */
+  set(milliseconds: number): void {
+    this.#ahead += milliseconds
   }
 
   async pass(milliseconds: number): Promise<void> {
