@@ -2,7 +2,13 @@ import path from 'node:path'
 import type { Milliseconds } from '../base/brand.ts'
 import { fromHex } from '../base/bytes.ts'
 import { deadline } from '../base/environment.ts'
-import { parseSnapshotId, type RepositoryName, repositoryOf, type SnapshotId } from '../base/names.ts'
+import {
+  type Digest,
+  parseSnapshotId,
+  type RepositoryName,
+  repositoryOf,
+  type SnapshotId,
+} from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
 import { HostError } from '../host/errors.ts'
 import type { FrozenVm, FrozenVolume, KeptStates } from '../host/volumes.ts'
@@ -22,11 +28,12 @@ import { type Birth, giveBirth } from './birth.ts'
 import { CachingStore } from './caching-store.ts'
 import { CommitLog } from './commit.ts'
 import { ContentCache } from './content-cache.ts'
-import { PackJournal } from './pack-journal.ts'
+import { PackJournal, unclaimed } from './pack-journal.ts'
 import { type Plan, type PlannedVm, planBackup } from './plan.ts'
 import type { EnginePorts } from './ports.ts'
 import { releasePassphrase } from './release.ts'
 import { RepositoryCache } from './repository-cache.ts'
+import { repositoryNow } from './repository-now.ts'
 import type { Task } from './task.ts'
 import { VolumeMemory } from './volume-memory.ts'
 
@@ -71,18 +78,22 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   const contents = new ContentCache(directory, opened.key, ports.environment.entropy)
   const memory = new VolumeMemory(contents, isCurrent, ports.log)
   const journal = new PackJournal(directory, opened.key, ports.environment.entropy)
+  const begun = ports.environment.clock.now()
+  using storing = task.unnamedPacks.storing(repository, begun)
+  const isNamed = (id: Digest) => known.reader.findPack(fromHex(id, blobIdLength)) >= 0
+  const left = await journal.adopt(isNamed, storage, signal)
+  const checked = repositoryNow(ports, profile.name, binding.epoch)
+  const adopted = unclaimed(left, checked, ports.environment.clock.now()).filter(({ stored }) =>
+    storing.adopts(stored),
+  )
   const writer = new BackupWriter(opened, new CachingStore(storage, cache), known, {
     ...ports.environment,
     concurrency: packsAtOnce,
     threads: ports.threads,
     niceness: nicenessOf[profile.budget.priority],
     ...(task.isSlow ? { threadsMax: 1 } : {}),
-    adopted: await journal.adopt(
-      id => known.reader.findPack(fromHex(id, blobIdLength)) >= 0,
-      storage,
-      signal,
-    ),
-    onStored: pack => journal.append(pack),
+    adopted,
+    onStored: pack => journal.append(pack, begun),
   })
   // What the host keeps for the next backup takes the place of what it kept for this one only when all is done.
   const kept: KeptStates[] = []

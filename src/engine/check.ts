@@ -1,7 +1,7 @@
-import { type ReadChoice, type Reading, readingOf } from '../base/read-choice.ts'
+import { parseReadChoice, type Reading, readingOf } from '../base/read-choice.ts'
 import { slotsCount } from '../base/slots.ts'
-import type { Job, Outcome } from '../qrexec/calls/orders.ts'
-import type { Examination, ReportProgress } from '../repository/examination.ts'
+import type { Outcome } from '../qrexec/calls/orders.ts'
+import type { Examination } from '../repository/examination.ts'
 import {
   checksPerCycle,
   dayMilliseconds,
@@ -11,6 +11,10 @@ import {
   slotTimes,
 } from '../repository/read-cycle.ts'
 import type { EnginePorts } from './ports.ts'
+import type { Task } from './task.ts'
+import type { Claiming } from './unnamed-packs.ts'
+
+const structureOnly = parseReadChoice('structure')
 
 /**
  * Checks as much as is asked for, and records in the ledger what that proved, also when something else is wrong. Throws
@@ -18,12 +22,11 @@ import type { EnginePorts } from './ports.ts'
  */
 export async function runCheck(
   ports: Pick<EnginePorts, 'environment' | 'examiner' | 'ledger'>,
-  job: Job,
-  read: ReadChoice,
+  { job, order, report, signal }: Pick<Task, 'job' | 'order' | 'report' | 'signal'>,
   examination: Examination,
-  report: ReportProgress,
-  signal: AbortSignal,
+  claiming: Pick<Claiming, 'say'>,
 ): Promise<Outcome> {
+  const read = order.read ?? structureOnly
   const { clock } = ports.environment
   const { history } = examination
   const now = clock.now()
@@ -41,8 +44,8 @@ export async function runCheck(
         repository: history.repository,
         epoch: history.epoch,
         read,
-        // All that the ledger had by then is in this history: the order's own entry came after it, and before the look.
-        began: job.ordered,
+        // All that the ledger had by the order is in this history: the order's own entry came after it, and before the look.
+        began: claiming.say(),
         entries: history.changed + 1,
         slotCount: slotsCount,
         ...proven,

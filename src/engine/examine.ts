@@ -1,5 +1,4 @@
 import { repositoryOf, type SnapshotId } from '../base/names.ts'
-import { parseReadChoice } from '../base/read-choice.ts'
 import { wholeSnapshot } from '../base/restore-choice.ts'
 import type { Purpose } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
@@ -13,13 +12,9 @@ import { releasePassphrase } from './release.ts'
 import { repositoryNow } from './repository-now.ts'
 import type { Task } from './task.ts'
 
-const structureOnly = parseReadChoice('structure')
-
 /** One accepted order of a check or a restore. */
-export async function runExamination(
-  ports: EnginePorts,
-  { job, order, profile, binding, configuration, upload, report, signal }: Task,
-): Promise<Outcome> {
+export async function runExamination(ports: EnginePorts, task: Task): Promise<Outcome> {
+  const { job, order, profile, binding, configuration, upload, report, signal } = task
   const repository = repositoryOf(profile.name, binding.epoch)
   const directory = repositoryDirectory(ports.directory, repository)
   {
@@ -27,6 +22,7 @@ export async function runExamination(
     await completeCommit(ports, directory, storage, signal)
   }
   const history = repositoryNow(ports, profile.name, binding.epoch)
+  using claiming = task.unnamedPacks.claiming(repository, job.ordered)
   const purpose: Purpose = job.kind === 'restore' ? 'restore' : 'check'
   const snapshot = job.kind === 'restore' ? snapshotOf(history, order.snapshot ?? null) : null
   report({ phase: 'passphrase', bytesDone: 0, bytesTotal: 0, bytesStored: 0 })
@@ -45,7 +41,7 @@ export async function runExamination(
   }
   // Awaited here: the passphrase ends with this block.
   return snapshot === null
-    ? await runCheck(ports, job, order.read ?? structureOnly, examination, report, signal)
+    ? await runCheck(ports, task, examination, claiming)
     : await ports.examiner.restore(examination, snapshot, order.choice ?? wholeSnapshot, report, signal)
 }
 

@@ -33,6 +33,7 @@ import { isRefusal, Refusals } from './refusals.ts'
 import { hasRoom } from './room.ts'
 import type { Task } from './task.ts'
 import { Turns } from './turns.ts'
+import { UnnamedPacks } from './unnamed-packs.ts'
 import { type Commitment, work } from './work.ts'
 
 interface Running {
@@ -62,6 +63,7 @@ export class Orders {
   readonly #running = new Map<JobId, Running>()
   readonly #refusals: Refusals
   readonly #turns = new Turns()
+  readonly #unnamedPacks = new UnnamedPacks()
   /** Holds come before a prune decides, or after it has. */
   readonly #decisions = new Serially()
   /** Orders are judged one after another, so that two at the same moment cannot both be the first. */
@@ -289,7 +291,8 @@ export class Orders {
       const turn = await this.#turnOf(job, accepted, signal)
       leave = turn.leave
       const started = await this.#board.save({ ...job, state: 'running', started: clock.now() })
-      const task: Task = { ...turn.accepted, job: started, upload, report, signal }
+      const unnamedPacks = this.#unnamedPacks
+      const task: Task = { ...turn.accepted, job: started, upload, report, signal, unnamedPacks }
       const outcome = await work(this.#ports, task, isSlow, this.#commitmentOf(running))
       return await this.#end(latest(), 'done', outcome, null)
     } catch (error) {

@@ -5,21 +5,47 @@ import type { Entropy } from '../base/environment.ts'
 import { errnoOf } from '../base/errors.ts'
 import { ignoreMissing, makePrivateDirectory, writeDurably } from '../base/files.ts'
 import { type Digest, parseDigest } from '../base/names.ts'
+import { slotOf } from '../base/slots.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
-import { blobIdLength } from '../repository/format.ts'
+import type { RepositoryHistory } from '../ledger/repository-history.ts'
+import { type BlobType, blobIdLength } from '../repository/format.ts'
 import type { StoredPack } from '../repository/pack-uploads.ts'
+import { slotTimes } from '../repository/read-cycle.ts'
 import { type ObjectStore, objectName } from '../storage/object-store.ts'
 
 /*
  * Packs that a backup has stored and that no index names yet, so that the next order goes on where this one was interrupted.
- * One record a pack: u32le length, then sealed with the repository's key: type (1) | id (32) | bytes (u32le) | what an index
- * will say of its blobs. A record that was cut off by a crash does not open, and is the end.
+ * One record a pack: u32le length, then sealed with the repository's key: type (1) | id (32) | bytes (u32le) | when it was
+ * stored, in milliseconds since 1970 (f64le) | what an index will say of its blobs. A record that was cut off by a crash does
+ * not open, and is the end.
  */
 
 const lengthBytes = 4
-const fixedBytes = 1 + blobIdLength + 4
-const types = ['data', 'tree'] as const
+const bytesAt = 1 + blobIdLength
+const storedAt = bytesAt + 4
+const fixedBytes = storedAt + 8
+/** 0 and 1 were records that do not say when: those are left alone. */
+const typeCodes = { data: 2, tree: 3 } as const satisfies Record<BlobType, number>
 const headsAtOnce = 8
+
+export interface JournalledPack extends StoredPack {
+  readonly stored: Date
+}
+
+/**
+ * Those that a backup may go on with. When the slot of a pack was read after it was stored, the ledger says that all packs
+ * of the slot were read at that time or stored later, and this one was neither.
+ */
+export function unclaimed(
+  packs: readonly JournalledPack[],
+  { checks, time }: Pick<RepositoryHistory, 'checks' | 'time'>,
+  now: Date,
+): readonly JournalledPack[] {
+  const times = slotTimes(checks, time, now)
+  return packs.filter(
+    ({ id, stored }) => stored <= now && stored.getTime() >= (times[slotOf(id)] ?? Number.POSITIVE_INFINITY),
+  )
+}
 
 export class PackJournal {
   readonly #file: string
@@ -32,12 +58,13 @@ export class PackJournal {
     this.#entropy = entropy
   }
 
-  /** Durable when it resolves. To be called in turn. */
-  async append({ type, id, bytes, records }: StoredPack): Promise<void> {
+  /** Durable when it resolves. To be called in turn. `stored`: at that time or later. */
+  async append({ type, id, bytes, records }: StoredPack, stored: Date): Promise<void> {
     const plain = Buffer.alloc(fixedBytes)
-    plain.writeUInt8(types.indexOf(type))
+    plain.writeUInt8(typeCodes[type])
     plain.write(id, 1, 'hex')
-    plain.writeUInt32LE(bytes, 1 + blobIdLength)
+    plain.writeUInt32LE(bytes, bytesAt)
+    plain.writeDoubleLE(stored.getTime(), storedAt)
     const sealed = this.#key.seal(Buffer.concat([plain, records]), this.#entropy)
     const length = Buffer.alloc(lengthBytes)
     length.writeUInt32LE(sealed.byteLength)
@@ -55,9 +82,9 @@ export class PackJournal {
     isNamed: (pack: Digest) => boolean,
     store: ObjectStore,
     signal: AbortSignal,
-  ): Promise<readonly StoredPack[]> {
+  ): Promise<readonly JournalledPack[]> {
     const packs = await this.#waiting(isNamed)
-    const present: StoredPack[] = []
+    const present: JournalledPack[] = []
     for (let at = 0; at < packs.length; at += headsAtOnce) {
       const some = packs.slice(at, at + headsAtOnce)
       const heads = await Promise.all(some.map(({ id }) => store.head(objectName('data', id), signal)))
@@ -71,12 +98,12 @@ export class PackJournal {
     await unlink(this.#file).catch(ignoreMissing)
   }
 
-  async #waiting(isNamed: (pack: Digest) => boolean): Promise<readonly StoredPack[]> {
+  async #waiting(isNamed: (pack: Digest) => boolean): Promise<readonly JournalledPack[]> {
     const bytes = await readFile(this.#file).catch(error => {
       if (errnoOf(error) === 'ENOENT') return Buffer.alloc(0)
       throw error
     })
-    const packs = new Map<string, StoredPack>()
+    const packs = new Map<string, JournalledPack>()
     const records: Buffer[] = []
     for (let at = 0; ; ) {
       const found = this.#recordAt(bytes, at)
@@ -93,7 +120,7 @@ export class PackJournal {
     return [...packs.values()]
   }
 
-  #recordAt(bytes: Buffer, at: number): { readonly pack: StoredPack; readonly end: number } | null {
+  #recordAt(bytes: Buffer, at: number): { readonly pack: JournalledPack; readonly end: number } | null {
     if (at + lengthBytes > bytes.byteLength) return null
     const end = at + lengthBytes + bytes.readUInt32LE(at)
     if (end > bytes.byteLength) return null
@@ -103,12 +130,13 @@ export class PackJournal {
     } catch {
       return null
     }
-    const type = types[plain[0] ?? types.length]
+    const type = plain[0] === typeCodes.data ? 'data' : plain[0] === typeCodes.tree ? 'tree' : undefined
     if (type === undefined || plain.byteLength < fixedBytes) return null
-    const pack = {
+    const pack: JournalledPack = {
       type,
-      id: parseDigest(toHex(plain.subarray(1, 1 + blobIdLength))),
-      bytes: plain.readUInt32LE(1 + blobIdLength),
+      id: parseDigest(toHex(plain.subarray(1, bytesAt))),
+      bytes: plain.readUInt32LE(bytesAt),
+      stored: new Date(plain.readDoubleLE(storedAt)),
       records: Uint8Array.from(plain.subarray(fixedBytes)),
     }
     return { pack, end }

@@ -17,7 +17,7 @@ import { completeCommit, knownBlobs, openPinned, repositoryDirectory } from './b
 import { CachingStore } from './caching-store.ts'
 import { EngineError } from './errors.ts'
 import { type Accepted, asSealed } from './order.ts'
-import { PackJournal } from './pack-journal.ts'
+import { PackJournal, unclaimed } from './pack-journal.ts'
 import type { EnginePorts } from './ports.ts'
 import { pruneEntries } from './prune-entries.ts'
 import { pruneOutcome } from './prune-outcome.ts'
@@ -95,7 +95,13 @@ async function prune(ports: EnginePorts, task: PruneJob, opened: Opened): Promis
   const judged = judge(ports, task, history)
   const forgotten = forgettable(judged)
   const staying = judged.filter(({ reasons }) => reasons.length > 0).map(one => one.snapshot.snapshotId)
-  const plan = await sparingResumable(ports, opened, await planPrune(source, staying, signal), signal)
+  const plan = await sparingResumable(
+    ports,
+    opened,
+    history,
+    await planPrune(source, staying, signal),
+    signal,
+  )
   if (task.order.dryRun === true)
     return pruneOutcome({ dryRun: true, history, forgotten, plan, ...foreseen(history, forgotten, plan) })
 
@@ -131,11 +137,13 @@ function judge(ports: EnginePorts, { profile }: PruneJob, history: RepositoryHis
 async function sparingResumable(
   ports: EnginePorts,
   { directory, storage, repository }: Opened,
+  history: RepositoryHistory,
   plan: PrunePlan,
   signal: AbortSignal,
 ): Promise<PrunePlan> {
   const journal = new PackJournal(directory, repository.key, ports.environment.entropy)
-  const resumable = await journal.adopt(id => plan.packs.has(id), storage, signal)
+  const left = await journal.adopt(id => plan.packs.has(id), storage, signal)
+  const resumable = unclaimed(left, history, ports.environment.clock.now())
   const ids = new Set(resumable.map(({ id }) => id))
   return { ...plan, unnamedPacks: plan.unnamedPacks.filter(({ id }) => !ids.has(id)) }
 }

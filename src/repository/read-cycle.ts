@@ -6,7 +6,9 @@ import type { ObjectReference } from './format.ts'
  * Which packs a check reads, and what a ledger of such checks proves. Pure.
  *
  * A check reads slots, each with all packs that the ledger names when the check begins. From then on every pack of the
- * slot was read, or was stored, no longer ago than that: a pack is stored when the ledger names it, and was hashed then.
+ * slot was read, or was stored, no longer ago than that. A pack that the ledger names later may have been stored before: by
+ * a backup that was at work meanwhile, and for that the check says an earlier time; or by one that was interrupted, and with
+ * such a pack no backup goes on once its slot was read (`engine/unnamed-packs.ts`, `engine/pack-journal.ts`).
  * So one time for each slot bounds the age of all its packs, whatever is stored or pruned meanwhile, and nothing about a
  * single pack has to be remembered.
  *

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises'
 import path from 'node:path'
+import { expect } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
 import { type Clock, type Environment, systemEnvironment } from '../../src/base/environment.ts'
 import { parseIdempotencyKey } from '../../src/base/names.ts'
@@ -11,6 +12,7 @@ import { checkRepository } from '../../src/repository/check.ts'
 import type { CheckReport } from '../../src/repository/check-report.ts'
 import { readEverything, readNothing } from '../../src/repository/read-cycle.ts'
 import { openRepository } from '../../src/repository/repository.ts'
+import { StorageError } from '../../src/storage/errors.ts'
 import { objectName, parseObjectName } from '../../src/storage/object-store.ts'
 import { tablePlace } from '../repository/fixtures.ts'
 import { StockRestic } from '../repository/stock-restic.ts'
@@ -87,6 +89,15 @@ export async function pruneBench(profileText: string, options: BenchOptions = {}
     history,
     check: (readData = true) => checkOf(bench.storage, history(), readData),
   })
+}
+
+/** The storage takes nothing of this kind while `work` runs, which fails for it. */
+export async function failingAt(one: PruneBench, kind: string, work: () => Promise<unknown>): Promise<void> {
+  one.storage.faults.before = (operation, name) => {
+    if (operation === 'put' && name.startsWith(`${kind}/`)) throw new StorageError('STORAGE_IO', 'planted')
+  }
+  await expect(work()).rejects.toThrow('STORAGE_IO')
+  one.storage.faults = {}
 }
 
 async function checkOf(

@@ -5,10 +5,11 @@ import { repositoryOf } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { repositoryDirectory } from '../../src/engine/backup.ts'
 import { StorageError } from '../../src/storage/errors.ts'
+
 import { honest, makeRoom, type Room } from '../restore/support.ts'
 import type { BenchOptions } from '../support/engine.ts'
 import { TellingHost } from '../support/telling-host.ts'
-import { type PruneBench, profileWith, pruneBench, resticOn } from './prune-bench.ts'
+import { failingAt, type PruneBench, profileWith, pruneBench, resticOn } from './prune-bench.ts'
 
 /* What dom0 remembers of a repository, and what it says of it, does not outlive what a prune removes. */
 
@@ -38,14 +39,6 @@ const packsOf = (one: PruneBench) =>
 const directoryOf = (one: PruneBench) =>
   repositoryDirectory(one.ports.directory, repositoryOf(one.profile, 1))
 const journalOf = (one: PruneBench) => path.join(directoryOf(one), 'packs.journal')
-
-async function failingAt(one: PruneBench, kind: string, work: () => Promise<unknown>): Promise<void> {
-  one.storage.faults.before = (operation, name) => {
-    if (operation === 'put' && name.startsWith(`${kind}/`)) throw new StorageError('STORAGE_IO', 'planted')
-  }
-  await expect(work()).rejects.toThrow('STORAGE_IO')
-  one.storage.faults = {}
-}
 
 /** The storage keeps for now what is of this kind. */
 function keeping(one: PruneBench, kind: string): void {

@@ -99,7 +99,7 @@ describe('the journal of packs', () => {
 
   it('keeps every pack until it is cleared, and leaves out those that an index names', async () => {
     const all = [await pack('data one'), await pack('tree two'), await pack('data three')]
-    for (const one of all) await journal().append(one)
+    for (const one of all) await journal().append(one, new Date(0))
     const read = await journal().adopt(id => id === all[1]?.id, store, never)
     expect(read.map(({ id, type, bytes }) => ({ id, type, bytes }))).toEqual(
       [all[0], all[2]].map(one => ({ id: one?.id, type: one?.type, bytes: one?.bytes })),
@@ -121,17 +121,17 @@ describe('the journal of packs', () => {
     ['bytes that nobody wrote', () => appendFile(file(), Buffer.alloc(100, 40))],
   ])('goes on behind %s', async (_, damage) => {
     const [one, two] = [await pack('data one'), await pack('data two')]
-    await journal().append(one)
+    await journal().append(one, new Date(0))
     await damage()
     const before = await journal().adopt(() => false, store, never)
     expect(before.length).toBeLessThanOrEqual(1)
-    await journal().append(two)
+    await journal().append(two, new Date(0))
     const after = await journal().adopt(() => false, store, never)
     expect(after.map(({ id }) => id)).toEqual([...before.map(({ id }) => id), two.id])
   })
 
   it('says nothing to another key', async () => {
-    await journal().append(await pack('data one'))
+    await journal().append(await pack('data one'), new Date(0))
     const other = RepositoryKey.generate(systemEntropy)
     expect(
       await new PackJournal(bench.directory, other, systemEntropy).adopt(() => false, store, never),
