@@ -22,6 +22,12 @@ export const restoreErrors = {
     meaning: 'Storage lacks a snapshot that the ledger lists and that nobody was granted to remove.',
     hint: 'keep the storage as evidence; older snapshots may still restore',
   },
+  HISTORY_TOO_LONG: {
+    kind: 'full',
+    meaning:
+      'The repository has more snapshots, or more indexes in force, than a check or a restore takes on.',
+    hint: 'forget and prune; or seal a new epoch, which is a new repository',
+  },
   RESTORES_KEPT: {
     kind: 'full',
     meaning: 'dom0 keeps as many finished restores as it may.',

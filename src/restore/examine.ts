@@ -8,17 +8,20 @@ import type { RestoreChoice } from '../base/restore-choice.ts'
 import { HostError } from '../host/errors.ts'
 import type { Sandboxes, SandboxLimits } from '../host/sandboxes.ts'
 import type { VolumeSink } from '../host/volumes.ts'
+import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Outcome } from '../qrexec/calls/orders.ts'
 import type { Examination, Examiner, ReportProgress } from '../repository/examination.ts'
 import { RestoreError } from './errors.ts'
 import {
   type FrameKind,
   frameHeader,
+  historyParts,
   jsonPayload,
   parseFrame,
   parseSandboxProgress,
   parseVerdict,
   readFrame,
+  recordedMax,
   type Task,
   type Verdict,
 } from './protocol.ts'
@@ -56,23 +59,31 @@ export interface ExaminerPorts {
 export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
   return {
     async check(examination, reading, progress, signal) {
-      const task = taskOf(examination, { kind: 'check', reading, snapshot: null })
-      const verdict = await inSandbox(ports, examination, task, null, progress, signal)
-      const fault = faultIn(verdict, examination.history.snapshots.length, ports.log)
+      const { snapshots, indexSets } = examination.history
+      const assignment: Assignment = { kind: 'check', reading, snapshot: null, snapshots, indexSets }
+      const verdict = await inSandbox(ports, examination, assignment, null, progress, signal)
+      const fault = faultIn(verdict, snapshots.length, ports.log)
       if (fault?.code === 'VERDICT_INVALID') throw fault
       return { fault, proven: requireProven(verdict, reading), outcome: outcomeOf(verdict) }
     },
     async restore(examination, snapshot, choice, progress, signal) {
-      const task = taskOf(examination, { kind: 'restore', reading: null, snapshot })
-      const entry = examination.history.snapshots.find(one => one.snapshotId === snapshot)
+      const { snapshots, indexSets } = examination.history
+      const entry = snapshots.find(one => one.snapshotId === snapshot)
       if (entry === undefined) throw new RestoreError('VERDICT_INVALID', 'the ledger has no such snapshot')
+      const assignment: Assignment = {
+        kind: 'restore',
+        reading: null,
+        snapshot,
+        snapshots: [entry],
+        indexSets,
+      }
       await ports.requireRoom()
       await using sink = await ports.sink({ job: examination.job, snapshot, choice })
       const onProgress = (bytesDone: number, bytesTotal: number) =>
         progress({ phase: 'restoring', bytesDone, bytesTotal, bytesStored: 0 })
       const receiver = new VolumeReceiver({ entry, choice }, { sink, log: ports.log, onProgress }, signal)
       try {
-        const verdict = await inSandbox(ports, examination, task, receiver, progress, signal)
+        const verdict = await inSandbox(ports, examination, assignment, receiver, progress, signal)
         requireGood(verdict, 1, ports.log)
         return restoredOutcome(snapshot, await receiver.commit())
       } catch (error) {
@@ -84,14 +95,21 @@ export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
   }
 }
 
+/** What a sandbox is to do, and what of the ledger it needs for that. */
+interface Assignment
+  extends Pick<Task, 'kind' | 'reading' | 'snapshot'>,
+    Pick<RepositoryHistory, 'snapshots' | 'indexSets'> {}
+
 async function inSandbox(
   ports: ExaminerPorts,
-  { job, storageVm, repository, passphrase }: Examination,
-  task: Omit<Task, 'capability'>,
+  examination: Examination,
+  assignment: Assignment,
   receiver: VolumeReceiver | null,
   progress: ReportProgress,
   signal: AbortSignal,
 ): Promise<Verdict> {
+  const { job, storageVm, repository, passphrase } = examination
+  requireSendable(assignment)
   await using grant = await ports.grant(storageVm, repository, signal)
   await using sandbox = await ports.sandboxes.start(job, ports.limits, signal)
   signal.throwIfAborted()
@@ -99,7 +117,9 @@ async function inSandbox(
   signal.addEventListener('abort', stop, { once: true })
   sandbox.channel.on('error', () => {})
   try {
-    send(sandbox.channel, 'task', jsonPayload({ ...task, capability: grant.capability }))
+    const task = taskOf(examination, assignment, grant.capability)
+    send(sandbox.channel, 'task', jsonPayload(task))
+    await sendHistory(sandbox.channel, assignment)
     // The writing half stays open: where the host starts the sandbox, its end means that dom0 has gone.
     passphrase.expose(bytes => send(sandbox.channel, 'passphrase', bytes))
     const say: Say = (kind, payload) => send(sandbox.channel, kind, payload)
@@ -132,20 +152,39 @@ async function listen(
   }
 }
 
+function requireSendable({ snapshots, indexSets }: Assignment): void {
+  const most = Math.max(snapshots.length, indexSets.length)
+  if (most > recordedMax)
+    throw new RestoreError(
+      'HISTORY_TOO_LONG',
+      `the ledger has ${snapshots.length} snapshots and ${indexSets.length} sets of indexes in force; at most ${recordedMax} are examined`,
+    )
+}
+
 function taskOf(
-  { job, storageVm, repository, history }: Examination,
-  wanted: Pick<Task, 'kind' | 'reading' | 'snapshot'>,
-): Omit<Task, 'capability'> {
-  return {
-    ...wanted,
-    job,
-    storageVm,
-    repository,
-    keyFile: history.keyFile,
-    config: history.config,
-    snapshots: history.snapshots.map(({ entry, snapshot, manifest }) => ({ entry, snapshot, manifest })),
-    indexSets: history.indexSets,
+  { job, storageVm, repository, history: { keyFile, config } }: Examination,
+  { kind, reading, snapshot, snapshots, indexSets }: Assignment,
+  capability: string,
+): Task {
+  const counts = { snapshotCount: snapshots.length, indexSetCount: indexSets.length }
+  return { kind, reading, snapshot, job, storageVm, capability, repository, keyFile, config, ...counts }
+}
+
+/** Part by part, as they are taken: of a long history dom0 holds no second copy. */
+async function sendHistory(channel: Duplex, { snapshots, indexSets }: Assignment): Promise<void> {
+  for (const part of historyParts({ snapshots, indexSets })) {
+    const plain = part.snapshots.map(({ entry, snapshot, manifest }) => ({ entry, snapshot, manifest }))
+    send(channel, 'history', jsonPayload({ ...part, snapshots: plain }))
+    await drained(channel)
   }
+}
+
+async function drained(channel: Duplex): Promise<void> {
+  if (!channel.writableNeedDrain || channel.destroyed) return
+  const { promise, resolve } = Promise.withResolvers<void>()
+  channel.once('drain', resolve).once('close', resolve)
+  await promise
+  channel.off('drain', resolve).off('close', resolve)
 }
 
 function outcomeOf({ objects, snapshots, bytes, ignored }: Verdict): Outcome {

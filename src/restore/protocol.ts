@@ -18,7 +18,7 @@ import { RestoreError } from './errors.ts'
 /*
  * The channel between dom0 and a sandbox: the sandbox's standard input and output. Frames in both directions:
  *   u32 length of the payload, big-endian | u8 kind | payload
- * dom0 sends `task` and `passphrase`; the sandbox sends any number of `progress` during a check, and last one `verdict`.
+ * dom0 sends `task`, as many `history` as that says, and `passphrase`; the sandbox sends any number of `progress` during a check, and last one `verdict`.
  * Between them, a restore is dom0's to lead. The sandbox sends the `manifest`. dom0 asks for one `volume` after another, each
  * answered with its `content`: the hashes of all its chunks, which have the digest that the manifest gives. dom0 says
  * which `chunks` it lacks, and is sent these as `data`, in any order, then `volume-end`. `finish` asks for the verdict.
@@ -29,8 +29,15 @@ import { RestoreError } from './errors.ts'
 /** In one `content` frame: the next so many of a volume, as `ContentMap.packed` writes them. */
 export const contentChunksMax = 65_536
 
+/** Snapshots, and index sets, of one repository: more than ten years of a backup an hour of which nothing was forgotten. */
+export const recordedMax = 100_000
+/** In one `history` frame. */
+const snapshotsPerFrame = 1000
+const indexSetsPerFrame = 64
+
 export const frameKinds = {
-  task: { code: 1, bytesMax: 16 * MiB },
+  task: { code: 1, bytesMax: 16 * KiB },
+  history: { code: 12, bytesMax: 4 * MiB },
   passphrase: { code: 2, bytesMax: 1 * KiB },
   progress: { code: 3, bytesMax: 1 * KiB },
   manifest: { code: 4, bytesMax: 4 * MiB },
@@ -108,22 +115,37 @@ export const parseTask = fields('task', {
   ),
   /** restore: the one wanted. */
   snapshot: is.nullable(is.name(parseSnapshotId)),
-  /** Oldest first; `entry` is the place in the ledger. */
+  snapshotCount: is.integer(0, recordedMax),
+  indexSetCount: is.integer(0, recordedMax),
+})
+export type Task = ReturnType<typeof parseTask>
+
+/** A part of what the ledger says of the repository, oldest first; `entry` is the place in the ledger. */
+export const parseHistory = fields('history', {
+  /** restore: only the one wanted. */
   snapshots: is.array(
     fields('snapshot', { entry: is.integer(), snapshot: reference, manifest: digest }),
-    10_000,
+    snapshotsPerFrame,
   ),
-  /** The index in force, oldest first. */
+  /** The index in force. */
   indexSets: is.array(
     fields('index set', {
       entry: is.integer(),
       index: is.array(reference, 500),
       packs,
     }),
-    10_000,
+    indexSetsPerFrame,
   ),
 })
-export type Task = ReturnType<typeof parseTask>
+export type History = ReturnType<typeof parseHistory>
+
+/** In parts that a frame can hold. */
+export function* historyParts({ snapshots, indexSets }: History): Generator<History> {
+  for (let at = 0; at < snapshots.length; at += snapshotsPerFrame)
+    yield { snapshots: snapshots.slice(at, at + snapshotsPerFrame), indexSets: [] }
+  for (let at = 0; at < indexSets.length; at += indexSetsPerFrame)
+    yield { snapshots: [], indexSets: indexSets.slice(at, at + indexSetsPerFrame) }
+}
 
 export const parseWantedVolume = fields('volume', {
   vm: is.name(parseVmName),

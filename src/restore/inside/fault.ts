@@ -1,15 +1,13 @@
 import type { CheckReport } from '../../repository/check-report.ts'
-import type { Task, Verdict } from '../protocol.ts'
+import type { History, Verdict } from '../protocol.ts'
 
 const faultsNamedMax = 3
-
-type Expected = Pick<Task, 'snapshots' | 'indexSets'>
 
 /**
  * What a check found, in one code. If everything that was recorded from some entry of the ledger on is missing, an older
  * state of the storage was put back; if only snapshot objects are missing, they were deleted.
  */
-export function faultOf(expected: Expected, report: CheckReport): Verdict['fault'] {
+export function faultOf(expected: History, report: CheckReport): Verdict['fault'] {
   if (report.sound) return null
   const back = rolledBackTo(partsOf(expected, report))
   if (back !== null)
@@ -34,7 +32,7 @@ interface Part {
   readonly lost: boolean
 }
 
-function partsOf({ snapshots, indexSets }: Expected, report: CheckReport): readonly Part[] {
+function partsOf({ snapshots, indexSets }: History, report: CheckReport): readonly Part[] {
   const missingSnapshots = new Set(report.missingSnapshots)
   const missingIndex = new Set(report.missingIndex)
   return [

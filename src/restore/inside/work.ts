@@ -27,7 +27,9 @@ import {
   type Frame,
   type FrameKind,
   faultMessageLengthMax,
+  type History,
   parseFrame,
+  parseHistory,
   parseTask,
   parseWantedVolume,
   readFrame,
@@ -61,6 +63,7 @@ export async function workInside(ports: InsidePorts): Promise<void> {
   const signal = new AbortController().signal
   const reader = new StreamReader(channel)
   const task = await received(reader, 'task', frame => parseFrame(frame, parseTask))
+  const history = await receivedHistory(reader, task)
   using passphrase = await received(reader, 'passphrase', frame =>
     frame.payload.parse(bytes => Secret.take(bytes)),
   )
@@ -71,8 +74,8 @@ export async function workInside(ports: InsidePorts): Promise<void> {
     const progress = throttled(clock, out)
     verdict =
       task.kind === 'check'
-        ? await check(task, repository, store, ports, progress, signal)
-        : await restore(task, repository, store, ports, { reader, out }, signal)
+        ? await check(task, history, repository, store, ports, progress, signal)
+        : await restore(task, history, repository, store, ports, { reader, out }, signal)
   } catch (error) {
     log.error('the work failed', { error })
     const { code, message } = reportOf(error)
@@ -99,6 +102,20 @@ async function received<T>(reader: StreamReader, kind: FrameKind, take: (frame: 
   return take(frame)
 }
 
+async function receivedHistory(
+  reader: StreamReader,
+  { snapshotCount, indexSetCount }: Task,
+): Promise<History> {
+  const snapshots: History['snapshots'][number][] = []
+  const indexSets: History['indexSets'][number][] = []
+  while (snapshots.length < snapshotCount || indexSets.length < indexSetCount) {
+    const part = await received(reader, 'history', frame => parseFrame(frame, parseHistory))
+    snapshots.push(...part.snapshots)
+    indexSets.push(...part.indexSets)
+  }
+  return { snapshots, indexSets }
+}
+
 /** Key file and config from storage, by the hashes that the ledger pins. */
 async function openFromStorage(
   { keyFile, config }: Task,
@@ -116,25 +133,26 @@ async function openFromStorage(
 }
 
 async function check(
-  task: Task,
+  { keyFile, config, reading }: Task,
+  history: History,
   repository: Repository,
   store: ObjectStore,
   { tablePath, entropy }: InsidePorts,
   progress: Report,
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const { keyFile, config, snapshots, indexSets, reading } = task
+  const { snapshots } = history
   if (reading === null) throw new RestoreError('VERDICT_INVALID', 'the task does not say what to read')
   const report = await checkRepository(
     repository,
     store,
-    { pinned: { keyFile, config }, snapshots, indexSets },
+    { pinned: { keyFile, config }, ...history },
     { reading, tablePath, entropy },
     ({ bytesDone, bytesTotal }) => progress(bytesDone, bytesTotal),
     signal,
   )
   const { objects, ignored, proven } = report
-  const fault = faultOf(task, report)
+  const fault = faultOf(history, report)
   const proves = fault === null ? snapshots.length : 0
   return { fault, objects, snapshots: proves, bytes: proven.packs.bytes, ignored, proven }
 }
@@ -142,16 +160,17 @@ async function check(
 /** dom0 leads: `protocol.ts`. */
 async function restore(
   task: Task,
+  history: History,
   repository: Repository,
   store: ObjectStore,
   ports: InsidePorts,
   channel: { readonly reader: StreamReader; readonly out: FrameWriter },
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const wanted = task.snapshots.find(one => String(one.snapshot.id) === task.snapshot)
+  const wanted = history.snapshots.find(one => String(one.snapshot.id) === task.snapshot)
   if (wanted === undefined) throw new RestoreError('VERDICT_INVALID', 'the task has no such snapshot')
   const snapshot = await presentSnapshot(repository, store, wanted.snapshot.id, signal)
-  await using table = await indexTableFor(task, wanted.entry, repository, store, ports, signal)
+  await using table = await indexTableFor(history, wanted.entry, repository, store, ports, signal)
   const source = { repository, store, blobs: table.reader }
   const { volumes, manifestBytes } = await listVolumes(source, snapshot, signal)
   await channel.out.frame('manifest', manifestBytes)
@@ -189,7 +208,7 @@ async function sendVolume(
  * written later; but a storage that was put back to an older state need not have it.
  */
 function indexTableFor(
-  { indexSets }: Task,
+  { indexSets }: History,
   entry: number,
   repository: Repository,
   store: ObjectStore,
