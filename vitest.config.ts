@@ -1,5 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
+const setupFiles = ['test/support/discard-scratch.ts']
+
 /**
  * `unit`: one subject at a time, in parallel. `system`: the whole product on the local host, one file after
  * another so that two cores suffice. `long`: what takes minutes; `npm run test:long`.
@@ -13,6 +15,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          setupFiles,
           include: ['test/**/*.test.ts'],
           exclude: ['test/system/**', 'test/long/**'],
           testTimeout: 30_000,
@@ -22,6 +25,7 @@ export default defineConfig({
       {
         test: {
           name: 'system',
+          setupFiles,
           include: ['test/system/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 240_000,
@@ -31,6 +35,7 @@ export default defineConfig({
       {
         test: {
           name: 'long',
+          setupFiles,
           include: ['test/long/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 1_800_000,

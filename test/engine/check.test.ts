@@ -1,31 +1,19 @@
-import { afterEach, describe, expect, it } from 'vitest'
-import type { Clock } from '../../src/base/environment.ts'
+import { describe, expect, it } from 'vitest'
 import { systemEntropy } from '../../src/base/environment.ts'
-import { parseDigest, parseIdempotencyKey } from '../../src/base/names.ts'
+import { parseDigest } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { slotSetOf } from '../../src/base/slots.ts'
-import type { Order } from '../../src/engine/order.ts'
 import { profileState } from '../../src/engine/profile-state.ts'
 import type { CheckResult, Examination } from '../../src/repository/examination.ts'
 import type { ReadingPlan } from '../../src/repository/read-cycle.ts'
 import { RestoreError } from '../../src/restore/errors.ts'
-import { type EngineBench, makeBench, mgmt, testProfile } from '../support/engine.ts'
-
-const benches: EngineBench[] = []
-afterEach(async () => {
-  for (const bench of benches.splice(0)) await bench[Symbol.asyncDispose]()
-})
+import { type EngineBench, run, testBench, testProfile } from '../support/engine.ts'
+import { SteppedClock } from '../support/stepped-clock.ts'
 
 const day = 86_400_000
 const begin = new Date('2026-11-24T03:15:00Z')
-
-/** A clock of which a test says when it goes on. */
-class SetClock implements Clock {
-  days = 0
-  now = () => new Date(begin.getTime() + this.days * day)
-  monotonic = () => this.now().getTime()
-  sleep = () => Promise.resolve()
-}
+const onDay = (days: number) => begin.getTime() + days * day
+const newClock = () => new SteppedClock(begin.toISOString())
 
 const outcome = {
   snapshot: undefined,
@@ -47,23 +35,16 @@ const sound: Check = async ({ order, must }) => ({
   outcome,
 })
 
-async function bench(check: Check, clock = new SetClock(), profileText = testProfile): Promise<EngineBench> {
+async function bench(check: Check, clock = newClock(), profileText = testProfile): Promise<EngineBench> {
   const examiner = {
     check: (examination: Examination, plan: ReadingPlan) => check(plan, examination),
     restore: async () => Promise.reject(new Error('no restore')),
   }
-  const made = await makeBench({ examiner, profileText, environment: { clock, entropy: systemEntropy } })
-  benches.push(made)
-  await run(made, { kind: 'backup' })
+  const made = await testBench({ examiner, profileText, environment: { clock, entropy: systemEntropy } })
+  await run(made)
   return made
 }
 
-let keys = 0
-async function run(one: EngineBench, what: Pick<Order, 'kind' | 'read'>) {
-  const key = parseIdempotencyKey(`key-${String(++keys).padStart(8, '0')}`)
-  const order = { profile: one.profile, initiator: mgmt, key, ifRunning: 'refuse', ...what } as const
-  return one.orders.ended((await one.orders.order(order)).id)
-}
 const check = (one: EngineBench, read: string) => run(one, { kind: 'check', read: parseReadChoice(read) })
 
 function historyOf(one: EngineBench) {
@@ -123,7 +104,7 @@ describe('a check', () => {
     const seen: number[] = []
     const one: EngineBench = await bench(async (plan, { history }) => {
       seen.push(history.snapshots.length)
-      await run(one, { kind: 'backup' })
+      await run(one)
       seen.push(history.snapshots.length)
       return sound(plan, {} as Examination)
     })
@@ -135,15 +116,15 @@ describe('a check', () => {
   })
 
   it('begins with what was not read for the longest time, as the ledger tells after a restart too', async () => {
-    const clock = new SetClock()
+    const clock = newClock()
     const orders: number[][] = []
     const one = await bench(async (plan, examination) => {
       orders.push(plan.order.slice(0, 3))
       return sound(plan, examination)
     }, clock)
-    clock.days = 0.5
+    clock.time = onDay(0.5)
     await check(one, '1/2')
-    clock.days = 1
+    clock.time = onDay(1)
     await one.restart()
     await check(one, '5%')
     expect(orders).toEqual([
@@ -155,14 +136,14 @@ describe('a check', () => {
 
 describe('a cycle that was not kept', () => {
   it('is told by the check that comes too late, and is over with it', async () => {
-    const clock = new SetClock()
+    const clock = newClock()
     const one = await bench(sound, clock)
-    clock.days = 41
+    clock.time = onDay(41)
     const late = await check(one, '30d')
     expect(late.outcome?.warnings).toEqual([
       'some data had not been read for 41 days when this check began; a cycle of 30 days wants one every 7.5 days',
     ])
-    clock.days = 48
+    clock.time = onDay(48)
     expect((await check(one, '30d')).outcome?.warnings).toEqual([])
   })
 })
@@ -180,12 +161,12 @@ describe('what dom0 says of a profile’s data', () => {
   }
 
   it('is since when all of it was read, and an alarm beyond the sealed days', async () => {
-    const clock = new SetClock()
+    const clock = newClock()
     const one = await bench(sound, clock)
     const state = () => stateOf(one, clock.now())
-    clock.days = 7
+    clock.time = onDay(7)
     expect(state()).toEqual({ unreadSince: begin, alarms: [] })
-    clock.days = 7 + 1 / day
+    clock.time = onDay(7 + 1 / day)
     const due = new Date(begin.getTime() + 7 * day)
     expect(state()).toEqual({
       unreadSince: begin,
@@ -200,7 +181,7 @@ describe('what dom0 says of a profile’s data', () => {
     expect(stateOf(one, clock.now(), { checkWithinDays: null }).alarms).toEqual([])
     await check(one, '1/2')
     expect(state().alarms).toHaveLength(1)
-    clock.days = 8
+    clock.time = onDay(8)
     await check(one, '2/2')
     expect(state()).toEqual({ unreadSince: new Date(begin.getTime() + 7 * day + 1), alarms: [] })
   })
@@ -210,9 +191,9 @@ describe('what dom0 says of a profile’s data', () => {
   })
 
   it('counts nothing that a check of the structure has seen', async () => {
-    const clock = new SetClock()
+    const clock = newClock()
     const one = await bench(sound, clock)
-    clock.days = 9
+    clock.time = onDay(9)
     await check(one, 'structure')
     expect(stateOf(one, clock.now())).toMatchObject({
       unreadSince: begin,

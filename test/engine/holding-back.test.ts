@@ -1,13 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { systemEntropy } from '../../src/base/environment.ts'
 import {
   dom0,
   type JobId,
   type ProfileName,
-  parseIdempotencyKey,
   parseProfileName,
   parseVmName,
   type VmName,
@@ -19,44 +18,24 @@ import type { Power } from '../../src/host/power.ts'
 import type { PassphraseService } from '../../src/hsm/passphrase-service.ts'
 import { budgetDefault } from '../../src/profiles/budget.ts'
 import { ThreadBudget } from '../../src/repository/thread-budget.ts'
-import { type EngineBench, makeBench, mgmt, seal, testProfile } from '../support/engine.ts'
+import { type EngineBench, mgmt, orderOf, seal, testBench, testProfile } from '../support/engine.ts'
 import { SteppedClock } from '../support/stepped-clock.ts'
 
 const KiB = 1024
 const minute = 60_000
 const hour = 60 * minute
 
-const benches: EngineBench[] = []
-afterEach(async () => {
-  for (const bench of benches.splice(0)) {
-    await bench.orders.close()
-    await bench[Symbol.asyncDispose]()
-  }
-})
-
 /** A dom0 whose sealed profile has this budget, on a machine that is plugged in and out by the test. */
 async function start(budget: string, ports: Partial<EnginePorts> = {}) {
   const clock = new SteppedClock()
   const machine: { power: Power } = { power: 'mains' }
-  const one = await makeBench({
+  const one = await testBench({
     profileText: `${testProfile}strongroom: { budget: { ${budget} } }\n`,
     environment: { clock, entropy: systemEntropy },
     ports: { ...ports, power: { now: async () => machine.power } },
   })
-  benches.push(one)
-  let keys = 0
-  const order = async (more: Partial<Order> = {}): Promise<JobId> => {
-    const key = parseIdempotencyKey(`held-back-${++keys}`)
-    const wanted: Order = {
-      kind: 'backup',
-      profile: one.profile,
-      initiator: mgmt,
-      key,
-      ifRunning: 'join',
-      ...more,
-    }
-    return (await one.orders.order(wanted)).id
-  }
+  const order = async (more: Partial<Order> = {}): Promise<JobId> =>
+    (await one.orders.order(orderOf(one, { ifRunning: 'join', ...more }))).id
   const seen = (id: JobId) => {
     const { state, started, progress } = one.orders.board.get(id)
     return { state, phase: progress.phase, isStarted: started !== null }
@@ -110,7 +89,7 @@ describe('a backup on battery', () => {
     machine.power = 'battery'
     const id = await order()
     await untilHeld()
-    clock.set(hours * hour)
+    clock.time += hours * hour
     await clock.pass(2 * hour - minute)
     expect([seen(id), clock.sleeping]).toEqual([waiting('battery'), 1])
     await clock.pass(2 * minute)

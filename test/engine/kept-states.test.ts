@@ -1,12 +1,10 @@
-import { afterEach, describe, expect, it } from 'vitest'
-import { parseIdempotencyKey } from '../../src/base/names.ts'
+import { describe, expect, it } from 'vitest'
 import type { VolumeSource } from '../../src/host/volumes.ts'
 import { StorageError } from '../../src/storage/errors.ts'
-import { type EngineBench, makeBench, mgmt } from '../support/engine.ts'
+import { type EngineBench, run, testBench } from '../support/engine.ts'
 
 let bench: EngineBench
 let events: string[] = []
-afterEach(() => bench[Symbol.asyncDispose]())
 
 /** The real source, and what is done with the states that it should keep. */
 function watched(source: VolumeSource): VolumeSource {
@@ -42,14 +40,12 @@ function watched(source: VolumeSource): VolumeSource {
 
 async function backup() {
   events = []
-  const order = { kind: 'backup', profile: bench.profile, initiator: mgmt, ifRunning: 'refuse' } as const
-  const job = await bench.orders.order({ ...order, key: parseIdempotencyKey(`key-${Date.now()}`) })
-  return bench.orders.ended(job.id)
+  return run(bench)
 }
 
 describe('the states of volumes', () => {
   it('are kept when the snapshot is in the ledger, and not before', async () => {
-    bench = await makeBench({ wrapVolumes: watched })
+    bench = await testBench({ wrapVolumes: watched })
     expect((await backup()).state).toBe('done')
     expect(events).toEqual([
       'keep personal private',
@@ -64,7 +60,7 @@ describe('the states of volumes', () => {
   })
 
   it('are let go of when the backup fails after all was read', async () => {
-    bench = await makeBench({ wrapVolumes: watched })
+    bench = await testBench({ wrapVolumes: watched })
     bench.storage.faults = {
       before: (operation, subject) => {
         if (operation === 'put' && subject.startsWith('index/'))

@@ -1,10 +1,10 @@
 import { appendFile } from 'node:fs/promises'
 import path from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
 import { systemEnvironment } from '../../src/base/environment.ts'
 import type { ErrorKind } from '../../src/base/errors.ts'
-import { parseIdempotencyKey, parseVmName } from '../../src/base/names.ts'
+import { parseVmName } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { Secret } from '../../src/base/secret.ts'
 import type { Order } from '../../src/engine/order.ts'
@@ -14,36 +14,14 @@ import { RemoteError } from '../../src/qrexec/admin-api.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
 import {
-  type BenchOptions,
   type EngineBench,
-  makeBench,
-  mgmt,
+  newKey,
+  orderOf,
   passphraseText,
+  run,
+  testBench,
   testProfile,
 } from '../support/engine.ts'
-
-const benches: EngineBench[] = []
-afterEach(async () => {
-  for (const bench of benches.splice(0)) await bench[Symbol.asyncDispose]()
-})
-
-async function bench(options?: BenchOptions): Promise<EngineBench> {
-  const made = await makeBench(options)
-  benches.push(made)
-  return made
-}
-
-let keys = 0
-const newKey = () => parseIdempotencyKey(`key-${String(++keys).padStart(8, '0')}`)
-function backup(one: EngineBench, more: Partial<Order> = {}): Order {
-  const { profile } = one
-  return { kind: 'backup', profile, initiator: mgmt, key: newKey(), ifRunning: 'refuse', ...more }
-}
-
-async function run(one: EngineBench, order = backup(one)) {
-  const job = await one.orders.order(order)
-  return one.orders.ended(job.id)
-}
 
 const recorded = new WeakMap<EngineBench, Entry[]>()
 
@@ -59,7 +37,7 @@ async function readEntries(one: EngineBench): Promise<void> {
 
 describe('a backup', () => {
   it('ends as done, with a snapshot that the ledger has', async () => {
-    const one = await bench()
+    const one = await testBench()
     const job = await run(one)
     expect(job.error).toBeNull()
     expect(job).toMatchObject({
@@ -74,14 +52,14 @@ describe('a backup', () => {
   })
 
   it('of dom0 beside others warns that there is nothing of dom0 to read', async () => {
-    const one = await bench({ profileText: testProfile.replace('[ work, personal ]', '[ dom0, work ]') })
+    const one = await testBench({ profileText: testProfile.replace('[ work, personal ]', '[ dom0, work ]') })
     const job = await run(one)
     expect(job).toMatchObject({ state: 'done', outcome: { volumes: 1 } })
     expect(job.outcome?.warnings).toEqual([expect.stringContaining('dom0 is selected but has no volumes')])
   })
 
   it('fails when a volume that was planned is gone by the time it is read', async () => {
-    const one = await bench()
+    const one = await testBench()
     const inventory = {
       list: async (signal: AbortSignal) =>
         (await one.ports.inventory.list(signal)).map(vm =>
@@ -95,7 +73,7 @@ describe('a backup', () => {
   })
 
   it('records order, request, release, repository, snapshot and end, in that order', async () => {
-    const one = await bench()
+    const one = await testBench()
     await run(one)
     await readEntries(one)
     expect(entriesOf(one).map(({ type }) => type)).toEqual([
@@ -110,7 +88,7 @@ describe('a backup', () => {
   })
 
   it('stores only what is new the second time, from its own copies', async () => {
-    const one = await bench()
+    const one = await testBench()
     const first = await run(one)
     await appendFile(path.join(one.machine, 'work', 'private.img'), Buffer.alloc(262_144, 7))
     const second = await run(one)
@@ -122,8 +100,8 @@ describe('a backup', () => {
 
 describe('orders', () => {
   it('with the same key are one job', async () => {
-    const one = await bench()
-    const order = backup(one)
+    const one = await testBench()
+    const order = orderOf(one)
     const [a, b] = await Promise.all([one.orders.order(order), one.orders.order(order)])
     expect(b.id).toBe(a.id)
     await one.orders.ended(a.id)
@@ -131,8 +109,8 @@ describe('orders', () => {
   })
 
   it('with a key of another order are refused and recorded', async () => {
-    const one = await bench()
-    const order = backup(one)
+    const one = await testBench()
+    const order = orderOf(one)
     await run(one, order)
     await expect(one.orders.order({ ...order, kind: 'check' })).rejects.toMatchObject({ code: 'KEY_REUSED' })
     await readEntries(one)
@@ -140,10 +118,10 @@ describe('orders', () => {
   })
 
   it('with the key of a restore of another snapshot, or of a lesser check, are refused', async () => {
-    const one = await bench()
+    const one = await testBench()
     const snapshot = (await run(one)).outcome?.snapshot
-    const restore = backup(one, { kind: 'restore', snapshot: null })
-    const check = backup(one, { kind: 'check', read: parseReadChoice('5%') })
+    const restore = orderOf(one, { kind: 'restore', snapshot: null })
+    const check = orderOf(one, { kind: 'check', read: parseReadChoice('5%') })
     for (const order of [restore, check]) expect((await run(one, order)).state).toBe('failed')
     for (const other of [
       { ...restore, snapshot },
@@ -154,8 +132,8 @@ describe('orders', () => {
   })
 
   it('of two VMs that chose the same key are two', async () => {
-    const one = await bench()
-    const order = backup(one)
+    const one = await testBench()
+    const order = orderOf(one)
     const mine = await run(one, order)
     const other = await run(one, { ...order, initiator: parseVmName('other-mgmt') })
     expect(other.id).not.toBe(mine.id)
@@ -164,9 +142,9 @@ describe('orders', () => {
 
   it('that joined a job are that job also when it has ended and dom0 was started anew', async () => {
     const gate = Promise.withResolvers<Secret>()
-    const one = await bench({ release: () => gate.promise })
-    const first = await one.orders.order(backup(one))
-    const joining = backup(one, { ifRunning: 'join' })
+    const one = await testBench({ release: () => gate.promise })
+    const first = await one.orders.order(orderOf(one))
+    const joining = orderOf(one, { ifRunning: 'join' })
     expect((await one.orders.order(joining)).id).toBe(first.id)
     await asked(one)
     gate.reject(new Error('enough'))
@@ -177,10 +155,10 @@ describe('orders', () => {
 
   it('that join one job are bounded', async () => {
     const gate = Promise.withResolvers<Secret>()
-    const one = await bench({ release: () => gate.promise })
-    const first = await one.orders.order(backup(one))
-    for (let joined = 1; joined < 64; joined++) await one.orders.order(backup(one, { ifRunning: 'join' }))
-    await expect(one.orders.order(backup(one, { ifRunning: 'join' }))).rejects.toMatchObject({
+    const one = await testBench({ release: () => gate.promise })
+    const first = await one.orders.order(orderOf(one))
+    for (let joined = 1; joined < 64; joined++) await one.orders.order(orderOf(one, { ifRunning: 'join' }))
+    await expect(one.orders.order(orderOf(one, { ifRunning: 'join' }))).rejects.toMatchObject({
       code: 'JOB_RUNNING',
     })
     await asked(one)
@@ -190,21 +168,21 @@ describe('orders', () => {
 
   it('of a running profile are refused, or joined', async () => {
     const gate = Promise.withResolvers<Secret>()
-    const one = await bench({ release: () => gate.promise })
-    const first = await one.orders.order(backup(one))
-    await expect(one.orders.order(backup(one))).rejects.toMatchObject({
+    const one = await testBench({ release: () => gate.promise })
+    const first = await one.orders.order(orderOf(one))
+    await expect(one.orders.order(orderOf(one))).rejects.toMatchObject({
       code: 'JOB_RUNNING',
       kind: 'conflict',
     })
-    expect((await one.orders.order(backup(one, { ifRunning: 'join' }))).id).toBe(first.id)
+    expect((await one.orders.order(orderOf(one, { ifRunning: 'join' }))).id).toBe(first.id)
     await asked(one)
     gate.reject(new Error('enough'))
     await one.orders.ended(first.id)
   })
 
   it('of an unknown profile are refused and recorded', async () => {
-    const one = await bench()
-    const unknown = backup(one, { profile: 'other' as EngineBench['profile'] })
+    const one = await testBench()
+    const unknown = orderOf(one, { profile: 'other' as EngineBench['profile'] })
     await expect(one.orders.order(unknown)).rejects.toMatchObject({ code: 'PROFILE_NOT_FOUND' })
     await readEntries(one)
     expect(entriesOf(one).at(-1)).toMatchObject({
@@ -217,8 +195,8 @@ describe('orders', () => {
   it('of a flood are recorded in one entry that counts them', async () => {
     let elapsed = 0
     const clock = { ...systemEnvironment.clock, monotonic: () => elapsed }
-    const one = await bench({ environment: { ...systemEnvironment, clock } })
-    const unknown = backup(one, { profile: 'other' as EngineBench['profile'] })
+    const one = await testBench({ environment: { ...systemEnvironment, clock } })
+    const unknown = orderOf(one, { profile: 'other' as EngineBench['profile'] })
     const refuse = (times: number) =>
       Promise.all(
         Array.from({ length: times }, () => one.orders.order({ ...unknown, key: newKey() }).catch(() => {})),
@@ -239,9 +217,11 @@ describe('orders', () => {
   })
 
   it('beyond the sealed limits are refused and recorded', async () => {
-    const one = await bench({ profileText: `${testProfile}strongroom:\n  limits:\n    orders_per_day: 1\n` })
+    const one = await testBench({
+      profileText: `${testProfile}strongroom:\n  limits:\n    orders_per_day: 1\n`,
+    })
     expect((await run(one)).state).toBe('done')
-    await expect(one.orders.order(backup(one))).rejects.toMatchObject({
+    await expect(one.orders.order(orderOf(one))).rejects.toMatchObject({
       code: 'ORDER_LIMIT',
       kind: 'refused',
     })
@@ -250,10 +230,10 @@ describe('orders', () => {
   })
 
   it('are refused when the sealed store on disk has changed', async () => {
-    const one = await bench()
+    const one = await testBench()
     const changed = Object.assign(new Error('changed'), {})
     const ports = { ...one.ports, configuration: { current: () => Promise.reject(changed) } }
-    await expect(new Orders(ports, one.orders.board).order(backup(one))).rejects.toBe(changed)
+    await expect(new Orders(ports, one.orders.board).order(orderOf(one))).rejects.toBe(changed)
   })
 })
 
@@ -267,7 +247,7 @@ describe('what the HSM VM refuses', () => {
     ['HSM_PIN_WRONG', 'key'],
     ['HSM_ENVELOPE_MISSING', 'missing'],
   ] as const)('is recorded as a refusal, once: %s', async (code, kind) => {
-    const one = await bench({ release: () => Promise.reject(answer(code, kind)) })
+    const one = await testBench({ release: () => Promise.reject(answer(code, kind)) })
     expect(await run(one)).toMatchObject({ state: 'failed', error: { code } })
     await readEntries(one)
     const types = entriesOf(one).map(entry => ('code' in entry ? `${entry.type} ${entry.code}` : entry.type))
@@ -275,7 +255,7 @@ describe('what the HSM VM refuses', () => {
   })
 
   it('is not what it could not be asked', async () => {
-    const one = await bench({ release: () => Promise.reject(answer('HSM_TOKEN_MISSING', 'unavailable')) })
+    const one = await testBench({ release: () => Promise.reject(answer('HSM_TOKEN_MISSING', 'unavailable')) })
     expect(await run(one)).toMatchObject({ state: 'failed', error: { code: 'HSM_TOKEN_MISSING' } })
     await readEntries(one)
     expect(entriesOf(one).map(({ type }) => type)).toEqual(['genesis', 'order', 'release-request', 'job'])
@@ -284,11 +264,11 @@ describe('what the HSM VM refuses', () => {
 
 describe('cancelling', () => {
   it('works while the passphrase is waited for, and leaves nothing', async () => {
-    const one = await bench({
+    const one = await testBench({
       release: (_request, signal) =>
         new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
     })
-    const job = await one.orders.order(backup(one))
+    const job = await one.orders.order(orderOf(one))
     await asked(one)
     one.orders.cancel(job.id)
     expect(await one.orders.ended(job.id)).toMatchObject({
@@ -300,7 +280,7 @@ describe('cancelling', () => {
 
   it('works while volumes are read; nothing is visible afterwards, and the next order succeeds', async () => {
     let cancel = true
-    const one: EngineBench = await bench({
+    const one: EngineBench = await testBench({
       wrapStorage: store => ({
         ...bound(store),
         async put(name, body, signal) {
@@ -317,7 +297,7 @@ describe('cancelling', () => {
   })
 
   it('is nothing that the HSM VM can claim', async () => {
-    const one = await bench({
+    const one = await testBench({
       release: async () => {
         const kind = 'cancelled'
         throw new RemoteError({ code: 'JOB_CANCELLED', kind, message: 'it was cancelled', hint: '' })
@@ -330,7 +310,7 @@ describe('cancelling', () => {
   })
 
   it('is refused when the job has ended', async () => {
-    const one = await bench()
+    const one = await testBench()
     const job = await run(one)
     expect(() => one.orders.cancel(job.id)).toThrow(expect.objectContaining({ code: 'JOB_ENDED' }))
   })
@@ -339,7 +319,7 @@ describe('cancelling', () => {
 describe('a commit that was interrupted', () => {
   it('is completed by the next order, and neither lost nor doubled', async () => {
     let fail = true
-    const one = await bench({
+    const one = await testBench({
       wrapStorage: store => ({
         ...bound(store),
         async put(name, body, signal) {
@@ -364,10 +344,10 @@ describe('a commit that was interrupted', () => {
 describe('after a crash', () => {
   it('a job that was running has failed, and a new order succeeds', async () => {
     let silent = true
-    const one = await bench({
+    const one = await testBench({
       release: async () => (silent ? new Promise(() => {}) : Secret.take(utf8(passphraseText))),
     })
-    const job = await one.orders.order(backup(one))
+    const job = await one.orders.order(orderOf(one))
     await asked(one)
     const orders = await one.restart()
     expect(orders.board.get(job.id)).toMatchObject({ state: 'failed', error: { code: 'JOB_INTERRUPTED' } })

@@ -2,9 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, it } from 'vitest'
-import { parseIdempotencyKey } from '../../src/base/names.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
-import { makeBench, mgmt, testProfile } from '../support/engine.ts'
+import { run, testBench, testProfile } from '../support/engine.ts'
 import { nicenesses } from '../support/nicenesses.ts'
 
 it.each([
@@ -20,18 +19,10 @@ it.each([
         return store.put(...put)
       },
     })
-  await using bench = await makeBench({ profileText: testProfile + more, wrapStorage: watched })
+  const bench = await testBench({ profileText: testProfile + more, wrapStorage: watched })
   // Enough that it is worth threads.
   await writeFile(path.join(bench.machine, 'work/private.img'), randomBytes(40 * 1024 * 1024))
-  const key = parseIdempotencyKey('priority-key')
-  const { id } = await bench.orders.order({
-    kind: 'backup',
-    profile: bench.profile,
-    initiator: mgmt,
-    key,
-    ifRunning: 'refuse',
-  })
-  expect((await bench.orders.ended(id)).state).toBe('done')
+  expect((await run(bench)).state).toBe('done')
   expect(seen.has(10)).toBe(standsBack)
   expect(seen.has(0)).toBe(true)
 })

@@ -2,8 +2,7 @@ import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { expect } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
-import { type Clock, type Environment, systemEnvironment } from '../../src/base/environment.ts'
-import { parseIdempotencyKey } from '../../src/base/names.ts'
+import { type Environment, systemEnvironment } from '../../src/base/environment.ts'
 import { Secret } from '../../src/base/secret.ts'
 import type { Order } from '../../src/engine/order.ts'
 import type { RepositoryHistory } from '../../src/ledger/repository-history.ts'
@@ -19,37 +18,22 @@ import { StockRestic } from '../repository/stock-restic.ts'
 import {
   type BenchOptions,
   type EngineBench,
-  makeBench,
-  mgmt,
   passphraseText,
+  run,
+  testBench,
   testProfile,
 } from '../support/engine.ts'
 import type { MemoryStore } from '../support/memory-store.ts'
+import { SteppedClock } from '../support/stepped-clock.ts'
 
 const never = new AbortController().signal
 const day = 24 * 3_600_000
 
-/** Stands still until a test moves it; `monotonic` and `sleep` are real. */
-export class TestClock implements Clock {
-  time = Date.parse('2026-03-02T12:00:00Z')
-  now(): Date {
-    return new Date(this.time)
-  }
-  monotonic(): number {
-    return systemEnvironment.clock.monotonic()
-  }
-  sleep(duration: number, signal?: AbortSignal): Promise<void> {
-    return systemEnvironment.clock.sleep(Math.min(duration, 5), signal)
-  }
-}
-
 export interface PruneBench extends EngineBench {
-  readonly clock: TestClock
+  readonly clock: SteppedClock
   /** A day later, with new noise in the image of `work`, KiB of it from KiB on. */
   backUp(kibibytes?: number, from?: number): Promise<Job>
   prune(more?: Partial<Order>): Promise<Job>
-  /** An order of any kind, to its end. */
-  order(more: Partial<Order>): Promise<Job>
   history(): RepositoryHistory
   check(readData?: boolean): Promise<CheckReport>
 }
@@ -57,18 +41,10 @@ export interface PruneBench extends EngineBench {
 export const profileWith = (retention: string, more = ''): string =>
   `${testProfile}strongroom:\n  retention: ${retention}\n${more}`
 
-let keys = 0
-export const newKey = () => parseIdempotencyKey(`prune-${String(++keys).padStart(8, '0')}`)
-
 export async function pruneBench(profileText: string, options: BenchOptions = {}): Promise<PruneBench> {
-  const clock = new TestClock()
+  const clock = new SteppedClock('2026-03-02T12:00:00Z')
   const environment: Environment = { ...systemEnvironment, clock }
-  const bench = await makeBench({ environment, ...options, profileText })
-  const order = async (more: Partial<Order>) => {
-    const common = { profile: bench.profile, initiator: mgmt, key: newKey(), ifRunning: 'refuse' } as const
-    const { id } = await bench.orders.order({ kind: 'prune', ...common, ...more })
-    return bench.orders.ended(id)
-  }
+  const bench = await testBench({ environment, ...options, profileText })
   const history = () => {
     const found = bench.ledger.repository(bench.profile, 1)
     if (found === null) throw new Error('no repository')
@@ -80,12 +56,11 @@ export async function pruneBench(profileText: string, options: BenchOptions = {}
       clock.time += day
       await using image = await open(path.join(bench.machine, 'work', 'private.img'), 'r+')
       await image.write(systemEnvironment.entropy.bytes(kibibytes * 1024), 0, kibibytes * 1024, from * 1024)
-      const job = await order({ kind: 'backup' })
+      const job = await run(bench)
       if (job.state !== 'done') throw new Error(`the backup ended as ${job.error?.code}`)
       return job
     },
-    prune: (more: Partial<Order> = {}) => order(more),
-    order,
+    prune: (more: Partial<Order> = {}) => run(bench, { kind: 'prune', ...more }),
     history,
     check: (readData = true) => checkOf(bench.storage, history(), readData),
   })

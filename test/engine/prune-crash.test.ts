@@ -130,7 +130,6 @@ it.each(['before', 'after'] as const)(
       'remove data',
     ]
     expect([...seen]).toEqual(expect.arrayContaining(wanted))
-    await one[Symbol.asyncDispose]()
   },
   600_000,
 )

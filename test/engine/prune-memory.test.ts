@@ -1,13 +1,13 @@
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { repositoryOf } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { repositoryDirectory } from '../../src/engine/backup.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 
 import { honest, makeRoom, type Room } from '../restore/support.ts'
-import type { BenchOptions } from '../support/engine.ts'
+import { type BenchOptions, run } from '../support/engine.ts'
 import { TellingHost } from '../support/telling-host.ts'
 import { failingAt, type PruneBench, profileWith, pruneBench, resticOn } from './prune-bench.ts'
 
@@ -21,16 +21,10 @@ vi.mock('../../src/crypto/kdf.ts', async original =>
 )
 
 const day = 24 * 3_600_000
-const opened: AsyncDisposable[] = []
-afterEach(async () => {
-  for (const one of opened.splice(0).reverse()) await one[Symbol.asyncDispose]()
-})
-
 const keepingOne = profileWith('{ keep_last: 1 }')
 
 async function bench(options?: BenchOptions, profileText = keepingOne): Promise<PruneBench> {
   const one = await pruneBench(profileText, options)
-  opened.push(one)
   return one
 }
 
@@ -67,7 +61,7 @@ describe('the journal of packs', () => {
     const { sound, ignored } = await one.check()
     expect(sound).toBe(true)
     await failingAt(one, 'index', () => one.backUp(256))
-    await one.order({ kind: 'backup' })
+    await run(one, { kind: 'backup' })
     expect(await one.check()).toMatchObject({ sound: true, ignored })
     one.storage.faults = {}
     await one.prune()
@@ -100,11 +94,11 @@ describe('what dom0 remembers of a volume', () => {
     await one.backUp(1024)
     const [vm, away] = [path.join(one.machine, 'work'), path.join(one.directory, 'away')]
     await rename(vm, away)
-    expect((await one.order({ kind: 'backup' })).state).toBe('done')
+    expect((await run(one, { kind: 'backup' })).state).toBe('done')
     expect((await one.prune()).outcome?.prune?.forgotten).toBe(1)
     await rename(away, vm)
 
-    expect(await one.order({ kind: 'backup' })).toMatchObject({ state: 'done', error: null })
+    expect(await run(one, { kind: 'backup' })).toMatchObject({ state: 'done', error: null })
     expect(host.asked).toEqual([null, null])
     expect(await one.check()).toMatchObject({ sound: true, ignored: 0 })
     await using restic = await resticOn(one.storage)
@@ -119,7 +113,7 @@ describe('what dom0 remembers of a volume', () => {
     await one.backUp(1024)
     host.says = 'unchanged'
     expect((await one.prune()).outcome?.prune?.packsRewritten).toBeGreaterThan(0)
-    const job = await one.order({ kind: 'backup' })
+    const job = await run(one, { kind: 'backup' })
     expect(host.asked.at(-1)).not.toBeNull()
     expect(job.outcome?.bytesStored).toBeLessThan(10_000)
     expect(await one.check()).toMatchObject({ sound: true, ignored: 0 })
@@ -147,7 +141,7 @@ describe('the index', () => {
     await one.backUp(2048)
     expect((await one.prune()).outcome?.prune?.packsRemoved).toBeGreaterThan(0)
     await writeFile(image, old)
-    expect((await one.order({ kind: 'backup' })).outcome?.bytesStored).toBeGreaterThan(2_000_000)
+    expect((await run(one, { kind: 'backup' })).outcome?.bytesStored).toBeGreaterThan(2_000_000)
     expect(await one.check()).toMatchObject({ sound: true, ignored: 0 })
   })
 })
@@ -162,8 +156,8 @@ describe('a check after a prune', () => {
     }
     const one = await bench({ examiner })
     room = await makeRoom(honest(one.storage))
-    opened.push(room)
-    const check = () => one.order({ kind: 'check', read: parseReadChoice('30d') })
+    onTestFinished(() => room[Symbol.asyncDispose]())
+    const check = () => run(one, { kind: 'check', read: parseReadChoice('30d') })
     for (const kibibytes of [2048, 1024]) await one.backUp(kibibytes)
     expect((await check()).state).toBe('done')
     await one.prune()
@@ -198,7 +192,7 @@ describe('a scrub after a prune', () => {
   it('misses nothing that was removed', async () => {
     const one = await scrubbing(() => false)
     await one.prune()
-    expect((await one.order({ kind: 'scrub' })).outcome?.warnings).toEqual([
+    expect((await run(one, { kind: 'scrub' })).outcome?.warnings).toEqual([
       expect.stringContaining('the storage’s own word'),
     ])
   })
@@ -208,7 +202,7 @@ describe('a scrub after a prune', () => {
     keeping(one, 'snapshots')
     const [old, newest] = one.history().snapshots
     await one.prune()
-    const { error } = await one.order({ kind: 'scrub' })
+    const { error } = await run(one, { kind: 'scrub' })
     expect(error?.message).toContain(`snapshots/${newest?.snapshot.id}, which snapshots of the ledger need`)
     for (const name of [`snapshots/${old?.snapshot.id}`, `index/${old?.index[0]?.id}`])
       expect(error?.message).toContain(`${name}, which no snapshot of the ledger needs`)

@@ -1,12 +1,11 @@
-import { afterEach, describe, expect, it, vi } from 'vitest'
-import type { Order } from '../../src/engine/order.ts'
+import { describe, expect, it, vi } from 'vitest'
 import { requireRetention } from '../../src/engine/prune.ts'
 import { parseEntry } from '../../src/ledger/entry.ts'
 import type { Profile } from '../../src/profiles/profile.ts'
 import { hasEnded, type JobKind } from '../../src/qrexec/calls/orders.ts'
 import { StorageError } from '../../src/storage/errors.ts'
-import { mgmt, seal } from '../support/engine.ts'
-import { newKey, type PruneBench, profileWith, pruneBench } from './prune-bench.ts'
+import { orderOf, seal } from '../support/engine.ts'
+import { type PruneBench, profileWith, pruneBench } from './prune-bench.ts'
 
 /* Many jobs, on a machine that may have others to do. */
 vi.setConfig({ testTimeout: 120_000 })
@@ -15,29 +14,13 @@ vi.mock('../../src/crypto/kdf.ts', async original =>
   (await import('../support/memoised-scrypt.ts')).memoisedScrypt(original),
 )
 
-const benches: PruneBench[] = []
-afterEach(async () => {
-  for (const bench of benches.splice(0)) {
-    bench.storage.faults = {}
-    await bench.orders.close()
-    await bench[Symbol.asyncDispose]()
-  }
-})
-
 async function bench(): Promise<PruneBench> {
   const one = await pruneBench(profileWith('{ keep_last: 1 }'))
-  benches.push(one)
   for (let round = 0; round < 3; round++) await one.backUp(1024, 512 * (round % 2))
   return one
 }
 
-const order = (one: PruneBench, kind: JobKind): Order => ({
-  kind,
-  profile: one.profile,
-  initiator: mgmt,
-  key: newKey(),
-  ifRunning: 'refuse',
-})
+const order = (one: PruneBench, kind: JobKind) => orderOf(one, { kind })
 
 /** Storage holds at the first operation that `which` names, until it is let go. */
 function holdAt(one: PruneBench, which: (operation: string, name: string) => boolean) {

@@ -1,6 +1,6 @@
 import { cp, readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { parseSnapshotId, type SnapshotId } from '../../src/base/names.ts'
 import { type EntryOf, parseEntry } from '../../src/ledger/entry.ts'
 import { summariseObjects } from '../../src/repository/packs-root.ts'
@@ -18,20 +18,11 @@ vi.mock('../../src/crypto/kdf.ts', async original =>
 )
 
 const day = 24 * 3_600_000
-const benches: PruneBench[] = []
-afterEach(async () => {
-  for (const bench of benches.splice(0)) {
-    await bench.orders.close()
-    await bench[Symbol.asyncDispose]()
-  }
-})
-
 async function bench(
   profileText = profileWith('{ keep_last: 2 }'),
   options?: BenchOptions,
 ): Promise<PruneBench> {
   const made = await pruneBench(profileText, options)
-  benches.push(made)
   return made
 }
 

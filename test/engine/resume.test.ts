@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import { appendFile, readdir, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { MiB } from '../../src/base/bytes.ts'
 import { systemEntropy } from '../../src/base/environment.ts'
-import { parseDigest, parseIdempotencyKey } from '../../src/base/names.ts'
+import { parseDigest } from '../../src/base/names.ts'
 import { RepositoryKey } from '../../src/crypto/aead.ts'
 import { PackJournal } from '../../src/engine/pack-journal.ts'
 import type { StoredPack } from '../../src/repository/pack-uploads.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 import { type ObjectName, objectName } from '../../src/storage/object-store.ts'
-import { type EngineBench, makeBench, mgmt } from '../support/engine.ts'
+import { type EngineBench, run, testBench } from '../support/engine.ts'
 import { MemoryStore } from '../support/memory-store.ts'
 
 const never = new AbortController().signal
@@ -18,22 +18,10 @@ const imageBytes = 64 * MiB
 
 let bench: EngineBench
 beforeEach(async () => {
-  bench = await makeBench()
+  bench = await testBench()
 })
-afterEach(() => bench[Symbol.asyncDispose]())
 
-let keys = 0
-async function backup() {
-  const key = parseIdempotencyKey(`key-${String(++keys).padStart(8, '0')}`)
-  const job = await bench.orders.order({
-    kind: 'backup',
-    profile: bench.profile,
-    initiator: mgmt,
-    key,
-    ifRunning: 'refuse',
-  })
-  return bench.orders.ended(job.id)
-}
+const backup = () => run(bench)
 
 const packs = () => bench.storage.journal.filter(name => name.startsWith('data/'))
 const bytesOf = (names: readonly ObjectName[]) =>

@@ -1,37 +1,23 @@
-import { afterEach, describe, expect, it } from 'vitest'
-import { parseIdempotencyKey } from '../../src/base/names.ts'
+import { describe, expect, it } from 'vitest'
 import { StorageError } from '../../src/storage/errors.ts'
 import { objectName } from '../../src/storage/object-store.ts'
 import type { ScrubReport } from '../../src/storage/scrub-lines.ts'
-import { type EngineBench, makeBench, mgmt } from '../support/engine.ts'
-
-const benches: EngineBench[] = []
-afterEach(async () => {
-  for (const bench of benches.splice(0)) await bench[Symbol.asyncDispose]()
-})
+import { type EngineBench, run, testBench } from '../support/engine.ts'
 
 const right: ScrubReport = { objects: 6, bytes: 9000, damaged: 0, findings: [] }
-
-let keys = 0
-async function run(one: EngineBench, kind: 'backup' | 'scrub') {
-  const key = parseIdempotencyKey(`key-${String(++keys).padStart(8, '0')}`)
-  const order = { kind, profile: one.profile, initiator: mgmt, key, ifRunning: 'refuse' } as const
-  return one.orders.ended((await one.orders.order(order)).id)
-}
 
 /** The scrub of a repository with one snapshot, of which the storage says this. */
 async function scrubbed(said: (one: EngineBench) => ScrubReport) {
   const asked: string[] = []
-  const one: EngineBench = await makeBench({
+  const one: EngineBench = await testBench({
     scrub: async (vm, repository, onProgress) => {
       asked.push(`${vm} ${repository}`)
       onProgress({ objectsDone: 1, objectsTotal: 2, bytesDone: 100, bytesTotal: 200 })
       return said(one)
     },
   })
-  benches.push(one)
-  await run(one, 'backup')
-  const job = await run(one, 'scrub')
+  await run(one)
+  const job = await run(one, { kind: 'scrub' })
   return { one, asked, job }
 }
 
@@ -105,9 +91,8 @@ describe('a scrub', () => {
   })
 
   it('of a profile without a repository is refused', async () => {
-    const one = await makeBench({ scrub: async () => right })
-    benches.push(one)
-    expect(await run(one, 'scrub')).toMatchObject({
+    const one = await testBench({ scrub: async () => right })
+    expect(await run(one, { kind: 'scrub' })).toMatchObject({
       state: 'failed',
       error: { code: 'REPOSITORY_UNKNOWN' },
     })

@@ -1,35 +1,23 @@
-import { afterEach, describe, expect, it } from 'vitest'
-import { type Clock, systemEntropy } from '../../src/base/environment.ts'
+import { describe, expect, it } from 'vitest'
+import { systemEntropy } from '../../src/base/environment.ts'
 import { dom0, parseIdempotencyKey } from '../../src/base/names.ts'
 import { EngineError } from '../../src/engine/errors.ts'
 import { SealedSchedules } from '../../src/engine/sealed-schedules.ts'
-import { type EngineBench, makeBench, mgmt, testProfile } from '../support/engine.ts'
-
-class SetClock implements Clock {
-  time = '2026-11-24T12:00:00Z'
-  now = () => new Date(this.time)
-  monotonic = () => this.now().getTime()
-  sleep = () => Promise.resolve()
-}
-
-const benches: EngineBench[] = []
-afterEach(async () => {
-  for (const bench of benches.splice(0)) await bench[Symbol.asyncDispose]()
-})
+import { mgmt, testBench, testProfile } from '../support/engine.ts'
+import { SteppedClock } from '../support/stepped-clock.ts'
 
 /** A dom0 whose sealed configuration came into force at noon on 24 November. */
 async function start(strongroom: string) {
-  const clock = new SetClock()
+  const clock = new SteppedClock('2026-11-24T12:00:00Z')
   const environment = { clock, entropy: systemEntropy }
-  const one = await makeBench({ profileText: `${testProfile}strongroom:\n${strongroom}`, environment })
-  benches.push(one)
+  const one = await testBench({ profileText: `${testProfile}strongroom:\n${strongroom}`, environment })
   const { version, digest } = await one.ports.configuration.current()
   await one.ledger.append([{ type: 'configuration', time: clock.now(), version, digest }])
   let schedules = new SealedSchedules(one.ports, one.orders)
   const orders = () =>
     one.ledger.orders(one.profile).map(({ time, initiator }) => `${initiator} ${time.toISOString()}`)
   const at = async (time: string) => {
-    clock.time = time
+    clock.time = Date.parse(time)
     await schedules.tick()
     for (const { id } of one.orders.board.list()) await one.orders.ended(id)
   }
@@ -84,7 +72,7 @@ describe('a sealed schedule', () => {
 
   it('that is refused is recorded once, and left until the next due time', async () => {
     const { one, clock, at, orders } = await start(`${nightly}  limits: { orders_per_day: 1 }\n`)
-    clock.time = '2026-11-25T02:00:00Z'
+    clock.time = Date.parse('2026-11-25T02:00:00Z')
     const key = parseIdempotencyKey('by-the-management-vm')
     const order = { kind: 'backup', profile: one.profile, initiator: mgmt, key, ifRunning: 'refuse' } as const
     await one.orders.ended((await one.orders.order(order)).id)

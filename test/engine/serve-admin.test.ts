@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { KiB } from '../../src/base/bytes.ts'
 import { systemEntropy } from '../../src/base/environment.ts'
 import { dom0, parseVmName, type VmName } from '../../src/base/names.ts'
@@ -11,29 +11,8 @@ import {
   serveAdmin,
 } from '../../src/engine/serve-admin.ts'
 import type { Vm } from '../../src/host/inventory.ts'
-import {
-  type BenchOptions,
-  type EngineBench,
-  makeBench,
-  mgmt,
-  passphraseText,
-  testProfile,
-} from '../support/engine.ts'
+import { mgmt, passphraseText, testBench, testProfile } from '../support/engine.ts'
 import { type AdminRequest, adminClient, everything, nothing, only } from './admin-client.ts'
-
-const benches: EngineBench[] = []
-afterEach(async () => {
-  for (const bench of benches.splice(0)) {
-    await bench.orders.close()
-    await bench[Symbol.asyncDispose]()
-  }
-})
-
-async function bench(options?: BenchOptions): Promise<EngineBench> {
-  const made = await makeBench(options)
-  benches.push(made)
-  return made
-}
 
 const execute: AdminRequest = { service: executeService, argument: 'nightly' }
 const info: AdminRequest = { service: infoService, argument: 'nightly' }
@@ -62,19 +41,19 @@ function waitingRelease() {
 
 describe('admin.backup.Execute', () => {
   it('answers an empty OK when the backup has finished', async () => {
-    const one = await bench()
+    const one = await testBench()
     expect(await adminClient(one).ask(execute)).toBe('0\0')
     expect(one.ledger.repository(one.profile, 1)?.snapshots).toHaveLength(1)
   })
 
   it('works for a caller who is refused Info and events', async () => {
-    const one = await bench()
+    const one = await testBench()
     expect(await adminClient(one, nothing).ask(execute)).toBe('0\0')
   })
 
   it('refuses a second one of a running profile, and does not ask the HSM VM for it', async () => {
     const hsm = waitingRelease()
-    const one = await bench({ release: hsm.release })
+    const one = await testBench({ release: hsm.release })
     const client = adminClient(one)
     const first = client.ask(execute)
     await hsm.asked
@@ -87,7 +66,7 @@ describe('admin.backup.Execute', () => {
   it('says that it is running, not that a limit is reached', async () => {
     const hsm = waitingRelease()
     const profileText = `${testProfile}strongroom:\n  limits:\n    orders_per_day: 1\n`
-    const one = await bench({ release: hsm.release, profileText })
+    const one = await testBench({ release: hsm.release, profileText })
     const client = adminClient(one)
     const first = client.ask(execute)
     await hsm.asked
@@ -99,7 +78,7 @@ describe('admin.backup.Execute', () => {
 
   it('goes on when the caller hangs up', async () => {
     const hsm = waitingRelease()
-    const one = await bench({ release: hsm.release })
+    const one = await testBench({ release: hsm.release })
     const stream = adminClient(one).open(execute)
     await hsm.asked
     stream.destroy()
@@ -110,7 +89,7 @@ describe('admin.backup.Execute', () => {
   })
 
   it('answers a failure without the names that stand in its message', async () => {
-    const one = await bench({ profileText: testProfile.replace('personal', 'personal, secret-project') })
+    const one = await testBench({ profileText: testProfile.replace('personal', 'personal, secret-project') })
     const answer = await adminClient(one).ask(execute)
     expect(answer).toMatch(/^2\0QubesException\0\0.*\(PROFILE_VM_UNKNOWN\)\0$/)
     expect(answer).not.toContain('secret-project')
@@ -121,7 +100,7 @@ describe('admin.backup.Execute', () => {
 describe('admin.backup.Cancel', () => {
   it('ends a backup that waits for the passphrase', async () => {
     const hsm = waitingRelease()
-    const one = await bench({ release: hsm.release })
+    const one = await testBench({ release: hsm.release })
     const client = adminClient(one)
     const running = client.ask(execute)
     await hsm.asked
@@ -131,7 +110,7 @@ describe('admin.backup.Cancel', () => {
   })
 
   it('ends a backup from the moment that anyone can know of it', async () => {
-    const one = await bench()
+    const one = await testBench()
     const client = adminClient(one)
     const heard = Promise.withResolvers<string>()
     one.orders.board.subscribe(job => {
@@ -142,7 +121,7 @@ describe('admin.backup.Cancel', () => {
   })
 
   it('of one that is not running is refused', async () => {
-    const one = await bench()
+    const one = await testBench()
     const client = adminClient(one)
     const refused = exception('QubesException', 'Backup operation not running')
     expect(await client.ask(cancel)).toBe(refused)
@@ -161,14 +140,14 @@ describe('the checks of every admin.backup call', () => {
     [executeService, 'X'],
     [executeService, '.hidden'],
   ])('refuse an unknown profile: %s+%s', async (service, argument) => {
-    const one = await bench()
+    const one = await testBench()
     expect(await adminClient(one).ask({ service, argument })).toBe(
       exception('QubesBackupProfileNotFoundError', `Backup profile does not exist: ${argument}`),
     )
   })
 
   it.each([execute, info, cancel])('are those of qubesd, in its order: $service', async request => {
-    const one = await bench()
+    const one = await testBench()
     const { ask } = adminClient(one)
     const elsewhere = { type: 'name', target: 'work' } as const
     expect(await ask({ ...request, argument: '', payload: 'x', requested: elsewhere })).toBe(
@@ -184,19 +163,19 @@ describe('the checks of every admin.backup call', () => {
   })
 
   it('accept dom0 by its keyword too', async () => {
-    const one = await bench()
+    const one = await testBench()
     const requested = { type: 'keyword', target: 'adminvm' } as const
     expect(await adminClient(one).ask({ ...info, requested })).toMatch(/^0\0/)
   })
 
   it('give no answer at all to a payload that is too long', async () => {
-    const one = await bench()
+    const one = await testBench()
     expect(await adminClient(one).ask({ ...execute, payload: 'x'.repeat(64 * KiB + 1) })).toBe('')
     expect(one.orders.board.list()).toEqual([])
   })
 
   it('refuse a slash, which qrexec itself would not let through', async () => {
-    const one = await bench()
+    const one = await testBench()
     const { duplexPair } = await import('node:stream')
     const [client, stream] = duplexPair()
     client.end()
@@ -229,7 +208,7 @@ describe('admin.backup.Info', () => {
       source = mgmt,
     }: { include?: string; judge?: typeof everything; source?: VmName } = {},
   ): Promise<string> {
-    const one = await bench({ profileText: testProfile.replace('work, personal', include) })
+    const one = await testBench({ profileText: testProfile.replace('work, personal', include) })
     const ports = { ...one.ports, inventory: { list: async () => [...vms, vm('store'), vm('vault')] } }
     return adminClient({ ...one, ports }, judge).ask({ ...info, source })
   }
@@ -284,7 +263,7 @@ VMs not selected for backup:
   })
 
   it('asks for no passphrase and starts nothing', async () => {
-    const one = await bench()
+    const one = await testBench()
     expect(await adminClient(one).ask(info)).toMatch(/^0\0-/)
     expect(one.released).toEqual([])
     expect(one.ledger.size).toBe(1)
@@ -304,7 +283,7 @@ describe('admin.Events', () => {
   const policy = ['admin.Events+backup-progress @adminvm', 'admin.backup.Execute+nightly @adminvm']
 
   async function heard(judge: typeof everything, step = 2000, request = events): Promise<string> {
-    const one = await bench({ environment: ticking(step) })
+    const one = await testBench({ environment: ticking(step) })
     const client = adminClient(one, judge)
     let text = ''
     const stream = client.open(request).on('data', part => {
@@ -343,14 +322,14 @@ describe('admin.Events', () => {
   })
 
   it('take no argument', async () => {
-    const one = await bench()
+    const one = await testBench()
     expect(await adminClient(one).ask({ ...events, argument: 'backup-progress' })).toBe(
       exception('ProtocolError', 'unexpected argument'),
     )
   })
 
   it('do no harm to a backup when nobody reads them, or the judge fails', async () => {
-    const one = await bench({ environment: ticking(2000) })
+    const one = await testBench({ environment: ticking(2000) })
     const failing = {
       allows: () => {
         throw new Error('planted')
@@ -364,7 +343,7 @@ describe('admin.Events', () => {
   })
 
   it('are kept for a few of one VM: the oldest gives way', async () => {
-    const one = await bench()
+    const one = await testBench()
     const client = adminClient(one)
     const streams = Array.from({ length: 9 }, () => client.open(events).resume())
     await new Promise(resolve => streams[0]?.once('close', resolve).once('end', resolve))

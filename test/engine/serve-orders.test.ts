@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { duplexPair } from 'node:stream'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { KiB } from '../../src/base/bytes.ts'
 import { silentLog } from '../../src/base/log.ts'
 import {
@@ -30,29 +30,8 @@ import { callOver } from '../../src/qrexec/client.ts'
 import { encodeDescriptor } from '../../src/qrexec/framing.ts'
 import { createServer } from '../../src/qrexec/server.ts'
 import type { ReadingPlan } from '../../src/repository/read-cycle.ts'
-import {
-  type BenchOptions,
-  type EngineBench,
-  makeBench,
-  mgmt,
-  passphraseText,
-  testProfile,
-} from '../support/engine.ts'
+import { type EngineBench, mgmt, passphraseText, testBench, testProfile } from '../support/engine.ts'
 import { everything, nothing, only } from './admin-client.ts'
-
-const benches: EngineBench[] = []
-afterEach(async () => {
-  for (const bench of benches.splice(0)) {
-    await bench.orders.close()
-    await bench[Symbol.asyncDispose]()
-  }
-})
-
-async function bench(options?: BenchOptions): Promise<EngineBench> {
-  const made = await makeBench(options)
-  benches.push(made)
-  return made
-}
 
 const never = new AbortController().signal
 
@@ -87,7 +66,7 @@ async function backedUp(one: EngineBench): Promise<calls.Job> {
 
 describe('an order from the management VM', () => {
   it('is answered with its job at once, and is one job however often it is sent', async () => {
-    const one = await bench()
+    const one = await testBench()
     const { ask } = client(one)
     const job = await ask(calls.orderBackup, 'nightly', { key: key('1') })
     expect(job).toMatchObject({ state: 'waiting', kind: 'backup', initiator: 'mgmt', profile: 'nightly' })
@@ -97,7 +76,9 @@ describe('an order from the management VM', () => {
   })
 
   it('of a scrub asks the storage, and not the HSM VM', async () => {
-    const one = await bench({ scrub: async () => ({ objects: 9, bytes: 5000, damaged: 0, findings: [] }) })
+    const one = await testBench({
+      scrub: async () => ({ objects: 9, bytes: 5000, damaged: 0, findings: [] }),
+    })
     await backedUp(one)
     const { id } = await client(one).ask(calls.orderScrub, 'nightly', { key: key('2') })
     expect(await one.orders.ended(id)).toMatchObject({
@@ -130,7 +111,7 @@ describe('an order from the management VM', () => {
         return outcome
       },
     }
-    const one = await bench({ examiner })
+    const one = await testBench({ examiner })
     const { outcome: backup } = await backedUp(one)
     const { ask } = client(one)
     const { id } =
@@ -149,13 +130,13 @@ describe('an order from the management VM', () => {
     ['a short key', 'nightly', { key: 'short' as IdempotencyKey }, 'FIELD_INVALID'],
     ['more than names', 'nightly', { key: key('1'), path: '/etc/passwd' }, 'FIELD_INVALID'],
   ] as const)('with %s is refused', async (_, profile, request, code) => {
-    const one = await bench()
+    const one = await testBench()
     await expect(client(one).ask(calls.orderBackup, profile, request)).rejects.toMatchObject({ code })
     expect(one.orders.board.list()).toEqual([])
   })
 
   it('that is too long is refused before it is read', async () => {
-    const one = await bench()
+    const one = await testBench()
     const { transport } = client(one)
     const stream = await transport.open(calls.orderBackup.service, 'nightly', dom0, never)
     stream.on('error', () => {})
@@ -191,7 +172,7 @@ describe('an order from the management VM', () => {
           return outcome
         },
       }
-      const one = await bench({ examiner })
+      const one = await testBench({ examiner })
       await backedUp(one)
       const order = (key: IdempotencyKey, choice: Partial<RestoreChoice>) =>
         client(one, judge).ask(calls.orderRestore, 'nightly', {
@@ -262,7 +243,7 @@ describe('an order from the management VM', () => {
   })
 
   it('of a restore of a snapshot that the ledger does not have fails', async () => {
-    const one = await bench()
+    const one = await testBench()
     await backedUp(one)
     const snapshot = parseSnapshotId('ab'.repeat(32))
     const { id } = await client(one).ask(calls.orderRestore, 'nightly', {
@@ -280,7 +261,7 @@ describe('an order from the management VM', () => {
 
 describe('a caller sees', () => {
   it('jobs of the profiles that it may order, and no others', async () => {
-    const one = await bench()
+    const one = await testBench()
     const { id } = await backedUp(one)
     expect((await client(one, mayNightly).ask(calls.listJobs, '', undefined)).map(job => job.id)).toEqual([
       id,
@@ -289,7 +270,7 @@ describe('a caller sees', () => {
   })
 
   it('profiles that it may order, and the configuration in force', async () => {
-    const one = await bench()
+    const one = await testBench()
     const configuration = { version: 1, digest: 'ab'.repeat(32) }
     const nightly = { name: 'nightly', unreadSince: null, nextRun: null, alarms: [] }
     expect(await client(one, mayNightly).ask(calls.listProfiles, '', undefined)).toEqual({
@@ -303,7 +284,7 @@ describe('a caller sees', () => {
   })
 
   it('snapshots as the ledger knows them', async () => {
-    const one = await bench()
+    const one = await testBench()
     expect(await client(one).ask(calls.listSnapshots, 'nightly', undefined)).toEqual([])
     const job = await backedUp(one)
     one.storage.objects.clear()
@@ -316,7 +297,7 @@ describe('a caller sees', () => {
   })
 
   it('why a prune would keep each of them, and until when one is held', async () => {
-    const one = await bench({ profileText: `${testProfile}strongroom:\n  retention: { keep_last: 1 }\n` })
+    const one = await testBench({ profileText: `${testProfile}strongroom:\n  retention: { keep_last: 1 }\n` })
     const { ask } = client(one)
     const ids: SnapshotId[] = []
     for (const number of ['1', '2', '3']) {
@@ -355,7 +336,7 @@ describe('a caller sees', () => {
   })
 
   it('as many jobs as an answer can hold, the newest', async () => {
-    const one = await bench()
+    const one = await testBench()
     const done = await backedUp(one)
     if (done.outcome === null) throw new Error('no outcome')
     const warnings = Array.from({ length: 100 }, () => 'w'.repeat(400))
@@ -371,7 +352,7 @@ describe('a caller sees', () => {
 
 describe('cancelling', () => {
   it('ends a job of any kind that the caller may order', async () => {
-    const one = await bench({
+    const one = await testBench({
       release: (_request, signal) =>
         new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
     })
@@ -383,7 +364,7 @@ describe('cancelling', () => {
   })
 
   it('of a job of another profile is as of one that does not exist', async () => {
-    const one = await bench()
+    const one = await testBench()
     const { id } = await backedUp(one)
     const unknown = parseJobId('20200101T000000Z-00000000')
     const { ask } = client(one, mayOther)
@@ -408,7 +389,7 @@ describe('the events of a profile', () => {
 
   it('begin with the jobs that run, and tell every change to the end', async () => {
     const gate = Promise.withResolvers<void>()
-    const one = await bench({
+    const one = await testBench({
       release: async () => {
         await gate.promise
         return Secret.take(Buffer.from(passphraseText))
@@ -430,7 +411,7 @@ describe('the events of a profile', () => {
   })
 
   it('of another profile are none', async () => {
-    const one = await bench()
+    const one = await testBench()
     const { stream } = await listen(one, 'other')
     let bytes = 0
     stream.on('data', part => {
@@ -442,7 +423,7 @@ describe('the events of a profile', () => {
   })
 
   it('end for a listener that does not read; the job goes on', async () => {
-    const one = await bench()
+    const one = await testBench()
     const stream = await client(one).transport.open(calls.jobEvents.service, 'nightly', dom0, never)
     stream.on('error', () => {})
     const done = await backedUp(one)
@@ -460,7 +441,7 @@ describe('the events of a profile', () => {
 
 describe('when dom0’s disk fails', () => {
   it('in the ledger, the order is refused and the profile is not blocked', async () => {
-    const one = await bench()
+    const one = await testBench()
     const append = one.ports.ledger.append.bind(one.ports.ledger)
     let fails = true
     const ledger = new Proxy(one.ports.ledger, {
@@ -482,7 +463,7 @@ describe('when dom0’s disk fails', () => {
   it('in the records of jobs, a job still ends', async () => {
     const gate = Promise.withResolvers<Secret>()
     const asked = Promise.withResolvers<void>()
-    const one = await bench({
+    const one = await testBench({
       release: () => {
         asked.resolve()
         return gate.promise
@@ -498,7 +479,7 @@ describe('when dom0’s disk fails', () => {
 })
 
 it('a call is judged by the VM that makes it', async () => {
-  const one = await bench()
+  const one = await testBench()
   const judged: string[] = []
   const judge: Judge = { allows: ({ source }) => judged.push(source) > 0 }
   await client(one, judge).ask(calls.listProfiles, '', undefined)

@@ -1,10 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { beforeEach, expect, it } from 'vitest'
 import { MiB } from '../../src/base/bytes.ts'
-import { parseIdempotencyKey } from '../../src/base/names.ts'
-import { type EngineBench, makeBench, mgmt } from '../support/engine.ts'
+import { type EngineBench, run, testBench } from '../support/engine.ts'
 import { TellingHost } from '../support/telling-host.ts'
 
 /* Two backups of a host that tells what has changed between them. */
@@ -14,20 +13,13 @@ let host: TellingHost
 
 beforeEach(async () => {
   host = new TellingHost()
-  bench = await makeBench({ wrapVolumes: honest => host.wrap(honest) })
+  bench = await testBench({ wrapVolumes: honest => host.wrap(honest) })
   await writeFile(image(), randomBytes(4 * MiB))
 })
-afterEach(() => bench[Symbol.asyncDispose]())
 
 const image = () => path.join(bench.machine, 'work', 'private.img')
 
-let keys = 0
-async function backup() {
-  const key = parseIdempotencyKey(`key-${String(++keys).padStart(8, '0')}`)
-  const order = { kind: 'backup', profile: bench.profile, initiator: mgmt, key, ifRunning: 'refuse' } as const
-  const job = await bench.orders.order(order)
-  return bench.orders.ended(job.id)
-}
+const backup = () => run(bench)
 
 it('asks with the state of the last snapshot, and stores nothing of what is unchanged', async () => {
   expect((await backup()).state).toBe('done')

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { parseDigest, parseRepositoryName } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { slotOf, slotSetOf } from '../../src/base/slots.ts'
@@ -7,6 +7,7 @@ import { hasEnded } from '../../src/qrexec/calls/orders.ts'
 import type { Examiner } from '../../src/repository/examination.ts'
 import { summarisePacks } from '../../src/repository/packs-root.ts'
 import { objectName } from '../../src/storage/object-store.ts'
+import { run } from '../support/engine.ts'
 import { failingAt, type PruneBench, profileWith, pruneBench } from './prune-bench.ts'
 
 vi.mock('../../src/crypto/kdf.ts', async original =>
@@ -14,15 +15,6 @@ vi.mock('../../src/crypto/kdf.ts', async original =>
 )
 
 const day = 24 * 3_600_000
-const benches: PruneBench[] = []
-afterEach(async () => {
-  for (const bench of benches.splice(0)) {
-    bench.storage.faults = {}
-    await bench.orders.close()
-    await bench[Symbol.asyncDispose]()
-  }
-})
-
 const outcome = {
   snapshot: undefined,
   bytes: 0,
@@ -47,7 +39,6 @@ const sound = (held: () => Promise<void>): Examiner => ({
 /** One snapshot, and a backup a day later that was interrupted when all packs were stored. */
 async function interrupted(held = async () => {}) {
   const one = await pruneBench(profileWith('{ keep_last: 1 }'), { examiner: sound(held) })
-  benches.push(one)
   await one.backUp()
   const before = packsOf(one)
   await failingAt(one, 'index', () => one.backUp(1024, 1024))
@@ -61,7 +52,7 @@ const packsOf = (one: PruneBench) =>
     .filter(name => name.startsWith('data/'))
     .map(name => parseDigest(name.slice(name.lastIndexOf('/') + 1)))
 
-const check = (one: PruneBench, read: string) => one.order({ kind: 'check', read: parseReadChoice(read) })
+const check = (one: PruneBench, read: string) => run(one, { kind: 'check', read: parseReadChoice(read) })
 const claims = (one: PruneBench) => one.history().checks.map(({ began }) => began.getTime())
 
 describe('a pack that an interrupted backup has stored', () => {
@@ -75,7 +66,7 @@ describe('a pack that an interrupted backup has stored', () => {
     expect((await check(one, read)).error).toBeNull()
     one.clock.time += day
     const before = packsOf(one)
-    expect((await one.order({ kind: 'backup' })).error).toBeNull()
+    expect((await run(one, { kind: 'backup' })).error).toBeNull()
     const made = packsOf(one).filter(id => !before.includes(id))
     const named = [...left.filter(id => isLeft(slotOf(id))), ...made]
     const sizes = named.map(id => ({ id, bytes: one.storage.body(objectName('data', id)).byteLength }))
@@ -95,7 +86,6 @@ describe('a pack that an interrupted backup has stored', () => {
 describe('a check beside a backup', () => {
   it('says no later time than since when that has stored packs which it names later', async () => {
     const one = await pruneBench(profileWith('{ keep_last: 1 }'), { examiner: sound(async () => {}) })
-    benches.push(one)
     await one.backUp()
     const reached = Promise.withResolvers<void>()
     const letGo = Promise.withResolvers<void>()
@@ -123,7 +113,7 @@ describe('a check beside a backup', () => {
     await vi.waitFor(() =>
       expect(one.orders.board.list().some(job => job.kind === 'check' && job.started !== null)).toBe(true),
     )
-    expect((await one.order({ kind: 'backup' })).error).toBeNull()
+    expect((await run(one, { kind: 'backup' })).error).toBeNull()
     expect(one.orders.board.list().filter(job => !hasEnded(job))).toHaveLength(1)
     held.resolve()
     expect((await checked).error).toBeNull()

@@ -1,6 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import { systemEntropy, systemEnvironment } from '../../src/base/environment.ts'
 import { CodedError } from '../../src/base/errors.ts'
@@ -18,6 +17,7 @@ import type { WriterSink } from '../../src/repository/restore.ts'
 import type { BackupVolume } from '../../src/repository/volume-plan.ts'
 import { type BackupResult, BackupWriter, type WriteProgress } from '../../src/repository/writer.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
+import { scratch } from '../support/scratch.ts'
 
 export const passphraseText = 'correct horse battery staple'
 export const never = new AbortController().signal
@@ -35,13 +35,17 @@ export function newRepository(store: ObjectStore): Promise<CreatedRepository> {
 
 export const digestOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 
-const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'strongroom-volumes-'))
-process.once('exit', () => fs.rmSync(scratch, { recursive: true, force: true }))
+let directory: string | null = null
 let files = 0
 
-/** For one table, removed with the process. */
+function newFile(name: string): string {
+  directory ??= scratch('repository')
+  return path.join(directory, `${name}-${files++}`)
+}
+
+/** For one table, removed with the tests of the file. */
 export function tablePlace(): TablePlace {
-  return { tablePath: path.join(scratch, `table-${files++}`), entropy: systemEntropy }
+  return { tablePath: newFile('table'), entropy: systemEntropy }
 }
 
 /** The blobs that the indexes of these backups name. It stays open. */
@@ -68,9 +72,9 @@ export function keptOpen(table: IndexTable): IndexTable {
   return table
 }
 
-/** A volume in a file, removed with the process. Ranges of zeros longer than `holeBytes` are told as holes. */
+/** A volume in a file, removed with the tests of the file. Ranges of zeros longer than `holeBytes` are told as holes. */
 export function fileVolume(name: string, bytes: Uint8Array, holeBytes = 64 * KiB): BackupVolume {
-  const file = path.join(scratch, String(files++))
+  const file = newFile('volume')
   fs.writeFileSync(file, bytes)
   return {
     name,

@@ -1,9 +1,9 @@
 import { execFile, execFileSync } from 'node:child_process'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import os from 'node:os'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import type { MemoryStore } from '../support/memory-store.ts'
+import { discard, scratch } from '../support/scratch.ts'
 import { passphraseText } from './fixtures.ts'
 
 const run = promisify(execFile)
@@ -28,7 +28,7 @@ export class StockRestic implements AsyncDisposable {
   }
 
   static async make(program = 'restic', passphrase = passphraseText): Promise<StockRestic> {
-    const directory = await mkdtemp(path.join(os.tmpdir(), 'strongroom-restic-'))
+    const directory = scratch('restic')
     await writeFile(path.join(directory, 'passphrase'), passphrase, { mode: 0o600 })
     return new StockRestic(directory, program)
   }
@@ -65,6 +65,6 @@ export class StockRestic implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await rm(this.directory, { recursive: true, force: true })
+    await discard(this.directory)
   }
 }

@@ -1,5 +1,4 @@
-import { appendFile, mkdtemp, readdir, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { appendFile, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import type { Duplex } from 'node:stream'
 import { utf8 } from '../../src/base/bytes.ts'
@@ -17,6 +16,7 @@ import type { ObjectStore } from '../../src/storage/object-store.ts'
 import { copyingPair } from '../support/copying-pair.ts'
 import { type EngineBench, mgmt, passphraseText } from '../support/engine.ts'
 import { MemoryStore } from '../support/memory-store.ts'
+import { discard, scratch } from '../support/scratch.ts'
 
 const job = parseJobId('20261124T031500Z-1f2e3d4c')
 export const never = new AbortController().signal
@@ -69,11 +69,11 @@ export function honest(store: ObjectStore): Inside {
     [Symbol.asyncDispose]: async () => {},
   }
   return async channel => {
-    const scratch = await mkdtemp(path.join(tmpdir(), 'sandbox-'))
-    const tablePath = path.join(scratch, 'blobs')
+    const directory = scratch('sandbox')
+    const tablePath = path.join(directory, 'blobs')
     const storage = async () => opened
     await workInside({ channel, storage, ...systemEnvironment, tablePath, log: silentLog }).finally(() =>
-      rm(scratch, { recursive: true }),
+      discard(directory),
     )
   }
 }
@@ -94,7 +94,7 @@ export interface Room extends AsyncDisposable {
 
 /** The real examiner around a sandbox of the test's own. */
 export async function makeRoom(inside: Inside): Promise<Room> {
-  const parent = await mkdtemp(path.join(tmpdir(), 'restore-'))
+  const parent = scratch('restore')
   const target = path.join(parent, job)
   const restores = await LocalRestores.open({ directory: parent, clock: systemClock, log: silentLog })
   const events: string[] = []
@@ -156,7 +156,7 @@ export async function makeRoom(inside: Inside): Promise<Room> {
         .map(file => path.relative(target, file)),
     unfinished: async () =>
       (await filesBelow(parent)).filter(file => path.relative(parent, file).startsWith('.restore-')),
-    [Symbol.asyncDispose]: () => rm(parent, { recursive: true, force: true }),
+    [Symbol.asyncDispose]: () => discard(parent),
   }
 }
 

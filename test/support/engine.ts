@@ -1,12 +1,14 @@
-import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { onTestFinished } from 'vitest'
 import { toBase64, utf8 } from '../../src/base/bytes.ts'
 import { type Environment, systemEnvironment } from '../../src/base/environment.ts'
 import { type Log, silentLog } from '../../src/base/log.ts'
 import {
+  type IdempotencyKey,
   type ProfileName,
   parseDigest,
+  parseIdempotencyKey,
   parseProfileName,
   parseVmName,
   type VmName,
@@ -15,6 +17,7 @@ import { Secret } from '../../src/base/secret.ts'
 import { sha256Hex } from '../../src/crypto/digest.ts'
 import { generateEd25519, signEd25519 } from '../../src/crypto/signing.ts'
 import { JobBoard } from '../../src/engine/jobs.ts'
+import type { Order } from '../../src/engine/order.ts'
 import { Orders } from '../../src/engine/orders.ts'
 import type { EnginePorts, SealedConfiguration } from '../../src/engine/ports.ts'
 import { systemCommands } from '../../src/host/commands.ts'
@@ -26,10 +29,12 @@ import { Ledger } from '../../src/ledger/log.ts'
 import { RecordedLedger } from '../../src/main/ledger-port.ts'
 import { type Configuration, type HsmBinding, parseConfiguration } from '../../src/profiles/config.ts'
 import type { Profile } from '../../src/profiles/profile.ts'
+import type { Job } from '../../src/qrexec/calls/orders.ts'
 import { ThreadBudget } from '../../src/repository/thread-budget.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
 import { UploadBudget } from '../../src/storage/upload-budget.ts'
 import { MemoryStore } from './memory-store.ts'
+import { discard, scratch } from './scratch.ts'
 
 export const passphraseText = 'correct-horse-battery-staple-0123456789'
 
@@ -65,7 +70,7 @@ export interface BenchOptions {
 }
 
 export async function makeBench(options: BenchOptions = {}): Promise<EngineBench> {
-  const directory = await mkdtemp(path.join(tmpdir(), 'engine-'))
+  const directory = scratch('engine')
   const machine = path.join(directory, 'machine')
   await makeVm(machine, 'work', 3 * 1024 * 1024, 'work data')
   await makeVm(machine, 'personal', 2 * 1024 * 1024, 'personal data')
@@ -139,10 +144,32 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
       return bench.orders
     },
     async [Symbol.asyncDispose]() {
-      await rm(directory, { recursive: true, force: true })
+      storage.faults = {}
+      await bench.orders.close()
+      await discard(directory)
     },
   }
   return bench
+}
+
+/** A bench of the test that runs, or is about to; it ends with that. */
+export async function testBench(options?: BenchOptions): Promise<EngineBench> {
+  const bench = await makeBench(options)
+  onTestFinished(() => bench[Symbol.asyncDispose]())
+  return bench
+}
+
+let keys = 0
+export const newKey = (): IdempotencyKey => parseIdempotencyKey(`key-${String(++keys).padStart(8, '0')}`)
+
+/** Of the management VM, for a backup of the bench's profile, unless `more` says otherwise. */
+export function orderOf({ profile }: EngineBench, more: Partial<Order> = {}): Order {
+  return { kind: 'backup', profile, initiator: mgmt, key: newKey(), ifRunning: 'refuse', ...more }
+}
+
+/** Such an order, to its end. */
+export async function run(one: EngineBench, more?: Partial<Order>): Promise<Job> {
+  return one.orders.ended((await one.orders.order(orderOf(one, more))).id)
 }
 
 /** The store itself, which lives on. */

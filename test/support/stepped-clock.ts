@@ -7,12 +7,25 @@ interface Sleeper {
 
 /** Time that goes on only as the test says, from one sleeper's end to the next. */
 export class SteppedClock implements Clock {
-  #now = Date.UTC(2026, 10, 24)
+  #now: number
   #ahead = 0
   #sleepers: Sleeper[] = []
 
+  constructor(begin = '2026-11-24T00:00:00Z') {
+    this.#now = Date.parse(begin)
+  }
+
   now(): Date {
-    return new Date(this.#now + this.#ahead)
+    return new Date(this.time)
+  }
+
+  /** What the clock says, in milliseconds since 1970. Whoever sets it lets no time pass. */
+  get time(): number {
+    return this.#now + this.#ahead
+  }
+
+  set time(milliseconds: number) {
+    this.#ahead = milliseconds - this.#now
   }
 
   monotonic(): number {
@@ -38,11 +51,6 @@ export class SteppedClock implements Clock {
 
   get sleeping(): number {
     return this.#sleepers.length
-  }
-
-  /** Somebody sets the clock ahead, or back. No time passes. */
-  set(milliseconds: number): void {
-    this.#ahead += milliseconds
   }
 
   async pass(milliseconds: number): Promise<void> {
