@@ -18,9 +18,9 @@ const fileKeyLength = 16
 const tagLength = 16
 const nonce = new Uint8Array(12)
 const cipher = 'chacha20-poly1305'
-/** As `age` writes: 256 MiB and about a second. */
-const workFactor = 18
-/** A file from elsewhere may not ask for more. */
+/** 128 MiB and half a second: a workspace has several keys. */
+const workFactor = 17
+/** As `age` itself writes; a file from elsewhere may not ask for more. */
 const workFactorMax = 18
 
 export function passphraseRecipient(passphrase: Secret, logN = workFactor): Recipient {

@@ -58,7 +58,9 @@ const right = 'two small words'
 it('makes encrypted keys and signs with them, asking once for each signing', async () => {
   const made = await onTerminal([right, right], 'init')
   expect(made).toMatchObject({ code: 0 })
-  expect(await readFile(path.join(directory, 'keys/root.pem'), 'utf8')).toContain('ENCRYPTED PRIVATE KEY')
+  expect(await readFile(path.join(directory, 'keys/root.pem.age'), 'latin1')).toMatch(
+    /^age-encryption\.org\/v1\n/,
+  )
 
   await draftRoles()
   const wrong = await onTerminal(['another'], 'sign', '--yes')
