@@ -17,6 +17,7 @@ import { repositoryErrors } from '../src/repository/errors.ts'
 import { restoreErrors } from '../src/restore/errors.ts'
 import { sealingErrors } from '../src/sealing/errors.ts'
 import { storageErrors } from '../src/storage/errors.ts'
+import { tpmErrors } from '../src/tpm/errors.ts'
 
 /*
  * Pages and files that are made from declarations in the code: `npm run docs` writes them, a test compares them.
@@ -27,6 +28,7 @@ export const catalogues: Readonly<Record<string, ErrorCatalogue>> = {
   crypto: cryptoErrors,
   profiles: profileErrors,
   qrexec: qrexecErrors,
+  tpm: tpmErrors,
   sealing: sealingErrors,
   ledger: ledgerErrors,
   storage: storageErrors,

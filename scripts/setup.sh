@@ -9,7 +9,10 @@ purpose=${1:-run}
 packages='softhsm2 bubblewrap e2fsprogs util-linux python3 make g++'
 case $purpose in
   run | quickstart) ;;
-  test) packages="$packages restic fuse3 age openssl opensc xfsprogs btrfs-progs thin-provisioning-tools" ;;
+  test)
+    packages="$packages restic fuse3 age openssl opensc xfsprogs btrfs-progs thin-provisioning-tools"
+    packages="$packages swtpm swtpm-tools tpm2-tools"
+    ;;
   long)
     packages="$packages restic fuse3 age openssl time golang-go golang-golang-x-mod-dev"
     packages="$packages thin-provisioning-tools lvm2 user-mode-linux kmod"

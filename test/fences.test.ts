@@ -114,6 +114,9 @@ describe('processes', () => {
     ['storage-vm', 'src/repository/repository.ts'],
     ['sandbox', 'src/hsm/token.ts'],
     ['hsm-vm', 'src/repository/repository.ts'],
+    ['hsm-vm', 'src/tpm/device/tpm.ts'],
+    ['mgmt-vm', 'src/tpm/device/tpm.ts'],
+    ['seal', 'src/tpm/device/tpm.ts'],
     ['cli', 'src/crypto/aead.ts'],
   ])('%s may not reach %s, not even through a chain or for a type', (name, forbidden) => {
     const list = processes.find(one => one.name === name)

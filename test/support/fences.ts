@@ -70,6 +70,7 @@ export const rows: Readonly<Record<string, number>> = {
   crypto: 1,
   profiles: 1,
   qrexec: 1,
+  tpm: 1,
   usage: 1,
   sealing: 2,
   ledger: 2,

@@ -1,0 +1,27 @@
+import { CodedError } from '../../src/base/errors.ts'
+import type { Check } from '../../src/tpm/public/checks.ts'
+
+/** The items that failed, with those that nothing was expected of left out. */
+export function failedItems(checks: readonly Check[]): readonly string[] {
+  return checks.filter(({ verdict }) => verdict === 'failed').map(({ item }) => item)
+}
+
+/** The code of what `work` throws, or `ok`. */
+export async function codeOf(work: () => unknown): Promise<string> {
+  try {
+    await work()
+    return 'ok'
+  } catch (error) {
+    if (error instanceof CodedError) return error.code
+    throw error
+  }
+}
+
+/** `bytes` with one bit turned. */
+export function flipped(bytes: Uint8Array, bit: number): Uint8Array {
+  return bytes.map((byte, at) => (at === bit >> 3 ? byte ^ (1 << (bit & 7)) : byte))
+}
+
+export function allBits(bytes: Uint8Array): readonly number[] {
+  return Array.from({ length: bytes.byteLength * 8 }, (_, bit) => bit)
+}
