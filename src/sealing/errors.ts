@@ -167,6 +167,36 @@ export const sealingErrors = {
     meaning: 'A counter is to be used, and the store does not know where it began.',
     hint: 'on a new machine: `strongroom dom0 anchor`; on one that ran before, somebody removed it',
   },
+  SEAL_MACHINE_CHANGED: {
+    kind: 'integrity',
+    meaning: 'A machine is not the one that was enrolled under this name.',
+    hint: 'after a wanted change of its TPM remove the pin and enrol it anew, in its presence; else it is an attack',
+  },
+  SEAL_MACHINE_INVALID: {
+    kind: 'integrity',
+    meaning: 'The file that pins a machine is malformed.',
+    hint: 'find out who changed it; enrol the machine anew in its presence',
+  },
+  SEAL_ATTESTATION_INVALID: {
+    kind: 'integrity',
+    meaning: 'What a machine says of itself does not follow its format.',
+    hint: 'it was made by another version of this product, or changed on its way',
+  },
+  SEAL_ENROLMENT_WRONG: {
+    kind: 'integrity',
+    meaning: 'The TPM of a machine did not answer the challenge, or its key is not fit to attest.',
+    hint: 'its two keys are not of one TPM; enrol only a machine that you see before you',
+  },
+  SEAL_LOG_INVALID: {
+    kind: 'integrity',
+    meaning: 'The log of measurements is malformed, or does not give the value in the TPM.',
+    hint: 'another program measured into the same PCR, or the log was lost: restart the machine, or choose another PCR',
+  },
+  SEAL_LOG_FULL: {
+    kind: 'full',
+    meaning: 'So many stores were measured since the start that no more can be told.',
+    hint: 'restart the machine',
+  },
   SEAL_IO: {
     kind: 'failed',
     meaning: 'A file could not be read or written.',
