@@ -25,3 +25,9 @@ test.each(vectors)('$name: $comment', vector => {
   expect([...new Set(findings.map(({ code }) => code))].sort()).toEqual(vector.findings)
   expect(isAccepted).toBe(vector.accepted)
 })
+
+test('the reference page tells every finding', () => {
+  const page = readFileSync(path.join(import.meta.dirname, '../../docs/reference/attestation.md'), 'utf8')
+  for (const [code, { severity, meaning, hint }] of Object.entries(attestationFindings))
+    expect(page).toContain(`| \`${code}\` | ${severity} | ${meaning} | ${hint} |`)
+})

@@ -53,6 +53,7 @@ export async function softwareTpm({ prepare, commandMilliseconds }: Options = {}
     const control = ['--ctrl', `type=unixio,path=${socket}.ctrl`, '--flags', 'not-need-init,startup-clear']
     const child = spawn('swtpm', [...words, ...control], { stdio: 'ignore' })
     const ended = once(child, 'exit')
+    await once(child, 'spawn')
     stop = async () => {
       child.kill('SIGKILL')
       await ended

@@ -1,4 +1,4 @@
-import { createPublicKey, type KeyObject } from 'node:crypto'
+import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
 import { view } from '../../base/bytes.ts'
 import { TpmError } from '../errors.ts'
 import { algorithm, attribute, curveP256, limits } from './constants.ts'
@@ -94,7 +94,7 @@ function readModulus(reader: TpmReader): { material: PublicKeyMaterial; key: Key
     n: view(modulus).toString('base64url'),
     e: view(significant).toString('base64url'),
   }
-  return { material: { kind: 'rsa', bits }, key: createPublicKey({ key: jwk, format: 'jwk' }) }
+  return { material: { kind: 'rsa', bits }, key: importKey(jwk) }
 }
 
 /** A coordinate at its full length: TPMs may leave leading zeros out. */
@@ -102,13 +102,22 @@ export function padded(bytes: Uint8Array): Uint8Array {
   return joined(new Uint8Array(coordinateLength - bytes.byteLength), bytes)
 }
 
-/** Throws `TPM_KEY_INVALID` for what is no point of the curve. */
-export function p256Key(x: Uint8Array, y: Uint8Array): KeyObject {
-  const jwk = { kty: 'EC', crv: 'P-256', x: view(x).toString('base64url'), y: view(y).toString('base64url') }
+function p256Key(x: Uint8Array, y: Uint8Array): KeyObject {
+  return importKey({
+    kty: 'EC',
+    crv: 'P-256',
+    x: view(x).toString('base64url'),
+    y: view(y).toString('base64url'),
+  })
+}
+
+function importKey(key: JsonWebKey): KeyObject {
   try {
-    return createPublicKey({ key: jwk, format: 'jwk' })
+    return createPublicKey({ key, format: 'jwk' })
   } catch (cause) {
-    throw new TpmError('TPM_KEY_INVALID', 'a public key of a TPM is no point of P-256', { cause })
+    throw new TpmError('TPM_KEY_INVALID', 'a public key of a TPM is none, e.g. no point of its curve', {
+      cause,
+    })
   }
 }
 
