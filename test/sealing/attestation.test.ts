@@ -138,27 +138,29 @@ describe('measuring', () => {
     expect(await logOf(device, 'again')).toEqual([first, second])
   })
 
-  test('a TPM that fails, before or after it has measured: made good by the next', async () => {
-    for (const isMeasured of [false, true]) {
-      await using fresh = await softwareTpm()
-      const device = measuringDevice(fresh.tpm)
-      let isBroken = false
-      const breaking: MeasuringDevice = {
-        ...device,
-        extend: async (...words) => {
-          if (isMeasured || !isBroken) await device.extend(...words)
-          if (isBroken) throw new Error('the cable')
-        },
-      }
-      const name = `broken-${isMeasured}`
-      const machine = await openMeasurements(breaking, settings(name), signal)
-      isBroken = true
-      await expect(machine.measure('one', first, signal)).rejects.toThrow('the cable')
-      isBroken = false
-      // By the same process, or by the next.
-      if (isMeasured) await machine.measure('two', second, signal)
-      expect(await logOf(device, name)).toEqual(isMeasured ? [first, second] : [first])
+  test.each([
+    [false, false],
+    [false, true],
+    [true, false],
+    [true, true],
+  ])('a TPM that fails (measured: %s) is made good, by the same process: %s', async (isMeasured, isSame) => {
+    await using fresh = await softwareTpm()
+    const device = measuringDevice(fresh.tpm)
+    let isBroken = true
+    const breaking: MeasuringDevice = {
+      ...device,
+      extend: async (...words) => {
+        if (isMeasured || !isBroken) await device.extend(...words)
+        if (isBroken) throw new Error('the cable')
+      },
     }
+    const name = `broken-${isMeasured}-${isSame}`
+    const machine = await openMeasurements(breaking, settings(name), signal)
+    await expect(machine.measure('one', first, signal)).rejects.toThrow('the cable')
+    isBroken = false
+    const next = isSame ? machine : await openMeasurements(device, settings(name), signal)
+    await next.measure('two', second, signal)
+    expect(await logOf(device, name)).toEqual([first, second])
   })
 
   test('what another program measured into the PCR is noticed', async () => {

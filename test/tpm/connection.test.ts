@@ -115,6 +115,7 @@ describe('whatever stands in the place of a TPM', () => {
   afterEach(async () => {
     await tpm.close()
     for (const socket of opened) socket.destroy()
+    opened.clear()
     server.close()
     rmSync(directory, { recursive: true, force: true })
   })
@@ -158,6 +159,18 @@ describe('whatever stands in the place of a TPM', () => {
     answers = socket => {
       for (const old of late) old.write(Buffer.from(honest.replace(/22$/, '33'), 'hex'))
       socket.write(Buffer.from(honest, 'hex'))
+    }
+    const values = await readPcrs(tpm, [14], signal)
+    expect(values.get(14)?.at(-1)).toBe(0x22)
+  })
+
+  test('after an answer that is none the next command has a connection of its own', async () => {
+    answers = socket => socket.write(Buffer.from(`${honest}00`, 'hex'))
+    expect(await read()).toBe('TPM_MALFORMED')
+    const [old] = opened
+    answers = socket => {
+      const whose = socket === old ? honest.replace(/22$/, '33') : honest
+      socket.write(Buffer.from(whose, 'hex'))
     }
     const values = await readPcrs(tpm, [14], signal)
     expect(values.get(14)?.at(-1)).toBe(0x22)
