@@ -12,6 +12,7 @@ case $purpose in
   test)
     packages="$packages restic fuse3 age openssl opensc xfsprogs btrfs-progs thin-provisioning-tools"
     packages="$packages swtpm swtpm-tools tpm2-tools"
+    packages="$packages erofs-utils cryptsetup-bin"
     ;;
   long)
     packages="$packages restic fuse3 age openssl time golang-go golang-golang-x-mod-dev"

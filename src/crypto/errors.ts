@@ -21,6 +21,16 @@ export const cryptoErrors = {
     meaning: 'The stated cost of a passphrase derivation is malformed, or more than is ever paid.',
     hint: 'the key file or archive is damaged, or was made to exhaust this machine',
   },
+  VERITY_MALFORMED: {
+    kind: 'integrity',
+    meaning: 'An image is not whole blocks, or its hash tree is not one in the accepted form.',
+    hint: 'the files do not belong together, or were damaged; take them from another copy',
+  },
+  VERITY_MISMATCH: {
+    kind: 'integrity',
+    meaning: 'A block of an image, or of its hash tree, is not the one that the root hash names.',
+    hint: 'the image was changed or damaged; take it from another copy, and find out who changed this one',
+  },
 } as const satisfies ErrorCatalogue
 
 export class CryptoError extends errorClass(cryptoErrors) {}
