@@ -130,15 +130,15 @@ describe('processes', () => {
     expect(breachesOf(chain, list)).toContain(`${name}: ${forbidden} is not listed`)
   })
 
-  it('dom0 starts programs in one file only', () => {
-    const list = processes.find(one => one.name === 'dom0')
-    if (list === undefined) throw new Error('no process dom0')
-    expect(loadersOf(tree, list, 'node:child_process')).toEqual(['src/host/commands.ts'])
-    const second = planted({ 'src/host/errors.ts': `import { spawn } from 'node:child_process'` })
-    expect(loadersOf(second, list, 'node:child_process')).toEqual([
-      'src/host/commands.ts',
-      'src/host/errors.ts',
-    ])
+  it.each([
+    ['dom0', ['src/host/commands.ts'], 'src/host/errors.ts'],
+    ['seal', ['src/hsm/token-channel.ts', 'src/sealing/erofs.ts'], 'src/sealing/errors.ts'],
+  ])('%s starts programs in few files only', (name, files, other) => {
+    const list = processes.find(one => one.name === name)
+    if (list === undefined) throw new Error(`no process ${name}`)
+    expect(loadersOf(tree, list, 'node:child_process')).toEqual(files)
+    const second = planted({ [other]: `import { spawn } from 'node:child_process'` })
+    expect(loadersOf(second, list, 'node:child_process')).toEqual([...files, other])
   })
 
   it.each([

@@ -33,6 +33,7 @@ import { askSecret, askYes } from './ask.ts'
 import { type Answer, runCommand } from './command-line.ts'
 import { roleCommand } from './role-command.ts'
 import { expiryOf, roleKeys, rolePairs, thresholdsOf } from './seal-arguments.ts'
+import { sealImage } from './seal-image.ts'
 import { sealedPlace, sealedPolicy, storeOptions } from './sealed-configuration.ts'
 
 /* Ceremonies on a superadmin's machine, or on any holder's. */
@@ -70,6 +71,7 @@ const commands: Record<keyof typeof sealUsage.commands, (signal: AbortSignal) =>
   show: async () => showCommand({ ...place(), clock }),
   verify: async () => verifyCommand({ ...place(), clock }),
   install,
+  image: signal => sealImage(values, operands[0], { ...place(), clock }, signal),
 }
 const command = roleCommand(sealUsage, values.help, positionals)
 if (command !== null) await runCommand(values.json, commands[command])

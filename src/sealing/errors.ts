@@ -268,6 +268,27 @@ export const sealingErrors = {
     meaning: 'The person who was shown the difference did not say yes. Nothing was signed.',
     hint: 'correct the draft and sign again',
   },
+  SEAL_IMAGE_REFUSED: {
+    kind: 'usage',
+    meaning:
+      'Something that is not put into an image: a device, socket or pipe, a link that leads out, an odd name.',
+    hint: 'remove the named file from the source, or copy what is wanted to a directory of its own',
+  },
+  SEAL_IMAGE_TOOL: {
+    kind: 'failed',
+    meaning: 'mkfs.erofs is missing or failed.',
+    hint: 'install erofs-utils; look at the free space',
+  },
+  SEAL_IMAGE_KEY_INVALID: {
+    kind: 'key',
+    meaning: 'A key file does not hold the private key of the certificate.',
+    hint: 'name the key and the certificate that belong together',
+  },
+  SEAL_IMAGE_INCOMPLETE: {
+    kind: 'missing',
+    meaning: 'An image lacks its signature or another of its files.',
+    hint: 'take all files of the image; an unsigned one is verified with --root-hash',
+  },
 } as const satisfies ErrorCatalogue
 
 export class SealError extends errorClass(sealingErrors) {}

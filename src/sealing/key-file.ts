@@ -67,11 +67,21 @@ export async function readKeyFile(
   file: string,
   passphrase: (file: string) => Promise<Secret>,
 ): Promise<KeyFileSigner> {
+  const key = await readPrivateKey(file, passphrase)
+  if (isSealingKey(key)) return signerOf(key)
+  throw new SealError('SEAL_KEY_FILE_INVALID', `${printable(file)} holds no Ed25519 or P-256 key`)
+}
+
+/** The same for a key of any kind. */
+export async function readPrivateKey(
+  file: string,
+  passphrase: (file: string) => Promise<Secret>,
+): Promise<KeyObject> {
   using found = Secret.take(await reportingIo(() => readPrivate(file)))
   const name = printable(file)
-  if (!found.expose(isAge)) return signerOf(await importKey(found, passphrase, name))
+  if (!found.expose(isAge)) return await importKey(found, passphrase, name)
   using pem = await decrypted(found, await passphrase(name), name)
-  return signerOf(await importKey(pem, null, name))
+  return await importKey(pem, null, name)
 }
 
 function signerOf(key: KeyObject): KeyFileSigner {
@@ -122,19 +132,18 @@ async function importKey(
   const isEncrypted = pem.expose(bytes => view(bytes).includes('BEGIN ENCRYPTED PRIVATE KEY'))
   const secret = isEncrypted && passphrase !== null ? await passphrase(name) : null
   try {
-    const key = pem.expose(bytes =>
+    return pem.expose(bytes =>
       secret === null
         ? createPrivateKey({ key: view(bytes), format: 'pem' })
         : secret.expose(typed =>
             createPrivateKey({ key: view(bytes), format: 'pem', passphrase: view(typed) }),
           ),
     )
-    if (isSealingKey(key)) return key
   } catch {
     // Without its cause, as above.
     if (isEncrypted) throw new SealError('SEAL_KEY_PASSPHRASE_WRONG', `the passphrase does not open ${name}`)
   }
-  throw new SealError('SEAL_KEY_FILE_INVALID', `${name} holds no Ed25519 or P-256 private key in PKCS#8 PEM`)
+  throw new SealError('SEAL_KEY_FILE_INVALID', `${name} holds no private key in PKCS#8 PEM`)
 }
 
 function isSealingKey({ asymmetricKeyType: type, asymmetricKeyDetails: details }: KeyObject): boolean {

@@ -58,7 +58,8 @@ export async function verifyCommand(place: SealPlace): Promise<SealReport<SealSh
   return { result, text: [...summary(result), 'verified  every file, from the pin'] }
 }
 
-async function verifyPlace({ store, pin, floor, clock }: SealPlace): Promise<SealedConfiguration> {
+/** Everything from the pin to the last byte. */
+export async function verifyPlace({ store, pin, floor, clock }: SealPlace): Promise<SealedConfiguration> {
   const remembered = floor === null ? null : await readFloor(floor)
   return verifyStore(await readGeneration(store), await readPin(pin), remembered, clock.now())
 }

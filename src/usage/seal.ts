@@ -24,6 +24,10 @@ export const sealUsage = {
     show: { text: 'what is sealed' },
     verify: { text: 'verify a store against its pin; fails if anything is wrong' },
     install: { text: "put an update into a machine's own store, or into your copy" },
+    image: {
+      operands: '[verify]',
+      text: 'make a signed, read-only file system of a directory or of the store; or verify one',
+    },
   },
   options: {
     dir: {
@@ -94,8 +98,8 @@ export const sealUsage = {
       type: 'string',
       multiple: true,
       value: 'FILE',
-      of: signing,
-      text: 'a key file beside those in the workspace',
+      of: [...signing, 'image'],
+      text: 'a key file beside those in the workspace; of an image: what signs its root hash',
     },
     token: {
       type: 'string',
@@ -117,11 +121,16 @@ export const sealUsage = {
     },
     yes: { type: 'boolean', of: signing, text: 'do not ask' },
     pin: { type: 'string', value: 'FILE', of: ['unseal'], text: 'the pin of the root to trust instead' },
-    out: { type: 'string', value: 'FILE', of: ['unseal'], text: 'the statement (default: ./unseal.json)' },
+    out: {
+      type: 'string',
+      value: 'PATH',
+      of: ['unseal', 'image'],
+      text: 'the statement (default: ./unseal.json); where the image is, or is to be',
+    },
     machine: {
       type: 'string',
       value: 'DIR',
-      of: ['install', 'show', 'verify'],
+      of: ['install', 'show', 'verify', 'image'],
       text: "a machine's copy (store, pin.json, floor.json)",
     },
     update: {
@@ -136,6 +145,24 @@ export const sealUsage = {
       of: ['install'],
       text: "with the owner's statement: in the place of what another root sealed",
     },
+    source: {
+      type: 'string',
+      value: 'DIR',
+      of: ['image'],
+      text: 'what to make it of (default: the files of the sealed store)',
+    },
+    certificate: {
+      type: 'string',
+      value: 'FILE',
+      of: ['image'],
+      text: "the key's certificate: RSA or P-256; what a signature is verified against",
+    },
+    'root-hash': {
+      type: 'string',
+      value: 'HEX',
+      of: ['image'],
+      text: 'verifies against this, known by another way',
+    },
     json: jsonOption,
     help: helpOption,
   },
@@ -149,5 +176,7 @@ export const sealUsage = {
     'merge 7.proposal from-bob.proposal',
     'revoke 3f9a01c2 --replace dave.pub',
     'install --machine /var/lib/strongroom/sealed --update whole.update',
+    'image --source /etc/qubes/policy.d --out policy-image --key image.key --certificate image.crt',
+    'image verify --out policy-image --certificate image.crt',
   ],
 } as const satisfies Usage
