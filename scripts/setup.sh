@@ -17,6 +17,7 @@ case $purpose in
   long)
     packages="$packages restic fuse3 age openssl time golang-go golang-golang-x-mod-dev"
     packages="$packages thin-provisioning-tools lvm2 user-mode-linux kmod"
+    packages="$packages erofs-utils cryptsetup-bin qemu-system-x86 busybox-static"
     ;;
   bench) packages="$packages restic borgbackup time" ;;
   *) echo "setup: unknown purpose '$purpose'" >&2; exit 2 ;;
@@ -41,6 +42,17 @@ if [ -n "$missing" ]; then
   $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
   # shellcheck disable=SC2086
   $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+# A kernel for QEMU to boot: unpacked and not installed, so that this machine boots as it did.
+kernel=.cache/kernel
+if [ "$purpose" = long ] && [ ! -d "$kernel" ]; then
+  echo 'setup: unpacking a kernel for QEMU' >&2
+  name=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
+  rm -rf "$kernel.new"
+  mkdir -p "$kernel.new"
+  (cd "$kernel.new" && apt-get download -qq "$name" >&2 && dpkg -x ./*.deb . && rm ./*.deb)
+  mv "$kernel.new" "$kernel"
 fi
 
 # A stamp of the lock file, so that a changed lock installs again and an unchanged one costs nothing.
