@@ -3,6 +3,7 @@ import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promise
 import path from 'node:path'
 import { view } from '../base/bytes.ts'
 import { errnoOf, printable } from '../base/errors.ts'
+import { compareNames, compareTreePaths } from '../crypto/tree-digest.ts'
 import { SealError } from './errors.ts'
 
 /* What goes into an image, read with care: whoever can write the tree may exchange things while it is read. */
@@ -59,7 +60,7 @@ export async function* directoryEntries(root: string): AsyncGenerator<ImageEntry
 /** Files that are in memory, as those of a sealed store, with the directories that they need. */
 export async function* memoryEntries(files: ReadonlyMap<string, Uint8Array>): AsyncGenerator<ImageEntry> {
   const made = new Set<string>()
-  for (const [name, bytes] of [...files].sort(([one], [other]) => byBytes(one, other))) {
+  for (const [name, bytes] of [...files].sort(([one], [other]) => compareTreePaths(one, other))) {
     const segments = name.split('/')
     for (let depth = 1; depth < segments.length; depth++) {
       const folder = segments.slice(0, depth).join('/')
@@ -79,11 +80,7 @@ async function namesIn(directory: string, folder: string): Promise<readonly stri
   const names = await readdir(directory)
   for (const name of names)
     if (name.includes('\ufffd')) throw refused(`${folder}/${name}`, 'has a name that is not UTF-8')
-  return names.sort(byBytes)
-}
-
-function byBytes(one: string, other: string): number {
-  return Buffer.compare(Buffer.from(one), Buffer.from(other))
+  return names.sort(compareNames)
 }
 
 /** One that was opened is read, whatever then happens to its name. */

@@ -1,9 +1,9 @@
 import { chmod, type FileHandle, mkdir, open, symlink } from 'node:fs/promises'
 import path from 'node:path'
-import { utf8 } from '../base/bytes.ts'
 import { writeWhole } from '../base/files.ts'
 import type { Digest } from '../base/names.ts'
 import { Sha256 } from '../crypto/digest.ts'
+import { TreeDigest } from '../crypto/tree-digest.ts'
 import type { ImageEntry } from './image-source.ts'
 
 /*
@@ -29,7 +29,7 @@ export async function stageTree(
   progress: (bytesDone: number) => void,
   signal: AbortSignal,
 ): Promise<StagedTree> {
-  const digest = new Sha256()
+  const digest = new TreeDigest()
   let files = 0
   let bytes = 0
   await chmod(root, directoryMode)
@@ -40,10 +40,10 @@ export async function stageTree(
       await mkdir(place)
       // Explicitly: mkdir and open leave out what the umask says.
       await chmod(place, directoryMode)
-      digest.update(line('directory', '', entry.path))
+      digest.directory(entry.path)
     } else if (entry.kind === 'link') {
       await symlink(entry.target, place)
-      digest.update(line('link', entry.target, entry.path))
+      digest.link(entry.path, entry.target)
     } else {
       const before = bytes
       const copied = await copy(entry, place, length => {
@@ -52,7 +52,7 @@ export async function stageTree(
         progress(bytes)
       })
       files += 1
-      digest.update(line(entry.executable ? 'program' : 'file', `${bytes - before} ${copied}`, entry.path))
+      digest.file(entry.path, { executable: entry.executable, bytes: bytes - before, digest: copied })
     }
   }
   return { digest: digest.finish(), files, bytes }
@@ -78,9 +78,4 @@ async function copy(
     await handle.close()
   }
   return digest.finish()
-}
-
-/** No path and no target holds a NUL. */
-function line(...parts: readonly string[]): Uint8Array {
-  return utf8(`${parts.join('\0')}\0\n`)
 }

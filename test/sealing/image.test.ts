@@ -18,6 +18,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
 import { parseDigest } from '../../src/base/names.ts'
 import { Secret } from '../../src/base/secret.ts'
+import { sha256Hex } from '../../src/crypto/digest.ts'
 import { initCommand } from '../../src/sealing/ceremony/init.ts'
 import { signCommand } from '../../src/sealing/ceremony/sign.ts'
 import { makeErofs } from '../../src/sealing/erofs.ts'
@@ -207,6 +208,35 @@ describe('an image', () => {
       /^SEAL_/,
     )
   })
+})
+
+test('files in memory are staged as those in a directory', async () => {
+  await write(at('source'), Object.keys(content))
+  const files = new Map(Object.entries(content).map(([name, text]) => [name, utf8(text)]))
+  const { rootHash } = await make()
+  const entries = memoryEntries(files)
+  const image = await makeImage({ entries, out: at('image-2'), signer: null, progress }, signal)
+  expect(image.rootHash).toBe(rootHash)
+})
+
+test('the digest of a tree is as the reference page says', async () => {
+  await write(at('source'), ['README.md', 'policy/include/admin', 'policy.txt'])
+  await chmod(at('source/policy.txt'), 0o700)
+  await symlink('../policy.txt', at('source/policy/link'))
+  const file = (name: string) => {
+    const bytes = utf8(content[name] ?? '')
+    return `${bytes.byteLength} ${sha256Hex(bytes)}\0${name}`
+  }
+  const records = [
+    `file\0${file('README.md')}`,
+    'directory\0\0policy',
+    'directory\0\0policy/include',
+    `file\0${file('policy/include/admin')}`,
+    'link\0../policy.txt\0policy/link',
+    `program\0${file('policy.txt')}`,
+  ]
+  const { tree } = await make()
+  expect(tree.digest).toBe(sha256Hex(utf8(records.map(record => `${record}\0\n`).join(''))))
 })
 
 describe('verifying', () => {
