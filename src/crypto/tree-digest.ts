@@ -42,3 +42,19 @@ export function compareNames(one: string, other: string): number {
 export function compareTreePaths(one: string, other: string): number {
   return compareNames(one.replaceAll('/', '\0'), other.replaceAll('/', '\0'))
 }
+
+/** Files by their paths, in the order of a walk, with the directories that they need. */
+export function* treeOfFiles(
+  paths: Iterable<string>,
+): Generator<{ readonly kind: 'directory' | 'file'; readonly path: string }> {
+  const made = new Set<string>()
+  for (const path of [...paths].sort(compareTreePaths)) {
+    for (let slash = path.indexOf('/'); slash !== -1; slash = path.indexOf('/', slash + 1)) {
+      const directory = path.slice(0, slash)
+      if (made.has(directory)) continue
+      made.add(directory)
+      yield { kind: 'directory', path: directory }
+    }
+    yield { kind: 'file', path }
+  }
+}

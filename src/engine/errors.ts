@@ -120,6 +120,21 @@ export const engineErrors = {
     meaning: 'A file of dom0’s own state does not read as it was written.',
     hint: 'restore the file from a backup of dom0, or remove it if the message says that it is a cache',
   },
+  MEASURE_UNKNOWN: {
+    kind: 'missing',
+    meaning: 'There is no object of this name that is measured.',
+    hint: 'name `policy`, `profiles`, `store`, `agent`, or `template-` and a TemplateVM that has a root volume',
+  },
+  MEASURE_LATE: {
+    kind: 'timeout',
+    meaning: 'Measuring took longer than it may.',
+    hint: 'look at the load of dom0; what was read of files is not read again',
+  },
+  MEASURE_SHORT: {
+    kind: 'unavailable',
+    meaning: 'A volume could not be read to its end.',
+    hint: 'look for faults of the disk',
+  },
 } as const satisfies ErrorCatalogue
 
 export class EngineError extends errorClass(engineErrors) {}

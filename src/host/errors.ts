@@ -54,6 +54,21 @@ export const hostErrors = {
       'What a volume holds, or what changed in it, could not be found out. A backup then reads all of it.',
     hint: 'see the log of dom0 for what the host said',
   },
+  FILES_CHANGED: {
+    kind: 'conflict',
+    meaning: 'Files of dom0 changed while they were measured.',
+    hint: 'measure again; if it happens again, find out who writes to them',
+  },
+  FILES_LIMIT: {
+    kind: 'refused',
+    meaning: 'There are more files of dom0, or larger ones, than are measured.',
+    hint: 'look at what was put beside them',
+  },
+  FILES_ODD: {
+    kind: 'integrity',
+    meaning: 'Among files of dom0 is something that is none, or a name that is not UTF-8.',
+    hint: 'find out who put it there, and remove it',
+  },
   COMMAND_FAILED: {
     kind: 'unavailable',
     meaning: 'A program of the host could not be started, failed, took too long, or said more than it may.',

@@ -7,6 +7,7 @@ import { fields, is } from '../base/json.ts'
 import { createLog } from '../base/log.ts'
 import type { VmName } from '../base/names.ts'
 import { JobBoard } from '../engine/jobs.ts'
+import { serveMeasure } from '../engine/measure.ts'
 import { Orders } from '../engine/orders.ts'
 import type { EnginePorts } from '../engine/ports.ts'
 import { SealedSchedules } from '../engine/sealed-schedules.ts'
@@ -15,6 +16,7 @@ import { serveOrders } from '../engine/serve-orders.ts'
 import { systemCommands } from '../host/commands.ts'
 import { readBootId } from '../host/local/fingerprint.ts'
 import { localInventory } from '../host/local/inventory.ts'
+import { FileMeasurer } from '../host/local/measured-files.ts'
 import { powerSupplies } from '../host/local/power-supplies.ts'
 import { LocalRestores } from '../host/local/restores.ts'
 import { sandboxesThrough } from '../host/local/sandbox-door.ts'
@@ -35,7 +37,7 @@ import { initialiseLedger, openDom0Ledger } from './dom0-ledger.ts'
 import { dom0Scrub, dom0Storage } from './dom0-storage.ts'
 import { judgeBy, systemOf } from './judge.ts'
 import { roleCommand } from './role-command.ts'
-import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
+import { openConfiguration, sealedPlace, sealedPolicy } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
 
@@ -56,7 +58,11 @@ const parseSettings = fields('dom0 settings', {
   threads: is.optional(is.integer(1, 64)),
   /** What all jobs together may send; absent: as much as goes through. */
   uploadBytesPerSecond: is.optional(is.integer(uploadBytesPerSecondMin)),
+  /** The qrexec policy in force, to be measured; absent: that of the sealed configuration. */
+  policy: is.optional(is.string(4000)),
 })
+/** What of the product's directory is the product. */
+const productFiles = ['node_modules', 'package.json', 'src']
 const restoresKeptMax = 16
 const sandboxLimits = { memoryBytesMax: 2 * GiB, millisecondsMax: 12 * 3_600_000 }
 
@@ -97,6 +103,7 @@ const judge = judgeBy(
   () => system,
 )
 
+const boot = await readBootId()
 const restored = path.join(settings.home, 'restored')
 const restores = await LocalRestores.open({ directory: restored, clock, log })
 const examiner = sandboxedExaminer({
@@ -137,7 +144,7 @@ const ports: EnginePorts = {
     copies: path.join(settings.home, 'copies'),
     ...environment,
     commands: systemCommands,
-    boot: await readBootId(),
+    boot,
     log,
   }),
   storage: dom0Storage(transport, clock),
@@ -150,10 +157,30 @@ const ports: EnginePorts = {
   directory: settings.home,
 }
 
+const files = new FileMeasurer({ clock, boot })
+const measuring = serveMeasure({
+  ...ports,
+  files: (root, only, signal) => files.measure(root, only, signal),
+  async sealedFiles() {
+    await configuration.recheck()
+    return configuration.files()
+  },
+  places: {
+    store: sealedPlace(path.join(settings.home, 'sealed')).store,
+    agent: { root: path.join(import.meta.dirname, '../..'), only: productFiles },
+    policy: settings.policy ?? null,
+  },
+})
+
 const orders = new Orders(ports, await JobBoard.open(path.join(settings.home, 'jobs')))
 await orders.recover()
 const calls = createServer(
-  { ...serveOrders(ports, orders, judge), ...serveAdmin(ports, orders, judge), ...ledgerHandlers },
+  {
+    ...serveOrders(ports, orders, judge),
+    ...serveAdmin(ports, orders, judge),
+    ...ledgerHandlers,
+    ...measuring,
+  },
   { log },
 )
 const listener = await listenSocket(settings.services, socket => calls.accept(socket))

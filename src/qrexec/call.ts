@@ -11,7 +11,7 @@ export interface Codec<T> {
 }
 
 /** What the qrexec argument of a call holds. */
-export type ArgumentKind = 'none' | 'profile' | 'job' | 'repository' | 'capability'
+export type ArgumentKind = 'none' | 'profile' | 'job' | 'repository' | 'capability' | 'object'
 
 /**
  * One inter-VM call: both halves, and who may make it. Client, server, installed policy and the reference page are made

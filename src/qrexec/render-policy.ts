@@ -7,6 +7,7 @@ const roleTags: Readonly<Record<Exclude<Role, 'dom0'>, string>> = {
   management: 'strongroom-management',
   storage: 'strongroom-storage',
   sandbox: 'strongroom-sandbox',
+  monitor: 'strongroom-monitor',
 }
 
 const head = `## Who may call whom, made from src/qrexec/calls by \`npm run docs\`. Tags give roles:

@@ -3,7 +3,7 @@ import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promise
 import path from 'node:path'
 import { view } from '../base/bytes.ts'
 import { errnoOf, printable } from '../base/errors.ts'
-import { compareNames, compareTreePaths } from '../crypto/tree-digest.ts'
+import { compareNames, treeOfFiles } from '../crypto/tree-digest.ts'
 import { SealError } from './errors.ts'
 
 /* What goes into an image, read with care: whoever can write the tree may exchange things while it is read. */
@@ -59,16 +59,9 @@ export async function* directoryEntries(root: string): AsyncGenerator<ImageEntry
 
 /** Files that are in memory, as those of a sealed store, with the directories that they need. */
 export async function* memoryEntries(files: ReadonlyMap<string, Uint8Array>): AsyncGenerator<ImageEntry> {
-  const made = new Set<string>()
-  for (const [name, bytes] of [...files].sort(([one], [other]) => compareTreePaths(one, other))) {
-    const segments = name.split('/')
-    for (let depth = 1; depth < segments.length; depth++) {
-      const folder = segments.slice(0, depth).join('/')
-      if (made.has(folder)) continue
-      made.add(folder)
-      yield { kind: 'directory', path: folder }
-    }
-    yield { kind: 'file', path: name, executable: false, content: once(bytes) }
+  for (const { kind, path: own } of treeOfFiles(files.keys())) {
+    if (kind === 'directory') yield { kind, path: own }
+    else yield { kind, path: own, executable: false, content: once(files.get(own) ?? new Uint8Array(0)) }
   }
 }
 

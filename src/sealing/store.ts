@@ -89,6 +89,11 @@ export class FileSealedStore<T> implements SealedStore<T> {
     return { value, version, digest, expires, expired: expires <= now(this.#options), custody }
   }
 
+  /** Every file in force by its path, as it was verified. */
+  files(): ReadonlyMap<string, Uint8Array> {
+    return this.#inForce.configuration.files
+  }
+
   admit(update: Untrusted<Uint8Array>): Promise<Sealed<T>> {
     return this.#changes.run(() => this.#admit(update))
   }

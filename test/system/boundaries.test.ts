@@ -4,15 +4,19 @@ import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { root } from '../../scripts/quickstart/provision.ts'
 import { utf8 } from '../../src/base/bytes.ts'
+import { systemClock } from '../../src/base/environment.ts'
 import { silentLog } from '../../src/base/log.ts'
-import { dom0, type VmName } from '../../src/base/names.ts'
+import { dom0, parseVmName, type VmName } from '../../src/base/names.ts'
 import { readAll } from '../../src/base/reader.ts'
+import { Untrusted } from '../../src/base/untrusted.ts'
 import { findWalls, walledCommand } from '../../src/host/local/bubblewrap.ts'
+import { FileMeasurer } from '../../src/host/local/measured-files.ts'
 import { connectSocket } from '../../src/host/local/socket.ts'
 import { exitCodes } from '../../src/host/local/status.ts'
 import { serviceVms } from '../../src/main/local-home.ts'
 import { bindsOf } from '../../src/main/local-vms.ts'
 import { parseAnswer } from '../../src/qrexec/admin-api.ts'
+import { measureObject } from '../../src/qrexec/calls/measure.ts'
 import { releasePassphrase } from '../../src/qrexec/calls/release.ts'
 import { encodeConnectRequest, encodeDescriptor } from '../../src/qrexec/framing.ts'
 import { runToEnd, strongroom } from './strongroom.ts'
@@ -21,6 +25,7 @@ import { LocalSystem } from './system.ts'
 /** Who may call whom, tried from where a VM stands: at its own socket, with nothing of ours in between. */
 
 const { hsm, storage, management } = serviceVms
+const never = new AbortController().signal
 const answerBytesMax = 64 * 1024
 const logMilliseconds = 5_000
 /** Well formed, with an entry that is none. */
@@ -57,6 +62,9 @@ describe('calls between VMs', () => {
     [management, storage, 'strongroom.Storage', 'nightly.e1'],
     [management, storage, 'strongroom.StorageRead', 'nightly.e1'],
     [management, dom0, 'admin.vm.List', ''],
+    [management, dom0, 'strongroom.Measure', 'policy'],
+    [hsm, dom0, 'strongroom.Measure', 'profiles'],
+    [storage, dom0, 'strongroom.Measure', 'store'],
     [management, dom0, 'qubes.VMShell', ''],
   ]
   for (const [source, target, service, argument] of denied)
@@ -64,6 +72,25 @@ describe('calls between VMs', () => {
       expect(await ask(source, target, service, argument)).toBe(exitCodes.refused)
       await expectLogged(`${service}+${argument}: ${source} -> ${target}: denied`)
     })
+})
+
+describe('a VM for monitoring, which policy lets through', () => {
+  const files = new FileMeasurer({ clock: systemClock, boot: null })
+  const expected = {
+    store: () => files.measure(path.join(system.home.home(dom0), 'sealed/store'), null, never),
+    agent: () => files.measure(root, ['node_modules', 'package.json', 'src'], never),
+    profiles: () => files.measure(path.join(system.home.directory, 'seal/draft/profiles'), null, never),
+    policy: () => files.measure(path.join(system.home.directory, 'seal/draft/policy'), null, never),
+  }
+  for (const [object, measured] of Object.entries(expected))
+    test(`is told what ${object} is`, async () => {
+      const { digest, files, bytes } = measureObject.response.decode(await measure(object))
+      expect({ digest, files, bytes, bytesRead: bytes }).toEqual(await measured())
+    })
+
+  test('is told nothing of a VM that is no template', async () => {
+    await expect(measure('template-work')).rejects.toMatchObject({ code: 'MEASURE_UNKNOWN' })
+  })
 })
 
 describe('the HSM VM, should policy ever let somebody through', () => {
@@ -211,6 +238,15 @@ async function callHsm(source: VmName, service: string, argument: string, body: 
   stream.write(encodeDescriptor({ service, argument, source }))
   stream.end(body)
   return readAll(stream, answerBytesMax)
+}
+
+async function measure(object: string): Promise<Untrusted<Uint8Array>> {
+  const stream = await connectSocket(system.home.services(dom0))
+  const source = parseVmName('sys-monitor')
+  const requested = { type: 'name', target: dom0 } as const
+  stream.write(encodeDescriptor({ service: measureObject.service, argument: object, source, requested }))
+  stream.end()
+  return new Untrusted(parseAnswer(await readAll(stream, answerBytesMax)))
 }
 
 interface Decision {

@@ -1,6 +1,7 @@
 import type { ArgumentKind } from '../call.ts'
 import type { Role } from '../roles.ts'
 import { cosignLedger, readLedger } from './ledger.ts'
+import { measureObject } from './measure.ts'
 import {
   cancelJob,
   endHold,
@@ -68,6 +69,7 @@ export const allCalls: readonly CallDeclaration[] = [
   listProfiles,
   readLedger,
   cosignLedger,
+  measureObject,
   ...stockCalls,
   releasePassphrase,
   witnessLedger,
