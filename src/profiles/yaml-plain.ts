@@ -4,13 +4,14 @@ import { typeOfPlainScalar } from './yaml-scalar.ts'
 /*
  * The plain part of YAML that nearly all profiles are written in, some twenty times as fast as the whole language: a
  * fleet's thousands of profiles are read again whenever the sealed store is looked at. ASCII only; keys, words, quoted
- * text without escapes, lists in one line or with dashes. Whatever else appears, faults included, gives `null`, and
+ * text without escapes, lists and mappings in one line, lists with dashes. Whatever else appears, faults included, gives `null`, and
  * the whole parser decides. A test holds that both see the same.
  */
 
 const depthMax = 8
 const line = /^( *)(- +)?(?:([a-z_]+):(?: +|$))?(.*?) *$/
 const token = /"[^"\\]*"|'[^']*'|[A-Za-z0-9/][A-Za-z0-9._/+@-]*/y
+const flowKey = /([a-z_]+): +/y
 const comment = /^(?: +#.*)?$/
 
 interface Line {
@@ -18,7 +19,7 @@ interface Line {
   readonly indent: number
   readonly dash: boolean
   readonly key: string | null
-  readonly value: YamlScalar | YamlList | null
+  readonly value: YamlNode | null
 }
 
 /** The tree, the same as `parseYaml` gives, or `null` for a text that is not plain. */
@@ -48,8 +49,8 @@ function readLine(source: string, number: number): Line | null {
   return { number, indent: spaces.length, dash: dash !== '', key, value }
 }
 
-function readValue(source: string, at: number, number: number): YamlScalar | YamlList | null {
-  const read = source[at] === '[' ? readFlowList(source, at, number) : readScalar(source, at, number)
+function readValue(source: string, at: number, number: number): YamlNode | null {
+  const read = source[at] === '{' ? readFlowMapping(source, at, number) : readListOrScalar(source, at, number)
   return read !== null && comment.test(source.slice(read.end)) ? read.node : null
 }
 
@@ -71,23 +72,65 @@ function readScalar(source: string, at: number, number: number): Read<YamlScalar
   }
 }
 
+function readListOrScalar(
+  source: string,
+  at: number,
+  number: number,
+): Read<YamlScalar> | Read<YamlList> | null {
+  return source[at] === '[' ? readFlowList(source, at, number) : readScalar(source, at, number)
+}
+
 function readFlowList(source: string, at: number, number: number): Read<YamlList> | null {
   const items: YamlScalar[] = []
+  const end = readFlow(source, at, ']', place => {
+    const item = readScalar(source, place, number)
+    if (item !== null) items.push(item.node)
+    return item?.end ?? null
+  })
+  return end === null ? null : { node: { kind: 'list', at: { line: number, column: at + 1 }, items }, end }
+}
+
+/** Of scalars, and of lists of them. */
+function readFlowMapping(source: string, at: number, number: number): Read<YamlMapping> | null {
+  const entries: YamlEntry[] = []
+  const end = readFlow(source, at, '}', place => {
+    flowKey.lastIndex = place
+    const [whole, key] = flowKey.exec(source) ?? []
+    if (whole === undefined || key === undefined || typeOfPlainScalar(key) !== 'text') return null
+    const value = readListOrScalar(source, place + whole.length, number)
+    if (value === null || entries.some(entry => entry.key === key)) return null
+    entries.push({ key, keyAt: { line: number, column: place + 1 }, value: value.node })
+    return value.end
+  })
+  return end === null
+    ? null
+    : { node: { kind: 'mapping', at: { line: number, column: at + 1 }, entries }, end }
+}
+
+/**
+ * What stands between the bracket at `at` and `close`, with commas between: `readItem` is given where one begins, and
+ * gives where it ends. Gives what is behind `close`, or `null`.
+ */
+function readFlow(
+  source: string,
+  at: number,
+  close: string,
+  readItem: (place: number) => number | null,
+): number | null {
   const skipSpaces = (from: number) => {
     let next = from
     while (source[next] === ' ') next += 1
     return next
   }
   let next = skipSpaces(at + 1)
-  while (source[next] !== ']') {
-    const item = readScalar(source, next, number)
-    if (item === null) return null
-    items.push(item.node)
-    next = skipSpaces(item.end)
+  while (source[next] !== close) {
+    const end = readItem(next)
+    if (end === null) return null
+    next = skipSpaces(end)
     if (source[next] === ',') next = skipSpaces(next + 1)
-    else if (source[next] !== ']') return null
+    else if (source[next] !== close) return null
   }
-  return { node: { kind: 'list', at: { line: number, column: at + 1 }, items }, end: next + 1 }
+  return next + 1
 }
 
 class BlockReader {

@@ -67,6 +67,7 @@ exclude:
 destination_vm: sys-store
 compression: yes
 strongroom:
+    limits: { orders_per_day: 4, minutes_between: 60 }   # each
     retention:
       keep_last: 3
     volumes:
@@ -98,8 +99,8 @@ strongroom:
     const indent = mostly('|  ', ' |    ')
     const start = mostly('a: |b_c: |d:|e: |f: |- ', "on: |'k': ||-|? |<<: |a:")
     const value = mostly(
-      `x|12|yes||"x y"|'z'|''|/p/q|u-v@w|[]|[ a, "b" ]|[a,b,]`,
-      `1:30|~|null|@t|x: y|"|[ , ]|[a|[[a]]|[a: b]|[ 'a''b' ]|{ a: b }|>|&x a|*x|#|x#`,
+      `x|12|yes||"x y"|'z'|''|/p/q|u-v@w|[]|[ a, "b" ]|[a,b,]|{ a: b }|{}|{a: 1, b_c: "x", d: [e, 'f']}|{ a: b, }`,
+      `1:30|~|null|@t|x: y|"|[ , ]|[a|[[a]]|[a: b]|[ 'a''b' ]|{a:b}|{ a: b, a: c }|{ on: b }|{ a: { b: c } }|{ a }|{ a: , b: c }|{ a: b c }|{ a : b }|{ , }|{ a: b|{ 'a': b }|[ a: b, c ]|{a: x#y}|{ a: b # c }|>|&x a|*x|#|x#`,
     )
     const end = mostly('| | # c', '# c| #| x|:|,')
     const text = fc
