@@ -13,6 +13,7 @@ import { offeredPaths, standardRoles } from './standard-roles.ts'
 /* The draft: plain files in folders named as in the sealed configuration, for any editor. */
 
 const readme = 'README.md'
+const draftFilesMax = sealedFilesMax * Object.keys(standardRoles).length
 
 /** Makes the folders and a README that says what belongs where. */
 export async function createDraft(directory: string): Promise<void> {
@@ -30,18 +31,26 @@ export async function createDraft(directory: string): Promise<void> {
  */
 export async function readDraft(directory: string): Promise<ReadonlyMap<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>()
-  await reportingIo(() => readFolder(directory, '', files))
+  await reportingIo(() => readFolder(directory, '', files, draftFilesMax))
   return new Map([...files].sort(([one], [other]) => (one < other ? -1 : 1)))
 }
 
-async function readFolder(directory: string, folder: string, files: Map<string, Uint8Array>): Promise<void> {
+/** `countMax`: of all files so far. A folder at the top belongs to one role, and holds what that may hold. */
+async function readFolder(
+  directory: string,
+  folder: string,
+  files: Map<string, Uint8Array>,
+  countMax: number,
+): Promise<void> {
   for (const entry of await readdir(path.join(directory, folder), { withFileTypes: true })) {
     const name = folder + entry.name
     if (entry.name.startsWith('.') || name === readme) continue
     if (!isSealedPath(name)) throw invalid(name, 'is not a name that can be sealed')
-    if (entry.isDirectory()) await readFolder(directory, `${name}/`, files)
+    if (entry.isDirectory())
+      await readFolder(directory, `${name}/`, files, folder === '' ? files.size + sealedFilesMax : countMax)
     else if (!entry.isFile()) throw invalid(name, 'is neither a file nor a folder')
-    else if (files.size === sealedFilesMax) throw invalid(name, `would be more than ${sealedFilesMax} files`)
+    else if (files.size >= countMax)
+      throw invalid(name, `would be more than ${sealedFilesMax} files of one role`)
     else files.set(name, await readDraftFile(path.join(directory, name), name))
   }
 }
