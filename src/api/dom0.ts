@@ -2,12 +2,14 @@ import type { IdempotencyKey, JobId, ProfileName, SnapshotId } from '../base/nam
 import type { ReadChoice } from '../base/read-choice.ts'
 import type { RestoreChoice } from '../base/restore-choice.ts'
 import type { CosignRequest, LedgerPage } from '../qrexec/calls/ledger.ts'
-import type { BackupOrder, Job, ProfileState, SnapshotSummary } from '../qrexec/calls/orders.ts'
+import type { Alarm, BackupOrder, Job, ProfileState, SnapshotSummary } from '../qrexec/calls/orders.ts'
 
 /** Profiles that the management VM may order, and the sealed configuration that they come from. */
 export interface OfferedProfiles {
   readonly configuration: { readonly version: number; readonly digest: string }
   readonly profiles: readonly ProfileState[]
+  /** Of the machine. */
+  readonly alarms?: readonly Alarm[] | undefined
 }
 
 /** What an order of a backup asks for beside the sealed profile: less of it. */

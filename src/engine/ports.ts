@@ -8,6 +8,7 @@ import type { PassphraseService } from '../hsm/passphrase-service.ts'
 import type { Entry, EntryOf } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Configuration } from '../profiles/config.ts'
+import type { Alarm } from '../qrexec/calls/orders.ts'
 import type { Examiner } from '../repository/examination.ts'
 import type { ThreadBudget } from '../repository/thread-budget.ts'
 import type { ObjectStore, PrunableObjectStore } from '../storage/object-store.ts'
@@ -24,6 +25,8 @@ export interface SealedConfiguration {
 export interface ConfigurationPort {
   /** What was verified; throws when the store on disk is no longer that. */
   current(): Promise<SealedConfiguration>
+  /** That the store did not verify at some time since dom0 started; absent: it always did. */
+  readonly alarm?: Alarm | null
 }
 
 export interface LedgerPort {

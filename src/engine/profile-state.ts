@@ -1,10 +1,8 @@
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Profile } from '../profiles/profile.ts'
-import type { ProfileState } from '../qrexec/calls/orders.ts'
+import type { Alarm, ProfileState } from '../qrexec/calls/orders.ts'
 import { dayMilliseconds, oldestOf, slotTimes } from '../repository/read-cycle.ts'
 import { nextSealedRun } from './sealed-schedules.ts'
-
-type Alarm = ProfileState['alarms'][number]
 
 /**
  * What the ledger proves of a profile's backups, and whether that is what the sealed profile wants. `began`: when the

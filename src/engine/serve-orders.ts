@@ -113,7 +113,8 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
           const history = ports.ledger.repository(profile.name, epoch)
           return profileState(profile, history, ports.ledger.began, now)
         })
-      return { configuration: { version, digest }, profiles }
+      const { alarm } = ports.configuration
+      return { configuration: { version, digest }, profiles, alarms: alarm ? [alarm] : [] }
     }),
     [calls.listSnapshots.service]: respond(calls.listSnapshots, (_, { argument }) =>
       summariesOf(ports, parseProfileName(argument)),

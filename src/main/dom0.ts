@@ -11,6 +11,7 @@ import { serveMeasure } from '../engine/measure.ts'
 import { Orders } from '../engine/orders.ts'
 import type { EnginePorts } from '../engine/ports.ts'
 import { SealedSchedules } from '../engine/sealed-schedules.ts'
+import { SealedWatch } from '../engine/sealed-watch.ts'
 import { serveAdmin } from '../engine/serve-admin.ts'
 import { serveOrders } from '../engine/serve-orders.ts'
 import { systemCommands } from '../host/commands.ts'
@@ -23,6 +24,7 @@ import { sandboxesThrough } from '../host/local/sandbox-door.ts'
 import { listenSocket } from '../host/local/socket.ts'
 import { dom0Transport } from '../host/local/transport.ts'
 import { localVolumes } from '../host/local/volumes.ts'
+import { watchDirectory } from '../host/local/watched-directory.ts'
 import { uploadBytesPerSecondMin } from '../qrexec/calls/orders.ts'
 import { storageGrant } from '../qrexec/calls/storage.ts'
 import { createServer } from '../qrexec/server.ts'
@@ -120,14 +122,24 @@ const examiner = sandboxedExaminer({
   limits: sandboxLimits,
   log,
 })
+const { store } = sealedPlace(path.join(settings.home, 'sealed'))
+const watch = new SealedWatch({
+  recheck: () => configuration.recheck(),
+  watch: moved => watchDirectory(store, moved, log),
+  clock,
+  log,
+})
 const ports: EnginePorts = {
   environment,
   log,
   configuration: {
     // Every look verifies the files again: a byte that was changed stops the very next order.
     async current() {
-      await configuration.recheck()
+      await watch.look()
       return configuration.current()
+    },
+    get alarm() {
+      return watch.alarm
     },
   },
   ledger,
@@ -162,11 +174,11 @@ const measuring = serveMeasure({
   ...ports,
   files: (root, only, signal) => files.measure(root, only, signal),
   async sealedFiles() {
-    await configuration.recheck()
+    await watch.look()
     return configuration.files()
   },
   places: {
-    store: sealedPlace(path.join(settings.home, 'sealed')).store,
+    store,
     agent: { root: path.join(import.meta.dirname, '../..'), only: productFiles },
     policy: settings.policy ?? null,
   },
@@ -187,9 +199,11 @@ const listener = await listenSocket(settings.services, socket => calls.accept(so
 log.info('ready', { configuration: version, digest, entries: ledger.size })
 const stopping = new AbortController()
 const scheduled = new SealedSchedules(ports, orders).run(stopping.signal)
+const watched = watch.run(stopping.signal)
 onStop(log, async () => {
   stopping.abort()
   await scheduled
+  await watched
   await orders.close()
   await listener.close()
 })

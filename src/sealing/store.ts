@@ -4,7 +4,7 @@ import type { Untrusted } from '../base/untrusted.ts'
 import { type AnchoredCounter, countVersion } from './counter.ts'
 import { nodeDisk, type StoreDisk } from './disk.ts'
 import { SealError } from './errors.ts'
-import { readFloor, writeFloor } from './floor.ts'
+import { type Floor, readFloor, writeFloor } from './floor.ts'
 import {
   generationOf,
   hasGeneration,
@@ -108,13 +108,24 @@ export class FileSealedStore<T> implements SealedStore<T> {
 
   async #recheck(): Promise<void> {
     const before = floorOf(this.#inForce.configuration)
-    const files = await readGeneration(this.#options.directory)
-    const found = verifyStore(files, this.#pin, before, now(this.#options))
+    const found = await this.#verifyAgain(before)
     if (found.digest !== before.digest)
       throw new SealError(
         'SEAL_CHANGED',
         `version ${found.version} is on disk; version ${before.version} was verified and is in force`,
       )
+  }
+
+  async #verifyAgain(before: Floor): Promise<SealedConfiguration> {
+    try {
+      const files = await readGeneration(this.#options.directory)
+      return verifyStore(files, this.#pin, before, now(this.#options))
+    } catch (cause) {
+      // Where nothing has ever been, that is no alarm; here something was in force.
+      if (!(cause instanceof SealError && cause.code === 'SEAL_EMPTY')) throw cause
+      const found = `nothing is on disk; version ${before.version} was verified and is in force`
+      throw new SealError('SEAL_CHANGED', found, { cause })
+    }
   }
 
   async #admit(update: Untrusted<Uint8Array>): Promise<Sealed<T>> {

@@ -33,6 +33,8 @@ export class FakeDom0 implements Dom0Port {
     nextRun: null,
     alarms: [],
   }
+  /** Of the machine; `undefined`: of a dom0 that tells none. */
+  alarms: OfferedProfiles['alarms']
   /** Followers of `events`; ended by `endEvents`. */
   readonly #followers = new Set<(job: Job | null) => void>()
   #count = 0
@@ -94,7 +96,8 @@ export class FakeDom0 implements Dom0Port {
 
   async profiles(): Promise<OfferedProfiles> {
     this.#called('profiles')
-    return { configuration: { version: 3, digest: 'ab'.repeat(32) }, profiles: [this.state] }
+    const configuration = { version: 3, digest: 'ab'.repeat(32) }
+    return { configuration, profiles: [this.state], alarms: this.alarms }
   }
 
   async *events(profile: ProfileName, signal: AbortSignal): AsyncGenerator<Job> {

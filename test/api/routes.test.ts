@@ -355,6 +355,15 @@ describe('GET /v1/status', () => {
     ])
   })
 
+  test('what dom0 has found wrong with its own sealed store is an alarm of no profile', async () => {
+    await using api = await startApi()
+    const alarm = { code: 'SEAL_CHANGED', message: 'it was changed' }
+    api.dom0.alarms = [{ ...alarm, time: new Date('2026-11-19T00:00:00Z') }]
+    const { body } = await call(api, 'GET', '/v1/status')
+    expect(body.dom0).toEqual({ reachable: true, code: null })
+    expect(body.alarms).toEqual([{ ...alarm, time: '2026-11-19T00:00:00.000Z', profile: null }])
+  })
+
   test('damage that the storage reports is an alarm, and no check', async () => {
     await using api = await startApi()
     const { body } = await call(api, 'POST', '/v1/orders', { profile: 'work', kind: 'scrub' })

@@ -276,11 +276,22 @@ describe('a caller sees', () => {
     expect(await client(one, mayNightly).ask(calls.listProfiles, '', undefined)).toEqual({
       configuration,
       profiles: [nightly],
+      alarms: [],
     })
     expect(await client(one, nothing).ask(calls.listProfiles, '', undefined)).toEqual({
       configuration,
       profiles: [],
+      alarms: [],
     })
+  })
+
+  it('what dom0 has found wrong with its own sealed store', async () => {
+    const alarm = { code: 'SEAL_CHANGED', message: 'it was changed', time: new Date('2026-11-24T03:15:00Z') }
+    const one = await bench()
+    const { current } = one.ports.configuration
+    const ports = { ...one.ports, configuration: { current, alarm } }
+    const { alarms } = await client({ ...one, ports }).ask(calls.listProfiles, '', undefined)
+    expect(alarms).toEqual([alarm])
   })
 
   it('snapshots as the ledger knows them', async () => {

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BaseError } from '../../src/base/base-errors.ts'
@@ -154,6 +154,16 @@ describe('what somebody did to the disk', () => {
     const other = await FileSealedStore.open(options)
     await other.admit(untrusted(made.second.update))
     expect(await codeOf(() => store.recheck())).toBe('SEAL_CHANGED')
+  })
+
+  test('a store that is gone is found while running, and is an alarm', async () => {
+    const store = await FileSealedStore.install(options, whole())
+    await rename(path.join(options.directory, 'current'), directory.at('current'))
+    expect(await codeOf(() => store.recheck())).toBe('SEAL_CHANGED')
+    await rename(directory.at('current'), path.join(options.directory, 'current'))
+    await store.recheck()
+    await rm(path.join(await current(), 'snapshot.json'))
+    await expect(store.recheck()).rejects.toMatchObject({ kind: 'integrity' })
   })
 
   test('files that do not belong there are refused', async () => {

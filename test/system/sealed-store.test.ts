@@ -33,6 +33,26 @@ describe('while dom0 runs', () => {
     })
     await system.backup()
   })
+
+  test('a byte that nobody asked about is noticed at once, and told although it was put back', async () => {
+    const alarms = async () => {
+      const status = await system.api.request<{ alarms: { code: string; profile: string | null }[] }>(
+        'GET',
+        '/v1/status',
+      )
+      return status.alarms.filter(({ profile }) => profile === null).map(({ code }) => code)
+    }
+    await system.restartHost()
+    const log = path.join(system.home.directory, 'log/dom0.log')
+    const noticed = async () => (await readFile(log, 'utf8')).split('the sealed store does not verify').length
+    const before = await noticed()
+    expect(await alarms()).toEqual([])
+    await withChangedByte(() => expect.poll(noticed, { timeout: 5_000 }).toBeGreaterThan(before))
+    await expect.poll(alarms, { timeout: 5_000 }).toEqual([expect.stringMatching(/^SEAL_/)])
+    expect((await system.backup()).state).toBe('done')
+    await system.restartHost()
+    expect(await alarms()).toEqual([])
+  })
 })
 
 describe('when dom0 starts', () => {

@@ -46,6 +46,12 @@ async function statusOf(context: RouteContext): Promise<StatusView> {
     ledger: witness === null ? null : ledgerView(witness),
     alarms: [
       ...dom0.alarms.map(({ code, message }) => ({ code, message, time: now.toISOString(), profile: null })),
+      ...(dom0.offered?.alarms ?? []).map(({ code, message, time }) => ({
+        code,
+        message,
+        time: time.toISOString(),
+        profile: null,
+      })),
       ...alarmsOf(
         witness,
         schedules,

@@ -290,14 +290,17 @@ export const endHold = {
   response: json(parseSnapshotSummary, 4 * KiB),
 } as const satisfies Call<{ snapshot: string }, SnapshotSummary>
 
+const parseAlarm = fields('alarm', { code: is.string(64), message: is.string(500), time: is.time })
+/** What dom0 wants a person to see to. No names of VMs. */
+export type Alarm = ReturnType<typeof parseAlarm>
+
 const parseProfileState = fields('profile', {
   name: is.name(parseProfileName),
   /** Everything stored was read, or was stored, at this time or later, as the ledger proves. `null`: nothing is stored. */
   unreadSince: is.nullable(is.time),
   /** When dom0 orders a backup by itself, as the sealed profile's schedule says. */
   nextRun: is.nullable(is.time),
-  /** What dom0 wants a person to see to. No names of VMs. */
-  alarms: is.array(fields('alarm', { code: is.string(64), message: is.string(500), time: is.time }), 10),
+  alarms: is.array(parseAlarm, 10),
 })
 export type ProfileState = ReturnType<typeof parseProfileState>
 
@@ -313,6 +316,8 @@ export const listProfiles = {
     fields('profiles', {
       configuration: fields('configuration', { version: is.integer(1), digest: is.string(64) }),
       profiles: is.array(parseProfileState, 10_000),
+      /** Of the machine, not of one profile; absent: of an earlier dom0, which tells none. */
+      alarms: is.optional(is.array(parseAlarm, 10)),
     }),
     8 * MiB,
   ),
