@@ -199,6 +199,12 @@ export const hsmErrors = {
     meaning: 'The sealed limit of releases per day is reached.',
     hint: 'wait, or seal a higher limit',
   },
+  HSM_REFUSED_ATTESTATION: {
+    kind: 'refused',
+    meaning:
+      'dom0 did not prove that it uses the sealed store that this VM has. The message says what is wrong.',
+    hint: 'each finding has its own advice: see the reference page of attestation',
+  },
   HSM_REFUSED_LEDGER: {
     kind: 'integrity',
     meaning:

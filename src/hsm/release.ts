@@ -72,6 +72,11 @@ export function judgeStock(context: ReleaseContext): Judgement {
   if (binding === null) return refuseProfile(profile)
   if (!binding.stockPassphrase)
     return refuse('HSM_REFUSED_PURPOSE', 'the sealed binding does not allow stock backups')
+  if (binding.attestation !== 'none')
+    return refuse(
+      'HSM_REFUSED_ATTESTATION',
+      'the sealed binding wants an attestation, which stock qubesd has not',
+    )
   if (!binding.purposes.includes('backup'))
     return refuse('HSM_REFUSED_PURPOSE', `'backup' is not among ${quoted(binding.purposes)}`)
   return judgeLimit(binding, context)

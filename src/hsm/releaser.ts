@@ -8,7 +8,9 @@ import type { Untrusted } from '../base/untrusted.ts'
 import { parseEntry } from '../ledger/entry.ts'
 import type { HsmBinding } from '../profiles/binding.ts'
 import type { Configuration } from '../profiles/config.ts'
+import type { Question } from '../qrexec/calls/attest.ts'
 import type { ReleaseAnswer, ReleaseCall, WitnessAnswer, WitnessCall } from '../qrexec/calls/release.ts'
+import type { AttestationVerifier } from '../sealing/verifier.ts'
 import type { Decision } from './decisions.ts'
 import { openWithToken } from './envelope.ts'
 import { HsmError } from './errors.ts'
@@ -34,8 +36,14 @@ export interface ReleaserPorts {
   readonly store: HsmStore
   readonly token: HsmToken
   /** This VM's own sealed copy, verified anew. */
-  readonly configuration: () => Promise<{ readonly value: Configuration; readonly digest: Digest }>
+  readonly configuration: () => Promise<{
+    readonly value: Configuration
+    readonly version: number
+    readonly digest: Digest
+  }>
   readonly ledger: LedgerNames
+  /** dom0, as this VM knows it. */
+  readonly machine: Pick<AttestationVerifier, 'ask' | 'examine'>
 }
 
 /** What a release needs of the token; `TokenProcess` is one. */
@@ -136,6 +144,8 @@ export class Releaser {
       indexMin: store.decisions.indexMin,
     })
     requireAllowed(judgement)
+    const question = await this.#attestation(call, binding, digest)
+    if (question !== null) return { question }
     const envelope = await this.#sealedEnvelope(profile, binding)
     const state = examineCheckpoint(store.witness, call, value.roles, ledger)
     if ('witnessSize' in state) return state
@@ -144,6 +154,31 @@ export class Releaser {
     const cosignature = await cosignState(state, this.#ports, value.roles, ledger, signal)
     await allow()
     return { cosignature, passphrase: await opened(envelope, key, signal) }
+  }
+
+  /** What dom0 is still to answer; `null`: nothing. Throws `HSM_REFUSED_ATTESTATION`. */
+  async #attestation(
+    { attested }: ReleaseCall,
+    binding: HsmBinding | null,
+    digest: Digest,
+  ): Promise<Question | null> {
+    const { machine, configuration, store, log } = this.#ports
+    if (binding === null || binding.attestation === 'none') return null
+    if (attested === null) return machine.ask()
+    const { version } = await configuration()
+    const examined = await machine.examine(attested, {
+      store: { version, digest },
+      ledgerSize: store.witness?.size ?? 0,
+      isHardwareRequired: binding.attestation === 'hardware',
+    })
+    if (examined.kind === 'asked') return examined.question
+    for (const found of examined.findings) log.warn('attestation', { ...found })
+    if (examined.kind === 'accepted') return null
+    const reasons = examined.findings.filter(({ severity }) => severity === 'refused')
+    throw new HsmError(
+      'HSM_REFUSED_ATTESTATION',
+      reasons.map(({ code, words }) => `${code}: ${words}`).join(' '),
+    )
   }
 
   #sealedEnvelope(profile: ProfileName, binding: HsmBinding | null) {

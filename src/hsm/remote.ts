@@ -4,8 +4,9 @@ import type { Secret } from '../base/secret.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { encodeEntry } from '../ledger/entry.ts'
 import type { Transport } from '../qrexec/call.ts'
+import type { Attested, Question } from '../qrexec/calls/attest.ts'
 import {
-  type ReleaseCall,
+  type AttestationAsked,
   releasePassphrase,
   type WitnessAhead,
   type WitnessCall,
@@ -35,11 +36,21 @@ export interface LedgerEvidence {
   cosigned(untrustedLine: Untrusted<string>, size: number): Promise<void>
 }
 
+/** dom0's TPM, as far as a release needs it. */
+export interface Attestor {
+  answer(question: Question, signal: AbortSignal): Promise<Attested>
+}
+
 export interface RemoteOptions {
   readonly transport: Transport
   readonly hsmVm: VmName
   readonly ledger: LedgerEvidence
+  /** `null`: this machine has no TPM, and is released nothing for which one must answer. */
+  readonly attestor: Attestor | null
 }
+
+/** The first question, one more to a machine that is not known yet, and one that came too late. */
+const questionsMax = 3
 
 /** dom0's half of the HSM VM's calls. */
 export class RemoteHsm implements PassphraseService {
@@ -56,14 +67,19 @@ export class RemoteHsm implements PassphraseService {
   async release(request: ReleaseRequest, entry: number, signal: AbortSignal): Promise<Secret> {
     const { transport, hsmVm, ledger } = this.#options
     const { answer, size } = await this.#show(async ({ checkpoint, consistency, size }) => {
-      const call: ReleaseCall = {
-        entry: encodeEntry(request),
-        index: entry,
-        checkpoint,
-        inclusion: await ledger.inclusion(entry, size),
-        consistency,
-      }
-      return callOver(transport, releasePassphrase, hsmVm, request.profile, call, signal, timeoutMilliseconds)
+      const inclusion = await ledger.inclusion(entry, size)
+      const shown = { entry: encodeEntry(request), index: entry, checkpoint, inclusion, consistency }
+      return await this.#answering(signal, attested =>
+        callOver(
+          transport,
+          releasePassphrase,
+          hsmVm,
+          request.profile,
+          { ...shown, attested },
+          signal,
+          timeoutMilliseconds,
+        ),
+      )
     })
     const { cosignature, passphrase } = answer
     try {
@@ -74,6 +90,26 @@ export class RemoteHsm implements PassphraseService {
       passphrase.dispose()
       throw error
     }
+  }
+
+  /** Asks until it is answered by something else than a question. */
+  async #answering<Answer>(
+    signal: AbortSignal,
+    ask: (attested: Attested | null) => Promise<Answer | AttestationAsked>,
+  ): Promise<Answer> {
+    const { attestor } = this.#options
+    let attested: Attested | null = null
+    for (let asked = 0; asked <= questionsMax; asked++) {
+      const answer: Answer | AttestationAsked = await ask(attested)
+      if (!isQuestion(answer)) return answer
+      if (attestor === null)
+        throw new HsmError(
+          'HSM_REFUSED_ATTESTATION',
+          'the sealed binding wants an attestation, and this machine has no TPM',
+        )
+      attested = await attestor.answer(answer.question, signal)
+    }
+    throw new HsmError('HSM_REFUSED_ATTESTATION', 'the HSM VM asks again and again')
   }
 
   /** Has the newest checkpoint cosigned, for which nothing is released. */
@@ -104,6 +140,10 @@ export class RemoteHsm implements PassphraseService {
     }
     throw new HsmError('HSM_REFUSED_LEDGER', 'the HSM VM contradicts itself about what it has seen')
   }
+}
+
+function isQuestion(answer: unknown): answer is AttestationAsked {
+  return typeof answer === 'object' && answer !== null && 'question' in answer
 }
 
 type Shown = WitnessCall & { readonly size: number }

@@ -6,15 +6,18 @@ import type { VmName } from '../base/names.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { CryptoError } from '../crypto/errors.ts'
 import type { PassphraseService } from '../hsm/passphrase-service.ts'
-import { type LedgerEvidence, RemoteHsm } from '../hsm/remote.ts'
+import { type Attestor, type LedgerEvidence, RemoteHsm } from '../hsm/remote.ts'
 import { hsmWitnessKey, ledgerOrigin, managementWitnessKey } from '../ledger/identities.ts'
 import { Ledger } from '../ledger/log.ts'
 import { readPage } from '../ledger/page.ts'
 import type { Signer } from '../ledger/signing.ts'
 import type { Transport } from '../qrexec/call.ts'
+import { attestMachine } from '../qrexec/calls/attest.ts'
 import { cosignLedger, readLedger } from '../qrexec/calls/ledger.ts'
 import { type Handler, respond } from '../qrexec/server.ts'
+import type { LedgerClaim } from '../sealing/attestation.ts'
 import type { Answer } from './command-line.ts'
+import { ledgerClaim } from './dom0-tpm.ts'
 import { readLedgerFloor, rememberLedgerHead } from './ledger-floor.ts'
 import { RecordedLedger } from './ledger-port.ts'
 import type { ConfigurationStore } from './sealed-configuration.ts'
@@ -26,6 +29,8 @@ export interface Dom0Ledger {
   readonly handlers: Record<string, Handler>
 }
 
+/** A TPM signs within a second. */
+const attestMilliseconds = 30_000
 const ledgerKeyFile = 'ledger-key.der'
 
 function ledgerDirectory(home: string): string {
@@ -72,6 +77,7 @@ export async function openDom0Ledger(
   configuration: ConfigurationStore,
   transport: Transport,
   { clock }: Environment,
+  attestorFor: (head: () => LedgerClaim) => Promise<Attestor | null>,
 ): Promise<Dom0Ledger> {
   const signer = await readLedgerSigner(home)
   const { keys } = configuration.current().value.roles
@@ -83,7 +89,8 @@ export async function openDom0Ledger(
   const floor = await readLedgerFloor(home)
   const log = await Ledger.open(ledgerDirectory(home), { origin, signer, clock, witnesses, floor })
   const evidence = evidenceOf(log, hsmWitnessKey(keys).name)
-  const hsm = (hsmVm: VmName) => new RemoteHsm({ transport, hsmVm, ledger: evidence })
+  const attestor = await attestorFor(() => ledgerClaim(log.head))
+  const hsm = (hsmVm: VmName) => new RemoteHsm({ transport, hsmVm, ledger: evidence, attestor })
   return {
     ledger: await RecordedLedger.open(
       log,
@@ -92,6 +99,10 @@ export async function openDom0Ledger(
     ),
     passphrases: hsm,
     handlers: {
+      [attestMachine.service]: respond(attestMachine, async question => ({
+        attested:
+          attestor === null ? null : await attestor.answer(question, AbortSignal.timeout(attestMilliseconds)),
+      })),
       [readLedger.service]: respond(readLedger, ({ from }) => readPage(log, from)),
       [cosignLedger.service]: respond(cosignLedger, async ({ size, cosignature }) => {
         await log.addCosignature(new Untrusted(cosignature), size)

@@ -1,6 +1,7 @@
 import './failure.ts'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { BaseError } from '../base/base-errors.ts'
 import { GiB } from '../base/bytes.ts'
 import { systemEnvironment } from '../base/environment.ts'
 import { fields, is } from '../base/json.ts'
@@ -37,6 +38,7 @@ import { dom0Settings, dom0Usage } from '../usage/dom0.ts'
 import { runCommand } from './command-line.ts'
 import { initialiseLedger, openDom0Ledger } from './dom0-ledger.ts'
 import { dom0Scrub, dom0Storage } from './dom0-storage.ts'
+import { anchorStore, openDom0Tpm } from './dom0-tpm.ts'
 import { judgeBy, systemOf } from './judge.ts'
 import { roleCommand } from './role-command.ts'
 import { openConfiguration, sealedPlace, sealedPolicy } from './sealed-configuration.ts'
@@ -58,6 +60,15 @@ const parseSettings = fields('dom0 settings', {
   sandboxes: is.string(4000),
   /** How many threads of backups work at once; absent: one a core. */
   threads: is.optional(is.integer(1, 64)),
+  /** Absent: none, and nothing can be proven to anyone. */
+  tpm: is.optional(
+    fields('tpm', {
+      device: is.string(4000),
+      measurements: is.string(4000),
+      storePcr: is.optional(is.integer(0, 23)),
+      platformPcrs: is.optional(is.array(is.integer(0, 23), 24)),
+    }),
+  ),
   /** What all jobs together may send; absent: as much as goes through. */
   uploadBytesPerSecond: is.optional(is.integer(uploadBytesPerSecondMin)),
   /** The qrexec policy in force, to be measured; absent: that of the sealed configuration. */
@@ -65,6 +76,8 @@ const parseSettings = fields('dom0 settings', {
 })
 /** What of the product's directory is the product. */
 const productFiles = ['node_modules', 'package.json', 'src']
+/** Some TPMs make their keys in half a minute. */
+const tpmMilliseconds = 120_000
 const restoresKeptMax = 16
 const sandboxLimits = { memoryBytesMax: 2 * GiB, millisecondsMax: 12 * 3_600_000 }
 
@@ -80,7 +93,18 @@ if (command === 'init') {
   process.exit()
 }
 
-const configuration = await openConfiguration(path.join(settings.home, 'sealed'), clock).catch(error => {
+const sealed = path.join(settings.home, 'sealed')
+const tpm =
+  settings.tpm === undefined ? null : openDom0Tpm(settings.home, settings.tpm, new AbortController().signal)
+if (command === 'anchor') {
+  await runCommand(values.json, async () => {
+    if (tpm === null) throw new BaseError('FIELD_INVALID', 'the settings name no tpm')
+    return anchorStore(tpm, (await openConfiguration(sealed, clock)).current())
+  })
+  process.exit()
+}
+
+const configuration = await openConfiguration(sealed, clock, tpm?.counter ?? null).catch(error => {
   log.error('the sealed configuration does not verify: refusing to run', { error })
   process.exit(4)
 })
@@ -94,7 +118,9 @@ const {
   ledger,
   passphrases,
   handlers: ledgerHandlers,
-} = await openDom0Ledger(settings.home, configuration, transport, environment)
+} = await openDom0Ledger(settings.home, configuration, transport, environment, async head =>
+  tpm === null ? null : await tpm.measured({ version, digest }, head, AbortSignal.timeout(tpmMilliseconds)),
+)
 if (ledger.history.configuration?.digest !== digest)
   await ledger.append([{ type: 'configuration', time: clock.now(), version, digest }])
 
@@ -122,7 +148,7 @@ const examiner = sandboxedExaminer({
   limits: sandboxLimits,
   log,
 })
-const { store } = sealedPlace(path.join(settings.home, 'sealed'))
+const { store } = sealedPlace(sealed)
 const watch = new SealedWatch({
   recheck: () => configuration.recheck(),
   watch: moved => watchDirectory(store, moved, log),

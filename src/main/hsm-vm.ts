@@ -13,6 +13,8 @@ import { HsmStore } from '../hsm/store.ts'
 import { TokenProcess } from '../hsm/token-process.ts'
 import { ledgerOrigin, witnessName } from '../ledger/identities.ts'
 import { createServer } from '../qrexec/server.ts'
+import { makerCertificates } from '../sealing/makers.ts'
+import { AttestationVerifier } from '../sealing/verifier.ts'
 import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, runCommand } from './command-line.ts'
 import * as commands from './hsm-commands.ts'
@@ -107,6 +109,12 @@ async function serve(): Promise<void> {
       await sealed.recheck()
       return sealed.current()
     },
+    machine: await AttestationVerifier.open({
+      directory: settings.home,
+      clock: systemClock,
+      entropy: systemEntropy,
+      roots: await makerCertificates(path.join(settings.home, 'tpm-makers')),
+    }),
     ledger: { origin: ledgerOrigin(dom0), witness: witnessName('hsm') },
   })
   const calls = createServer(handlers, { log })

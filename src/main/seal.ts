@@ -25,7 +25,7 @@ import { statusCommand } from '../sealing/ceremony/status.ts'
 import { readUnsealing, unsealCommand } from '../sealing/ceremony/unseal.ts'
 import { SealError } from '../sealing/errors.ts'
 import { readPublicKey } from '../sealing/public-key-file.ts'
-import { showCommand, verifyCommand } from '../sealing/show.ts'
+import { type SealPlace, showCommand, verifyCommand } from '../sealing/show.ts'
 import { FileSealedStore } from '../sealing/store.ts'
 import { sealWorkspace } from '../sealing/workspace.ts'
 import { sealUsage } from '../usage/seal.ts'
@@ -230,7 +230,7 @@ function custodyOf(text: string): 'superadmin' | 'split' {
   })
 }
 
-function place(): ReturnType<typeof sealedPlace> {
+function place(): Omit<SealPlace, 'clock'> {
   return values.machine === undefined ? sealWorkspace(dir) : sealedPlace(values.machine)
 }
 

@@ -2,14 +2,15 @@ import path from 'node:path'
 import type { Clock } from '../base/environment.ts'
 import { type Configuration, parseConfiguration } from '../profiles/config.ts'
 import { type Policy, parsePolicy } from '../qrexec/policy-files.ts'
+import type { AnchoredCounter } from '../sealing/counter.ts'
 import { FileSealedStore, type SealedStoreOptions } from '../sealing/store.ts'
 
 export type ConfigurationStore = FileSealedStore<Configuration>
 
-/** Where a VM keeps its own copy of the sealed store: `<directory>/{store,pin.json,floor.json}`. */
-export function sealedPlace(directory: string): { store: string; pin: string; floor: string } {
+/** Where a VM keeps its own copy of the sealed store: `<directory>/{store,pin.json,floor.json,counter.json}`. */
+export function sealedPlace(directory: string) {
   const at = (name: string) => path.join(directory, name)
-  return { store: at('store'), pin: at('pin.json'), floor: at('floor.json') }
+  return { store: at('store'), pin: at('pin.json'), floor: at('floor.json'), counterBase: at('counter.json') }
 }
 
 export function storeOptions(directory: string, clock: Clock): SealedStoreOptions<Configuration> {
@@ -17,9 +18,13 @@ export function storeOptions(directory: string, clock: Clock): SealedStoreOption
   return { directory: store, pinPath: pin, floorPath: floor, parseConfiguration, clock }
 }
 
-/** Opens a VM's own copy. Refuses whatever does not verify. */
-export function openConfiguration(directory: string, clock: Clock): Promise<ConfigurationStore> {
-  return FileSealedStore.open(storeOptions(directory, clock))
+/** Opens a VM's own copy. Refuses whatever does not verify, or is not what the counter stands for. */
+export function openConfiguration(
+  directory: string,
+  clock: Clock,
+  counter: AnchoredCounter | null = null,
+): Promise<ConfigurationStore> {
+  return FileSealedStore.open({ ...storeOptions(directory, clock), ...(counter === null ? {} : { counter }) })
 }
 
 /** The sealed policy, parsed. Throws `POLICY_INVALID`. */

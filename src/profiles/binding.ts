@@ -20,6 +20,8 @@ export interface HsmBinding {
   readonly purposes: readonly ReleasePurpose[]
   /** In any 24 hours; `null`: no limit. */
   readonly releasesPerDay: number | null
+  /** Whether dom0 must prove by its TPM which sealed store it uses, and whether that TPM must be proven to be hardware. */
+  readonly attestation: 'none' | 'tpm' | 'hardware'
 }
 
 const shape = fields('binding', {
@@ -28,6 +30,7 @@ const shape = fields('binding', {
   stock_passphrase: is.boolean,
   purposes: is.array(is.literal(...releasePurposes), releasePurposes.length),
   releases_per_day: is.nullable(is.integer(1, releasesPerDayMax)),
+  attestation: is.optional(is.literal('none', 'tpm', 'hardware')),
 })
 
 /** `hsm/PROFILE.json`. Throws a `CodedError`. */
@@ -41,5 +44,6 @@ export function parseBinding(untrustedBytes: Uint8Array): HsmBinding {
     stockPassphrase: binding.stock_passphrase,
     purposes: binding.purposes,
     releasesPerDay: binding.releases_per_day,
+    attestation: binding.attestation ?? 'none',
   }
 }

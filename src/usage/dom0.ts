@@ -7,6 +7,7 @@ export const dom0Usage = {
   summary: 'the dom0 agent: judges orders, runs jobs, keeps the ledger',
   serves: 'serve the orders of the management VM, by the sealed configuration, until SIGTERM',
   commands: {
+    anchor: { text: 'let the counter of the TPM stand for the sealed store on disk, from now on' },
     init: { text: 'make the ledger and the key that signs it, once; prints the public key' },
   },
   options: { settings: settingsOption(dom0Settings), json: jsonOption, help: helpOption },

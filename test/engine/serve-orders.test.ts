@@ -287,7 +287,7 @@ describe('a caller sees', () => {
 
   it('what dom0 has found wrong with its own sealed store', async () => {
     const alarm = { code: 'SEAL_CHANGED', message: 'it was changed', time: new Date('2026-11-24T03:15:00Z') }
-    const one = await bench()
+    const one = await testBench()
     const { current } = one.ports.configuration
     const ports = { ...one.ports, configuration: { current, alarm } }
     const { alarms } = await client({ ...one, ports }).ask(calls.listProfiles, '', undefined)

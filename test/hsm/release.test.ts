@@ -33,6 +33,7 @@ const binding: HsmBinding = {
   stockPassphrase: false,
   purposes: ['backup', 'drill'],
   releasesPerDay: 3,
+  attestation: 'none',
 }
 const context: RequestContext = {
   caller: parseVmName('dom0'),

@@ -171,6 +171,7 @@ describe('a request that is no release request', () => {
       checkpoint: world.ledger.checkpoint(),
       inclusion: [],
       consistency: { from: 0, proof: [] },
+      attested: null,
     }
     const ask = () =>
       callOver(world.transport, releasePassphrase, parseVmName('sys-hsm'), profile, call, never, 10_000)
@@ -278,6 +279,13 @@ describe('the stock call of qubesd', () => {
         world.binding = { ...world.binding, stockPassphrase: false }
       },
       'HSM_REFUSED_PURPOSE',
+    ],
+    [
+      'where the binding wants an attestation, which qubesd has not',
+      () => {
+        world.binding = { ...world.binding, attestation: 'tpm' }
+      },
+      'HSM_REFUSED_ATTESTATION',
     ],
     [
       'to another VM',

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createConnection, createServer as createSocketServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { systemEntropy } from '../../src/base/environment.ts'
 import { createLog } from '../../src/base/log.ts'
 import {
   type Digest,
@@ -17,7 +18,7 @@ import { generateEd25519, signEd25519 } from '../../src/crypto/signing.ts'
 import { newEpoch } from '../../src/hsm/commands.ts'
 import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
 import { newRecoveryKey } from '../../src/hsm/recovery.ts'
-import { type LedgerEvidence, RemoteHsm } from '../../src/hsm/remote.ts'
+import { type Attestor, type LedgerEvidence, RemoteHsm } from '../../src/hsm/remote.ts'
 import { serveHsm } from '../../src/hsm/serve.ts'
 import { HsmStore } from '../../src/hsm/store.ts'
 import type { TokenProcess, TokenProcessOptions } from '../../src/hsm/token-process.ts'
@@ -28,6 +29,7 @@ import type { Configuration, HsmBinding } from '../../src/profiles/config.ts'
 import type { Transport } from '../../src/qrexec/call.ts'
 import type { ReleaseCall } from '../../src/qrexec/calls/release.ts'
 import { createServer, type Handler } from '../../src/qrexec/server.ts'
+import { AttestationVerifier } from '../../src/sealing/verifier.ts'
 import { clockAt, countingEntropy, never, TestHsm } from './support.ts'
 
 export const profile = parseProfileName('nightly')
@@ -44,6 +46,9 @@ export class World {
   readonly recovery = newRecoveryKey(countingEntropy(12))
   /** As the HSM VM has it. */
   configurationDigest: Digest = parseDigest('c'.repeat(64))
+  configurationVersion = 1
+  /** dom0's TPM. */
+  attestor: Attestor | null = null
   /** As qrexec says. */
   source: VmName = dom0
   now = new Date('2026-11-24T03:15:00Z')
@@ -73,6 +78,7 @@ export class World {
       stockPassphrase: true,
       purposes: ['backup', 'drill'],
       releasesPerDay: 3,
+      attestation: 'none',
     }
     return world
   }
@@ -127,9 +133,19 @@ export class World {
       token: this.token,
       configuration: async () => {
         await this.look()
-        return { value: this.#configuration(), digest: this.configurationDigest }
+        return {
+          value: this.#configuration(),
+          version: this.configurationVersion,
+          digest: this.configurationDigest,
+        }
       },
       ledger: names,
+      machine: await AttestationVerifier.open({
+        directory: path.join(this.directory, 'hsm'),
+        clock: this.clock,
+        entropy: systemEntropy,
+        roots: [],
+      }),
     })
     const calls = createServer(this.handlers, { log })
     const sockets = createSocketServer({ allowHalfOpen: true }, stream => calls.accept(stream))
@@ -176,7 +192,12 @@ export class World {
         await ledger.addCosignature(untrustedLine, size)
       },
     }
-    return new RemoteHsm({ transport: this.transport, hsmVm, ledger: { ...honest, ...evidence } })
+    return new RemoteHsm({
+      transport: this.transport,
+      hsmVm,
+      ledger: { ...honest, ...evidence },
+      attestor: this.attestor,
+    })
   }
 
   /** What dom0 sends for an honest request. */
@@ -188,6 +209,7 @@ export class World {
       checkpoint: this.ledger.checkpoint(),
       inclusion: await this.ledger.inclusion(entry),
       consistency: { from: 0, proof: [] },
+      attested: null,
     }
   }
 

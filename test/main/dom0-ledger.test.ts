@@ -24,7 +24,7 @@ const ledger = () => path.join(home, 'ledger')
 const transport = { open: () => Promise.reject(new Error('nobody is called')) }
 
 async function open() {
-  return (await openDom0Ledger(home, configuration, transport, systemEnvironment)).ledger
+  return (await openDom0Ledger(home, configuration, transport, systemEnvironment, async () => null)).ledger
 }
 
 async function append(): Promise<void> {

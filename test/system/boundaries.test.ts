@@ -35,6 +35,7 @@ const release = releasePassphrase.request.encode({
   checkpoint: 'none',
   inclusion: [],
   consistency: { from: 0, proof: [] },
+  attested: null,
 })
 
 let system: LocalSystem

@@ -3,6 +3,7 @@ import { fromBase64, fromHex, KiB, toBase64, toHex, utf8 } from '../../base/byte
 import { fields, is, parseJson } from '../../base/json.ts'
 import { Secret } from '../../base/secret.ts'
 import type { Call, Codec, StreamCall } from '../call.ts'
+import { attestedJson, parseAttested, parseQuestion, type Question, questionJson } from './attest.ts'
 import { json } from './codecs.ts'
 
 /*
@@ -15,8 +16,8 @@ const cosignatureCharactersMax = KiB
 const entryBytesMax = 0xffff
 const hashBytes = 32
 const proofHashesMax = 63
-const requestBytesMax = 256 * KiB
-const headerBytesMax = 2 * KiB
+const requestBytesMax = 384 * KiB
+const headerBytesMax = 4 * KiB
 const passphraseBytesMax = 1024
 const newline = 0x0a
 
@@ -44,6 +45,8 @@ const parseReleaseCall = fields('release', {
   /** That `entry` stands at `index`. */
   inclusion: hashes,
   consistency,
+  /** The answer to the question that came instead of a passphrase. */
+  attested: is.nullable(parseAttested),
 })
 export type ReleaseCall = ReturnType<typeof parseReleaseCall>
 
@@ -56,8 +59,16 @@ export interface WitnessAhead {
   readonly witnessSize: number
 }
 
+/** The sealed binding wants dom0 to prove which store it uses. Nothing was released. */
+export interface AttestationAsked {
+  readonly question: Question
+}
+
 /** `cosignature`: one signature line of a signed note, with its newline. */
-export type ReleaseAnswer = { readonly cosignature: string; readonly passphrase: Secret } | WitnessAhead
+export type ReleaseAnswer =
+  | { readonly cosignature: string; readonly passphrase: Secret }
+  | WitnessAhead
+  | AttestationAsked
 export type WitnessAnswer = { readonly cosignature: string } | WitnessAhead
 
 const released = fields('release header', { cosignature: is.string(cosignatureCharactersMax) })
@@ -69,11 +80,19 @@ function parseHeader(untrustedValue: unknown): WitnessAnswer {
   return isAhead ? ahead(untrustedValue) : released(untrustedValue)
 }
 
+const asked = fields('release header', { question: parseQuestion })
+
+function parseReleaseHeader(untrustedValue: unknown): WitnessAnswer | AttestationAsked {
+  const isAsked =
+    typeof untrustedValue === 'object' && untrustedValue !== null && 'question' in untrustedValue
+  return isAsked ? asked(untrustedValue) : parseHeader(untrustedValue)
+}
+
 const encodeConsistency = ({ from, proof }: Consistency) => ({ from, proof: proof.map(toHex) })
 
 const releaseCallCodec: Codec<ReleaseCall> = {
   ...json(parseReleaseCall, requestBytesMax),
-  encode: ({ entry, index, checkpoint, inclusion, consistency }) =>
+  encode: ({ entry, index, checkpoint, inclusion, consistency, attested }) =>
     utf8(
       JSON.stringify({
         entry: toBase64(entry),
@@ -81,6 +100,7 @@ const releaseCallCodec: Codec<ReleaseCall> = {
         checkpoint,
         inclusion: inclusion.map(toHex),
         consistency: encodeConsistency(consistency),
+        attested: attested && attestedJson(attested),
       }),
     ),
 }
@@ -99,6 +119,7 @@ const releaseAnswerCodec: Codec<ReleaseAnswer> = {
   bytesMax: headerBytesMax + passphraseBytesMax,
   encode: answer => {
     if ('witnessSize' in answer) return utf8(`${JSON.stringify(answer)}\n`)
+    if ('question' in answer) return utf8(`${JSON.stringify({ question: questionJson(answer.question) })}\n`)
     const { cosignature, passphrase } = answer
     const header = utf8(`${JSON.stringify({ cosignature })}\n`)
     const bytes = new Uint8Array(header.byteLength + passphrase.byteLength)
@@ -112,9 +133,11 @@ const releaseAnswerCodec: Codec<ReleaseAnswer> = {
       const end = untrustedBytes.indexOf(newline)
       if (end < 0) throw new BaseError('FIELD_INVALID', 'the answer has no header line')
       using passphrase = Secret.take(untrustedBytes.subarray(end + 1))
-      const header = parseHeader(parseJson(untrustedBytes.subarray(0, end), { bytesMax: headerBytesMax }))
+      const header = parseReleaseHeader(
+        parseJson(untrustedBytes.subarray(0, end), { bytesMax: headerBytesMax }),
+      )
       const { byteLength } = passphrase
-      if ('witnessSize' in header) {
+      if (!('cosignature' in header)) {
         if (byteLength > 0) throw new BaseError('FIELD_INVALID', 'a passphrase in an answer that has none')
         return header
       }

@@ -104,7 +104,7 @@ export function readAnswer<T>({ parameters }: Answer, name: string, read: (reade
 }
 
 /** A deadline of the connection's own is enough for what must be done on every path. */
-export const unhurried = new AbortController().signal
+export const unhurried: AbortSignal = new AbortController().signal
 
 const flushContext = 0x165
 

@@ -75,11 +75,19 @@ function readAttested(reader: TpmReader, type: number): Attest['attested'] {
   return { kind: 'other' }
 }
 
-/** `null`, or in words which of `since` went back: then it is another TPM, or its state was copied back. */
-export function wentBack(now: TpmTime, since: TpmTime): string | null {
+/**
+ * `null`, or in words which of `since` went back: then it is another TPM, or its state was copied back. After a start without an
+ * orderly end before it, the clock goes on from where the TPM last wrote it down (part 1, 36.3.2).
+ */
+export function wentBack(
+  { time: now, isClockSafe }: Pick<Attest, 'time' | 'isClockSafe'>,
+  since: TpmTime,
+): string | null {
+  const mayLag = !isClockSafe && now.resetCount > since.resetCount
   if (now.resetCount < since.resetCount)
     return `it counts ${now.resetCount} starts, and counted ${since.resetCount} before`
-  if (now.clock < since.clock) return `its clock is at ${now.clock} ms, and was at ${since.clock} ms before`
+  if (now.clock < since.clock && !mayLag)
+    return `its clock is at ${now.clock} ms, and was at ${since.clock} ms before`
   if (now.resetCount === since.resetCount && now.restartCount < since.restartCount)
     return `it counts ${now.restartCount} resumptions, and counted ${since.restartCount} before`
   return null

@@ -143,7 +143,7 @@ function checkContent(
         ),
     since === undefined
       ? unchecked('time', 'this machine has told no time before')
-      : check('time', wentBack(attest.time, since), 'its counters went on'),
+      : check('time', wentBack(attest, since), 'its counters went on'),
   ]
 }
 
