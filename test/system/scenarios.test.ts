@@ -1,10 +1,12 @@
 import { describe, test } from 'vitest'
+import { attestedRelease } from './scenarios/attested-release.ts'
 import { ceremony2of3 } from './scenarios/ceremony-2of3.ts'
 import { custodyDiscarded } from './scenarios/custody-discarded.ts'
 import { damagedStorage } from './scenarios/damaged-storage.ts'
 import { interruptedRestore } from './scenarios/interrupted-restore.ts'
 import { killAndContinue } from './scenarios/kill-and-continue.ts'
 import { leakTest } from './scenarios/leak-test.ts'
+import { oldDiskRestored } from './scenarios/old-disk-restored.ts'
 import { orderAndRestore } from './scenarios/order-and-restore.ts'
 import { rolledBackStorage } from './scenarios/rolled-back-storage.ts'
 
@@ -20,6 +22,8 @@ describe('whole stories, as `npm run scenario` tells them', () => {
     leakTest,
     ceremony2of3,
     custodyDiscarded,
+    attestedRelease,
+    oldDiskRestored,
     killAndContinue: killAndContinue(killRounds),
   }
   for (const [name, story] of Object.entries(stories))

@@ -34,15 +34,20 @@ export interface SoftwareTpm extends AsyncDisposable {
 }
 
 export interface Options {
+  /** In place of one that is made here. */
+  readonly directory?: string
   readonly prepare?: (state: string) => void
   readonly commandMilliseconds?: number
 }
 
-export async function softwareTpm({ prepare, commandMilliseconds }: Options = {}): Promise<SoftwareTpm> {
-  const directory = mkdtempSync(path.join(tmpdir(), 'swtpm-'))
+export async function softwareTpm({
+  directory = mkdtempSync(path.join(tmpdir(), 'swtpm-')),
+  prepare,
+  commandMilliseconds,
+}: Options = {}): Promise<SoftwareTpm> {
   // swtpm goes into failure mode when this is not absolute.
   const state = path.join(directory, 'state')
-  mkdirSync(state)
+  mkdirSync(state, { recursive: true })
   prepare?.(state)
   // tpm2-tools find the control socket by this name.
   const socket = path.join(directory, 'tpm')

@@ -1,9 +1,11 @@
+import { attestedRelease } from './attested-release.ts'
 import { ceremony2of3 } from './ceremony-2of3.ts'
 import { custodyDiscarded } from './custody-discarded.ts'
 import { damagedStorage } from './damaged-storage.ts'
 import { interruptedRestore } from './interrupted-restore.ts'
 import { killAndContinue } from './kill-and-continue.ts'
 import { leakTest } from './leak-test.ts'
+import { oldDiskRestored } from './old-disk-restored.ts'
 import { orderAndRestore } from './order-and-restore.ts'
 import { rolledBackStorage } from './rolled-back-storage.ts'
 import type { Scenario } from './scenario.ts'
@@ -16,5 +18,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'leak-test': leakTest,
   'ceremony-2of3': ceremony2of3,
   'custody-discarded': custodyDiscarded,
+  'attested-release': attestedRelease,
+  'old-disk-restored': oldDiskRestored,
   'kill-and-continue': killAndContinue(20),
 }
