@@ -9,7 +9,7 @@ import { writeProposal } from '../proposal-file.ts'
 import type { SealReport } from '../show.ts'
 import { proposalOf } from '../sign.ts'
 import { proposalFile, type SealWorkspace } from '../workspace.ts'
-import { openCopy, requirePin } from './copy.ts'
+import { openCopy, requirePin, type SealCopy } from './copy.ts'
 import { describeSignatures, differenceOf, nextStep, type SignatureState, signaturesOf } from './describe.ts'
 
 /* `strongroom seal propose`: the draft as a proposal, for holders on machines of their own. */
@@ -32,10 +32,20 @@ export interface ProposalReport {
 }
 
 export async function proposeCommand(options: SealProposeOptions): Promise<SealReport<ProposalReport>> {
-  const { directory, expires, renew, clock, validate } = options
+  const { copy, proposal } = await proposeDraft(options)
+  return await publish(copy.workspace, proposal)
+}
+
+/** The draft of a workspace as the next version, with no signature that is new. */
+export async function proposeDraft({
+  directory,
+  expires,
+  renew,
+  clock,
+  validate,
+}: SealProposeOptions): Promise<{ readonly copy: SealCopy; readonly proposal: Proposal }> {
   const copy = await openCopy(directory, clock)
   const files = await readDraft(copy.workspace.draft)
-  validate(files)
   const plan = planSeal({
     installed: copy.installed,
     nextRoot: null,
@@ -45,7 +55,8 @@ export async function proposeCommand(options: SealProposeOptions): Promise<SealR
     renew: renew ? 'all' : [],
     now: clock.now(),
   })
-  return await publish(copy.workspace, proposalOf(plan))
+  validate(files)
+  return { copy, proposal: proposalOf(plan) }
 }
 
 /** Writes a new proposal into the workspace. */

@@ -1,16 +1,14 @@
 import type { Clock } from '../../base/environment.ts'
 import type { Digest } from '../../base/names.ts'
-import { readDraft } from '../draft.ts'
 import { SealError } from '../errors.ts'
-import { planSeal } from '../plan.ts'
 import { type Proposal, signProposal } from '../proposal.ts'
 import { writeProposal } from '../proposal-file.ts'
 import type { SealReport } from '../show.ts'
-import { proposalOf, requireSigners, sealedUpdate } from '../sign.ts'
-import { openCopy, openProposal, putInForce, requirePin, trustRoot } from './copy.ts'
+import { requireSigners, sealedUpdate } from '../sign.ts'
+import { openCopy, openProposal, putInForce, trustRoot } from './copy.ts'
 import { differenceOf } from './describe.ts'
 import { type KeysAtHand, openKeys } from './keys-at-hand.ts'
-import { type ProposalReport, reportOf } from './propose.ts'
+import { type ProposalReport, proposeDraft, reportOf } from './propose.ts'
 
 /* `strongroom seal sign`: shows what would change, asks, and signs with the keys at hand. */
 
@@ -42,25 +40,12 @@ export async function signCommand(
   options: SealSignOptions,
   signal: AbortSignal,
 ): Promise<SealReport<SealSignResult>> {
-  const { directory, expires, renew, clock, validate } = options
-  const copy = await openCopy(directory, clock)
-  const files = await readDraft(copy.workspace.draft)
-  const plan = planSeal({
-    installed: copy.installed,
-    nextRoot: null,
-    pin: requirePin(copy),
-    files,
-    expires,
-    renew: renew ? 'all' : [],
-    now: clock.now(),
-  })
-  validate(files)
-  const proposal = proposalOf(plan)
+  const { copy, proposal } = await proposeDraft(options)
   await requireYes(options, differenceOf(proposal))
   const signers = await openKeys(copy.workspace, options)
   requireSigners(proposal, signers)
   const signed = await signProposal(proposal, signers, signal)
-  const sealed = sealedUpdate(signed.proposal, clock.now())
+  const sealed = sealedUpdate(signed.proposal, options.clock.now())
   const update = await putInForce(copy, sealed)
   const { version, digest } = sealed.configuration
   return {
