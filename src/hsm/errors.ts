@@ -194,6 +194,11 @@ export const hsmErrors = {
     meaning: 'That request was answered before: each one releases once.',
     hint: 'order again; if nobody sent it twice, look at dom0',
   },
+  HSM_REFUSED_HOURS: {
+    kind: 'refused',
+    meaning: 'The sealed binding does not release for this purpose at this time of the day.',
+    hint: 'wait, or seal other hours; `strongroom hsm explain PROFILE` shows them',
+  },
   HSM_REFUSED_LIMIT: {
     kind: 'refused',
     meaning: 'The sealed limit of releases per day is reached.',

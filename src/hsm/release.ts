@@ -1,5 +1,6 @@
 import { type Digest, dom0, type ProfileName, type VmName } from '../base/names.ts'
-import type { HsmBinding } from '../profiles/binding.ts'
+import type { HsmBinding, ReleasePurpose } from '../profiles/binding.ts'
+import { describeHours, isWithinHours } from '../profiles/hours.ts'
 import type { HsmErrorCode } from './errors.ts'
 import type { ReleaseRequest } from './passphrase-service.ts'
 
@@ -61,6 +62,7 @@ export function judge(request: ReleaseRequest, context: RequestContext): Judgeme
   return firstRefusal(
     judgeTime(request, context.now),
     judgeReplay(request, context),
+    judgeHours(binding, request.purpose, context.now),
     judgeLimit(binding, context),
   )
 }
@@ -79,7 +81,13 @@ export function judgeStock(context: ReleaseContext): Judgement {
     )
   if (!binding.purposes.includes('backup'))
     return refuse('HSM_REFUSED_PURPOSE', `'backup' is not among ${quoted(binding.purposes)}`)
-  return judgeLimit(binding, context)
+  return firstRefusal(judgeHours(binding, 'backup', context.now), judgeLimit(binding, context))
+}
+
+/** A restore is wanted when it is wanted. */
+function judgeHours({ hours }: HsmBinding, purpose: ReleasePurpose, now: Date): Judgement {
+  if (hours === null || purpose === 'restore' || isWithinHours(hours, now)) return allowed
+  return refuse('HSM_REFUSED_HOURS', `'${purpose}' is released from ${describeHours(hours)}`)
 }
 
 function judgeTime({ time, expires }: ReleaseRequest, now: Date): Judgement {

@@ -5,7 +5,10 @@ import { BaseError } from '../base/base-errors.ts'
 import { systemClock, systemEntropy } from '../base/environment.ts'
 import { fields, is } from '../base/json.ts'
 import { createLog } from '../base/log.ts'
+import { parseProfileName } from '../base/names.ts'
 import { listenSocket } from '../host/local/socket.ts'
+import { HsmError } from '../hsm/errors.ts'
+import { explainBinding } from '../hsm/explain.ts'
 import { softHsmModule } from '../hsm/modules.ts'
 import { pinFromFile, pinFromTerminal } from '../hsm/pin.ts'
 import { serveHsm } from '../hsm/serve.ts'
@@ -87,8 +90,24 @@ async function run(
     }
     case 'envelopes':
       return commands.envelopes(ports)
+    case 'explain':
+      return explain(operand)
     default:
       return command satisfies never
+  }
+}
+
+/** By the sealed copy of this VM, which is verified for it. */
+async function explain(untrustedProfile: string | undefined): Promise<Answer> {
+  const sealed = await openConfiguration(path.join(settings.home, 'sealed'), systemClock)
+  const { bindings } = sealed.current().value
+  const wanted = untrustedProfile === undefined ? null : parseProfileName(untrustedProfile)
+  const found = [...bindings].filter(([profile]) => wanted === null || profile === wanted)
+  if (wanted !== null && found.length === 0)
+    throw new HsmError('HSM_REFUSED_PROFILE', `the sealed configuration has no profile '${wanted}'`)
+  return {
+    result: found.map(([profile, binding]) => ({ profile, ...binding })),
+    text: found.flatMap(([profile, binding]) => explainBinding(profile, binding)),
   }
 }
 

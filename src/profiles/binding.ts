@@ -2,6 +2,7 @@ import { KiB } from '../base/bytes.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type Digest, parseDigest } from '../base/names.ts'
 import { ProfileError } from './errors.ts'
+import { type Hours, parseHours } from './hours.ts'
 
 const bindingBytesMax = 16 * KiB
 const releasesPerDayMax = 10_000
@@ -20,6 +21,8 @@ export interface HsmBinding {
   readonly purposes: readonly ReleasePurpose[]
   /** In any 24 hours; `null`: no limit. */
   readonly releasesPerDay: number | null
+  /** When it may be released, but for restores; `null`: at any time. */
+  readonly hours: Hours | null
   /** Whether dom0 must prove by its TPM which sealed store it uses, and whether that TPM must be proven to be hardware. */
   readonly attestation: 'none' | 'tpm' | 'hardware'
 }
@@ -30,6 +33,7 @@ const shape = fields('binding', {
   stock_passphrase: is.boolean,
   purposes: is.array(is.literal(...releasePurposes), releasePurposes.length),
   releases_per_day: is.nullable(is.integer(1, releasesPerDayMax)),
+  hours: is.optional(is.nullable(parseHours)),
   attestation: is.optional(is.literal('none', 'tpm', 'hardware')),
 })
 
@@ -44,6 +48,7 @@ export function parseBinding(untrustedBytes: Uint8Array): HsmBinding {
     stockPassphrase: binding.stock_passphrase,
     purposes: binding.purposes,
     releasesPerDay: binding.releases_per_day,
+    hours: binding.hours ?? null,
     attestation: binding.attestation ?? 'none',
   }
 }

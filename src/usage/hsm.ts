@@ -14,6 +14,7 @@ export const hsmUsage = {
       operands: 'PROFILE',
       text: 'a new passphrase in a new envelope, for the token and a recovery key',
     },
+    explain: { operands: '[PROFILE]', text: 'when and for what this VM releases a passphrase, in words' },
     envelopes: { text: 'list the envelopes' },
     recover: {
       operands: 'ENVELOPE',

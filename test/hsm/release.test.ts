@@ -33,6 +33,7 @@ const binding: HsmBinding = {
   stockPassphrase: false,
   purposes: ['backup', 'drill'],
   releasesPerDay: 3,
+  hours: null,
   attestation: 'none',
 }
 const context: RequestContext = {
@@ -47,6 +48,11 @@ const context: RequestContext = {
   indexMin: 10,
 }
 
+/** It is 03:15 in London, 04:15 in Berlin. */
+const nightInBerlin = (from: number, to: number) => ({
+  binding: { ...binding, hours: { from: from * 60, to: to * 60, timeZone: 'Europe/Berlin' } },
+})
+
 type Case = readonly [string, Partial<ReleaseRequest>, Partial<RequestContext>]
 const codeOf = ([, ofRequest, ofContext]: Case) => {
   const judgement = judge({ ...request, ...ofRequest }, { ...context, ...ofContext })
@@ -56,6 +62,13 @@ const codeOf = ([, ofRequest, ofContext]: Case) => {
 describe('a release is allowed', () => {
   it.each<Case>([
     ['to dom0, with everything as sealed', {}, {}],
+    ['within its hours', {}, nightInBerlin(4, 5)],
+    ['within hours that go over midnight', {}, nightInBerlin(22, 6)],
+    [
+      'for a restore, at any hour',
+      { purpose: 'restore' },
+      { binding: { ...nightInBerlin(9, 17).binding, purposes: ['restore'] } },
+    ],
     ['for another purpose that is sealed', { purpose: 'drill' }, {}],
     ['until the very moment it expires', { expires: later(1) }, {}],
     ['for the longest time it may be valid', { expires: later(validMillisecondsMax) }, {}],
@@ -121,6 +134,9 @@ describe('a release is refused', () => {
       { releases: [later(day), later(2 * day), later(3 * day)] },
       'HSM_REFUSED_LIMIT',
     ],
+    ['before its hours', {}, nightInBerlin(5, 8), 'HSM_REFUSED_HOURS'],
+    ['at the minute at which its hours end', {}, nightInBerlin(3, 4.25), 'HSM_REFUSED_HOURS'],
+    ['outside of hours that go over midnight', {}, nightInBerlin(22, 4), 'HSM_REFUSED_HOURS'],
     ['when the limit is none', {}, { binding: { ...binding, releasesPerDay: 0 } }, 'HSM_REFUSED_LIMIT'],
   ])('%s', (name, ofRequest, ofContext, code) => {
     expect(codeOf([name, ofRequest, ofContext])).toBe(code)

@@ -78,6 +78,7 @@ export class World {
       stockPassphrase: true,
       purposes: ['backup', 'drill'],
       releasesPerDay: 3,
+      hours: null,
       attestation: 'none',
     }
     return world

@@ -48,6 +48,7 @@ test('the honest configuration', () => {
     stockPassphrase: false,
     purposes: ['backup', 'check'],
     releasesPerDay: null,
+    hours: null,
     attestation: 'none',
   })
   expect([...configuration.policies]).toEqual([['30-strongroom', 'strongroom.Order * mgmt dom0 allow\n']])

@@ -1,0 +1,35 @@
+import type { ProfileName } from '../base/names.ts'
+import type { HsmBinding, ReleasePurpose } from '../profiles/binding.ts'
+import { describeHours } from '../profiles/hours.ts'
+
+/* The sealed rules of one profile in words, for the person whose token it is. The other half of `release.ts`. */
+
+export function explainBinding(profile: ProfileName, binding: HsmBinding): readonly string[] {
+  const { purposes, hours, releasesPerDay, attestation, stockPassphrase, epoch } = binding
+  const bound = purposes.filter(purpose => purpose !== 'restore')
+  const when = hours === null ? 'at any time' : `from ${describeHours(hours)}`
+  return [
+    `${profile}, epoch ${epoch}`,
+    ...(bound.length === 0 ? [] : [`  released for ${listed(bound)} ${when}`]),
+    ...(purposes.includes('restore') ? ['  released for restore at any time'] : []),
+    ...(purposes.length === 0 ? ['  released for nothing'] : []),
+    `  ${releasesPerDay === null ? 'as often as it is ordered' : `at most ${times(releasesPerDay)} in any 24 hours`}`,
+    `  ${attestations[attestation]}`,
+    `  ${stockPassphrase ? 'also to stock qvm-backup, which leaves no entry in the ledger' : 'not to stock qvm-backup'}`,
+  ]
+}
+
+const attestations: Readonly<Record<HsmBinding['attestation'], string>> = {
+  none: 'to dom0 as it is: it proves nothing about itself',
+  tpm: 'only to a dom0 whose TPM says that it uses the sealed store',
+  hardware: 'only to a dom0 whose TPM, proven to be hardware, says that it uses the sealed store',
+}
+
+function times(count: number): string {
+  return count === 1 ? 'once' : `${count} times`
+}
+
+function listed(purposes: readonly ReleasePurpose[]): string {
+  const last = purposes.at(-1) ?? ''
+  return purposes.length < 2 ? last : `${purposes.slice(0, -1).join(', ')} and ${last}`
+}
