@@ -20,6 +20,7 @@ const counted: Partial<Record<JobView['progress']['phase'], string>> = {
 /** What a job waits for. */
 const awaited: Partial<Record<JobView['progress']['phase'], string>> = {
   battery: 'waiting for mains power',
+  approval: 'waiting for approval in the HSM VM (code: the end of the job’s number)',
   metered: 'waiting for a network that is not metered',
 }
 

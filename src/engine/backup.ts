@@ -62,7 +62,14 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   report({ phase: 'passphrase', ...progress })
   using passphrase = await releasePassphrase(
     ports,
-    { configuration, job, hsmVm: profile.passphraseVm, epoch: binding.epoch, purpose: 'backup' },
+    {
+      configuration,
+      job,
+      hsmVm: profile.passphraseVm,
+      epoch: binding.epoch,
+      purpose: 'backup',
+      onWaiting: () => report({ phase: 'approval', ...progress }),
+    },
     signal,
   )
 

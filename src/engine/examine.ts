@@ -25,10 +25,18 @@ export async function runExamination(ports: EnginePorts, task: Task): Promise<Ou
   using claiming = task.unnamedPacks.claiming(repository, job.ordered)
   const purpose: Purpose = job.kind === 'restore' ? 'restore' : 'check'
   const snapshot = job.kind === 'restore' ? snapshotOf(history, order.snapshot ?? null) : null
-  report({ phase: 'passphrase', bytesDone: 0, bytesTotal: 0, bytesStored: 0 })
+  const progress = { bytesDone: 0, bytesTotal: 0, bytesStored: 0 }
+  report({ phase: 'passphrase', ...progress })
   using passphrase = await releasePassphrase(
     ports,
-    { configuration, job, hsmVm: profile.passphraseVm, epoch: binding.epoch, purpose },
+    {
+      configuration,
+      job,
+      hsmVm: profile.passphraseVm,
+      epoch: binding.epoch,
+      purpose,
+      onWaiting: () => report({ phase: 'approval', ...progress }),
+    },
     signal,
   )
   const examination: Examination = {

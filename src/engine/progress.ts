@@ -8,7 +8,7 @@ import type { JobBoard } from './jobs.ts'
 const intervalMilliseconds: Milliseconds = 500
 /** The others send nothing to speak of. */
 const sendingKinds: readonly JobKind[] = ['backup', 'prune']
-const waitingPhases: readonly JobPhase[] = ['queued', 'battery', 'metered', 'passphrase']
+const waitingPhases: readonly JobPhase[] = ['queued', 'battery', 'metered', 'passphrase', 'approval']
 
 export interface Reporter {
   /** Tells the board, at most twice a second, a change of phase at once. */

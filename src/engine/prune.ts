@@ -59,7 +59,14 @@ export async function runPrune(ports: EnginePorts, task: PruneJob): Promise<Outc
   reporter(task)('passphrase')
   using passphrase = await releasePassphrase(
     ports,
-    { configuration, job, hsmVm: profile.passphraseVm, epoch: binding.epoch, purpose: 'prune' },
+    {
+      configuration,
+      job,
+      hsmVm: profile.passphraseVm,
+      epoch: binding.epoch,
+      purpose: 'prune',
+      onWaiting: () => reporter(task)('approval'),
+    },
     signal,
   )
   reporter(task)('opening')

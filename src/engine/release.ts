@@ -21,6 +21,8 @@ export interface PassphraseWanted {
   readonly hsmVm: VmName
   readonly epoch: number
   readonly purpose: Purpose
+  /** A person is being asked. */
+  readonly onWaiting: () => void
 }
 
 type ReleasePorts = Pick<EnginePorts, 'environment' | 'ledger' | 'passphrases' | 'log'>
@@ -73,7 +75,7 @@ async function ask(ports: ReleasePorts, wanted: PassphraseWanted, signal: AbortS
     nonce: parseDigest(toHex(entropy.bytes(32))),
   }
   const entry = await ports.ledger.append([request])
-  const passphrase = await ports.passphrases(hsmVm).release(request, entry, signal)
+  const passphrase = await ports.passphrases(hsmVm).release(request, entry, signal, wanted.onWaiting)
   try {
     const time = clock.now()
     await ports.ledger.append([{ type: 'release', time, job: id, profile, purpose, request: entry }])

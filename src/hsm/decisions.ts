@@ -4,7 +4,14 @@ import { KiB, utf8 } from '../base/bytes.ts'
 import { CodedError } from '../base/errors.ts'
 import { writeWhole } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
-import { type ProfileName, parseDigest, parseJobId, parseProfileName, parseVmName } from '../base/names.ts'
+import {
+  type JobId,
+  type ProfileName,
+  parseDigest,
+  parseJobId,
+  parseProfileName,
+  parseVmName,
+} from '../base/names.ts'
 import { Serially } from '../base/serially.ts'
 import { purposes } from '../ledger/entry.ts'
 import { HsmError } from './errors.ts'
@@ -18,6 +25,7 @@ const day = 24 * 60 * 60 * 1000
 const lineBytesMax = 2 * KiB
 const partBytes = 64 * KiB
 const noncesMax = 4096
+const deniedMax = 4096
 /** The highest limit that can be sealed: more times than these are not needed to judge. */
 const timesMax = 10_000
 /** Beyond these, refusals are in the log only: a flood of them must not fill the disk. */
@@ -48,6 +56,7 @@ export class DecisionLog implements AsyncDisposable {
   #indexMax = -1
   readonly #releases = new Map<ProfileName, Date[]>()
   readonly #refusals: Date[] = []
+  readonly #denied = new Set<JobId>()
   readonly #appends = new Serially()
 
   private constructor(handle: FileHandle, length: number) {
@@ -87,6 +96,11 @@ export class DecisionLog implements AsyncDisposable {
     return this.#indexMax
   }
 
+  /** Whether a person has said no to a job. */
+  isDenied(job: JobId): boolean {
+    return this.#denied.has(job)
+  }
+
   releases(profile: ProfileName): readonly Date[] {
     return this.#releases.get(profile) ?? []
   }
@@ -123,7 +137,8 @@ export class DecisionLog implements AsyncDisposable {
     return this.#refusals.length >= refusalsPerDayMax && (oldest?.getTime() ?? 0) > now.getTime() - day
   }
 
-  #remember({ outcome, time, profile, nonce, index }: Decision): void {
+  #remember({ outcome, time, profile, job, code, nonce, index }: Decision): void {
+    if (code === 'HSM_REFUSED_DENIED' && job !== null) this.#rememberDenied(job)
     if (outcome !== 'allowed') {
       this.#refusals.push(time)
       if (this.#refusals.length > refusalsPerDayMax) this.#refusals.shift()
@@ -136,6 +151,15 @@ export class DecisionLog implements AsyncDisposable {
       this.#releases.set(profile, times)
     }
     if (nonce !== null && index !== null) this.#rememberNonce(nonce, index)
+  }
+
+  #rememberDenied(job: JobId): void {
+    this.#denied.add(job)
+    if (this.#denied.size <= deniedMax) return
+    for (const oldest of this.#denied) {
+      this.#denied.delete(oldest)
+      break
+    }
   }
 
   #rememberNonce(nonce: string, index: number): void {

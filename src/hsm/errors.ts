@@ -199,6 +199,16 @@ export const hsmErrors = {
     meaning: 'The sealed binding does not release for this purpose at this time of the day.',
     hint: 'wait, or seal other hours; `strongroom hsm explain PROFILE` shows them',
   },
+  HSM_REFUSED_DENIED: {
+    kind: 'refused',
+    meaning: 'A person was asked and did not approve the release, which is final for the job.',
+    hint: 'ask the user of the HSM VM; then order anew',
+  },
+  HSM_APPROVAL_MISSING: {
+    kind: 'missing',
+    meaning: 'No release with the given code waits for an answer.',
+    hint: 'see `strongroom hsm pending`; what nobody answers in time is denied',
+  },
   HSM_REFUSED_LIMIT: {
     kind: 'refused',
     meaning: 'The sealed limit of releases per day is reached.',

@@ -5,7 +5,7 @@ import { describeHours } from '../profiles/hours.ts'
 /* The sealed rules of one profile in words, for the person whose token it is. The other half of `release.ts`. */
 
 export function explainBinding(profile: ProfileName, binding: HsmBinding): readonly string[] {
-  const { purposes, hours, releasesPerDay, attestation, stockPassphrase, epoch } = binding
+  const { purposes, approve, hours, releasesPerDay, attestation, stockPassphrase, epoch } = binding
   const bound = purposes.filter(purpose => purpose !== 'restore')
   const when = hours === null ? 'at any time' : `from ${describeHours(hours)}`
   return [
@@ -14,9 +14,16 @@ export function explainBinding(profile: ProfileName, binding: HsmBinding): reado
     ...(purposes.includes('restore') ? ['  released for restore at any time'] : []),
     ...(purposes.length === 0 ? ['  released for nothing'] : []),
     `  ${releasesPerDay === null ? 'as often as it is ordered' : `at most ${times(releasesPerDay)} in any 24 hours`}`,
+    `  ${approvals[approve]}`,
     `  ${attestations[attestation]}`,
     `  ${stockPassphrase ? 'also to stock qvm-backup, which leaves no entry in the ledger' : 'not to stock qvm-backup'}`,
   ]
+}
+
+const approvals: Readonly<Record<HsmBinding['approve'], string>> = {
+  never: 'nobody is asked',
+  restore: 'asks you for a restore, and for nothing else',
+  always: 'asks you each time',
 }
 
 const attestations: Readonly<Record<HsmBinding['attestation'], string>> = {

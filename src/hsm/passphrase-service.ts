@@ -11,5 +11,11 @@ export type ReleaseRequest = EntryOf<'release-request'>
  * an abort withdraws the request.
  */
 export interface PassphraseService {
-  release(request: ReleaseRequest, entry: number, signal: AbortSignal): Promise<Secret>
+  release(
+    request: ReleaseRequest,
+    entry: number,
+    signal: AbortSignal,
+    /** A person is being asked, and has not answered yet. */
+    onWaiting?: () => void,
+  ): Promise<Secret>
 }

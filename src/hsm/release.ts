@@ -74,6 +74,11 @@ export function judgeStock(context: ReleaseContext): Judgement {
   if (binding === null) return refuseProfile(profile)
   if (!binding.stockPassphrase)
     return refuse('HSM_REFUSED_PURPOSE', 'the sealed binding does not allow stock backups')
+  if (asksPerson(binding, 'backup'))
+    return refuse(
+      'HSM_REFUSED_PURPOSE',
+      'the sealed binding wants a person to be asked, and stock qubesd cannot wait',
+    )
   if (binding.attestation !== 'none')
     return refuse(
       'HSM_REFUSED_ATTESTATION',
@@ -82,6 +87,11 @@ export function judgeStock(context: ReleaseContext): Judgement {
   if (!binding.purposes.includes('backup'))
     return refuse('HSM_REFUSED_PURPOSE', `'backup' is not among ${quoted(binding.purposes)}`)
   return firstRefusal(judgeHours(binding, 'backup', context.now), judgeLimit(binding, context))
+}
+
+/** Whether a person must say yes to this one. */
+export function asksPerson({ approve }: HsmBinding, purpose: ReleasePurpose): boolean {
+  return approve === 'always' || (approve === 'restore' && purpose === 'restore')
 }
 
 /** A restore is wanted when it is wanted. */

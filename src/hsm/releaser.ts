@@ -11,6 +11,7 @@ import type { Configuration } from '../profiles/config.ts'
 import type { Question } from '../qrexec/calls/attest.ts'
 import type { ReleaseAnswer, ReleaseCall, WitnessAnswer, WitnessCall } from '../qrexec/calls/release.ts'
 import type { AttestationVerifier } from '../sealing/verifier.ts'
+import { type Approvals, denied } from './approvals.ts'
 import type { Decision } from './decisions.ts'
 import { openWithToken } from './envelope.ts'
 import { HsmError } from './errors.ts'
@@ -22,7 +23,7 @@ import {
   type WitnessToken,
 } from './ledger-witness.ts'
 import type { ReleaseRequest } from './passphrase-service.ts'
-import { type Judgement, judge, judgeStock } from './release.ts'
+import { asksPerson, type Judgement, judge, judgeStock } from './release.ts'
 import type { HsmStore } from './store.ts'
 import type { TokenKey } from './tagged-stanza.ts'
 
@@ -42,6 +43,8 @@ export interface ReleaserPorts {
     readonly digest: Digest
   }>
   readonly ledger: LedgerNames
+  /** Where a person is asked. */
+  readonly approvals: Approvals
   /** dom0, as this VM knows it. */
   readonly machine: Pick<AttestationVerifier, 'ask' | 'examine'>
 }
@@ -129,7 +132,7 @@ export class Releaser {
     const request = parseRequest(call.entry)
     const { job, purpose, nonce } = request
     Object.assign(known, { profile, job, purpose, nonce, index: call.index })
-    const { store, clock, ledger, configuration } = this.#ports
+    const { store, clock, ledger, configuration, approvals } = this.#ports
     const { value, digest } = await configuration()
     const binding = value.bindings.get(profile) ?? null
     const judgement = judge(request, {
@@ -144,6 +147,10 @@ export class Releaser {
       indexMin: store.decisions.indexMin,
     })
     requireAllowed(judgement)
+    if (binding !== null && asksPerson(binding, purpose)) {
+      if (store.decisions.isDenied(job)) throw denied(job)
+      if (!approvals.isApproved(request)) return { pending: true }
+    }
     const question = await this.#attestation(call, binding, digest)
     if (question !== null) return { question }
     const envelope = await this.#sealedEnvelope(profile, binding)
@@ -153,6 +160,7 @@ export class Releaser {
     const key = await this.#wrappingKey(signal)
     const cosignature = await cosignState(state, this.#ports, value.roles, ledger, signal)
     await allow()
+    approvals.end(job)
     return { cosignature, passphrase: await opened(envelope, key, signal) }
   }
 

@@ -1,4 +1,5 @@
 import type { Milliseconds } from '../base/brand.ts'
+import type { Clock } from '../base/environment.ts'
 import type { VmName } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
 import { Untrusted } from '../base/untrusted.ts'
@@ -6,7 +7,7 @@ import { encodeEntry } from '../ledger/entry.ts'
 import type { Transport } from '../qrexec/call.ts'
 import type { Attested, Question } from '../qrexec/calls/attest.ts'
 import {
-  type AttestationAsked,
+  type ReleaseAnswer,
   releasePassphrase,
   type WitnessAhead,
   type WitnessCall,
@@ -47,10 +48,13 @@ export interface RemoteOptions {
   readonly ledger: LedgerEvidence
   /** `null`: this machine has no TPM, and is released nothing for which one must answer. */
   readonly attestor: Attestor | null
+  readonly clock: Pick<Clock, 'sleep'>
 }
 
 /** The first question, one more to a machine that is not known yet, and one that came too late. */
 const questionsMax = 3
+/** From one look to the next, at a person who decides. */
+const pollMilliseconds: Milliseconds = 2_000
 
 /** dom0's half of the HSM VM's calls. */
 export class RemoteHsm implements PassphraseService {
@@ -64,52 +68,70 @@ export class RemoteHsm implements PassphraseService {
    * Throws what `callOver` throws, the HSM VM's own refusals with their codes among it; `HSM_PASSPHRASE_UNSAFE`;
    * `HSM_REFUSED_LEDGER` when the witness has seen more of the ledger than there is.
    */
-  async release(request: ReleaseRequest, entry: number, signal: AbortSignal): Promise<Secret> {
+  async release(
+    request: ReleaseRequest,
+    entry: number,
+    signal: AbortSignal,
+    onWaiting: () => void = () => {},
+  ): Promise<Secret> {
+    const { clock } = this.#options
+    let attested: Attested | null = null
+    for (let questions = 0; questions <= questionsMax; ) {
+      // Each time with the newest checkpoint: the ledger may have grown, and its witness seen it.
+      const { answer, size }: { answer: ShownAnswer; size: number } = await this.#ask(
+        { request, entry, attested },
+        signal,
+      )
+      if ('pending' in answer) {
+        // Until the request expires: then there is another answer.
+        onWaiting()
+        await clock.sleep(pollMilliseconds, signal)
+      } else if ('question' in answer) {
+        questions += 1
+        attested = await this.#attest(answer.question, signal)
+      } else return await this.#taken(answer, size)
+    }
+    throw new HsmError('HSM_REFUSED_ATTESTATION', 'the HSM VM asks again and again')
+  }
+
+  #ask(
+    { request, entry, attested }: { request: ReleaseRequest; entry: number; attested: Attested | null },
+    signal: AbortSignal,
+  ) {
     const { transport, hsmVm, ledger } = this.#options
-    const { answer, size } = await this.#show(async ({ checkpoint, consistency, size }) => {
+    return this.#show<ShownAnswer>(async ({ checkpoint, consistency, size }) => {
       const inclusion = await ledger.inclusion(entry, size)
       const shown = { entry: encodeEntry(request), index: entry, checkpoint, inclusion, consistency }
-      return await this.#answering(signal, attested =>
-        callOver(
-          transport,
-          releasePassphrase,
-          hsmVm,
-          request.profile,
-          { ...shown, attested },
-          signal,
-          timeoutMilliseconds,
-        ),
+      return await callOver(
+        transport,
+        releasePassphrase,
+        hsmVm,
+        request.profile,
+        { ...shown, attested },
+        signal,
+        timeoutMilliseconds,
       )
     })
-    const { cosignature, passphrase } = answer
+  }
+
+  #attest(question: Question, signal: AbortSignal): Promise<Attested> {
+    const { attestor } = this.#options
+    if (attestor !== null) return attestor.answer(question, signal)
+    throw new HsmError(
+      'HSM_REFUSED_ATTESTATION',
+      'the sealed binding wants an attestation, and this machine has no TPM',
+    )
+  }
+
+  async #taken({ cosignature, passphrase }: Released, size: number): Promise<Secret> {
     try {
-      await ledger.cosigned(new Untrusted(cosignature), size)
+      await this.#options.ledger.cosigned(new Untrusted(cosignature), size)
       passphrase.expose(requireSafe)
       return passphrase
     } catch (error) {
       passphrase.dispose()
       throw error
     }
-  }
-
-  /** Asks until it is answered by something else than a question. */
-  async #answering<Answer>(
-    signal: AbortSignal,
-    ask: (attested: Attested | null) => Promise<Answer | AttestationAsked>,
-  ): Promise<Answer> {
-    const { attestor } = this.#options
-    let attested: Attested | null = null
-    for (let asked = 0; asked <= questionsMax; asked++) {
-      const answer: Answer | AttestationAsked = await ask(attested)
-      if (!isQuestion(answer)) return answer
-      if (attestor === null)
-        throw new HsmError(
-          'HSM_REFUSED_ATTESTATION',
-          'the sealed binding wants an attestation, and this machine has no TPM',
-        )
-      attested = await attestor.answer(answer.question, signal)
-    }
-    throw new HsmError('HSM_REFUSED_ATTESTATION', 'the HSM VM asks again and again')
   }
 
   /** Has the newest checkpoint cosigned, for which nothing is released. */
@@ -122,7 +144,7 @@ export class RemoteHsm implements PassphraseService {
   }
 
   /** Shows the newest checkpoint from where the witness is believed to be, and once more from where it says it is. */
-  async #show<Answer extends { readonly cosignature: string }>(
+  async #show<Answer extends object>(
     show: (shown: Shown) => Promise<Answer | WitnessAhead>,
   ): Promise<{ readonly answer: Answer; readonly size: number }> {
     const { ledger } = this.#options
@@ -130,7 +152,7 @@ export class RemoteHsm implements PassphraseService {
     for (let attempt = 0; attempt < 2; attempt++) {
       const { checkpoint, size, consistency: proof } = await ledger.head(from)
       const answer = await show({ checkpoint, size, consistency: { from, proof } })
-      if (!('witnessSize' in answer)) return { answer, size }
+      if (!isAhead(answer)) return { answer, size }
       from = answer.witnessSize
       if (from > size)
         throw new HsmError(
@@ -142,8 +164,10 @@ export class RemoteHsm implements PassphraseService {
   }
 }
 
-function isQuestion(answer: unknown): answer is AttestationAsked {
-  return typeof answer === 'object' && answer !== null && 'question' in answer
+function isAhead(answer: object): answer is WitnessAhead {
+  return 'witnessSize' in answer
 }
 
+type ShownAnswer = Exclude<ReleaseAnswer, WitnessAhead>
+type Released = Extract<ReleaseAnswer, { readonly passphrase: Secret }>
 type Shown = WitnessCall & { readonly size: number }

@@ -90,7 +90,7 @@ export async function openDom0Ledger(
   const log = await Ledger.open(ledgerDirectory(home), { origin, signer, clock, witnesses, floor })
   const evidence = evidenceOf(log, hsmWitnessKey(keys).name)
   const attestor = await attestorFor(() => ledgerClaim(log.head))
-  const hsm = (hsmVm: VmName) => new RemoteHsm({ transport, hsmVm, ledger: evidence, attestor })
+  const hsm = (hsmVm: VmName) => new RemoteHsm({ transport, hsmVm, ledger: evidence, attestor, clock })
   return {
     ledger: await RecordedLedger.open(
       log,

@@ -7,6 +7,8 @@ import { fields, is } from '../base/json.ts'
 import { createLog } from '../base/log.ts'
 import { parseProfileName } from '../base/names.ts'
 import { listenSocket } from '../host/local/socket.ts'
+import { Approvals } from '../hsm/approvals.ts'
+import { serveControl } from '../hsm/control.ts'
 import { HsmError } from '../hsm/errors.ts'
 import { explainBinding } from '../hsm/explain.ts'
 import { softHsmModule } from '../hsm/modules.ts'
@@ -20,6 +22,7 @@ import { makerCertificates } from '../sealing/makers.ts'
 import { AttestationVerifier } from '../sealing/verifier.ts'
 import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, runCommand } from './command-line.ts'
+import { attend, controlSocket, decide, pending } from './hsm-approvals.ts'
 import * as commands from './hsm-commands.ts'
 import { roleCommand } from './role-command.ts'
 import { openConfiguration } from './sealed-configuration.ts'
@@ -90,6 +93,18 @@ async function run(
     }
     case 'envelopes':
       return commands.envelopes(ports)
+    case 'pending':
+      return pending(settings.home, signal)
+    case 'approve':
+    case 'deny':
+      return decide(
+        settings.home,
+        required('CODE', operand),
+        command === 'approve' ? 'approved' : 'denied',
+        signal,
+      )
+    case 'attend':
+      return attend(settings.home, values.dialog ?? null, signal)
     case 'explain':
       return explain(operand)
     default:
@@ -119,6 +134,7 @@ async function serve(): Promise<void> {
   })
   const store = await HsmStore.open(settings.home)
   const { dom0 } = sealed.current().value.roles.keys
+  const approvals = new Approvals(systemClock)
   const handlers = serveHsm({
     clock: systemClock,
     log,
@@ -134,12 +150,16 @@ async function serve(): Promise<void> {
       entropy: systemEntropy,
       roots: await makerCertificates(path.join(settings.home, 'tpm-makers')),
     }),
+    approvals,
     ledger: { origin: ledgerOrigin(dom0), witness: witnessName('hsm') },
   })
   const calls = createServer(handlers, { log })
   const listener = await listenSocket(settings.services, socket => calls.accept(socket))
+  const control = createServer(serveControl(approvals, store), { log })
+  const person = await listenSocket(controlSocket(settings.home), socket => control.accept(socket))
   log.info('ready')
   onStop(log, async () => {
+    await person.close()
     await listener.close()
     token[Symbol.dispose]()
     await store[Symbol.asyncDispose]()

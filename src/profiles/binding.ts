@@ -21,6 +21,8 @@ export interface HsmBinding {
   readonly purposes: readonly ReleasePurpose[]
   /** In any 24 hours; `null`: no limit. */
   readonly releasesPerDay: number | null
+  /** For what a person in the HSM VM is asked. */
+  readonly approve: 'never' | 'restore' | 'always'
   /** When it may be released, but for restores; `null`: at any time. */
   readonly hours: Hours | null
   /** Whether dom0 must prove by its TPM which sealed store it uses, and whether that TPM must be proven to be hardware. */
@@ -33,6 +35,7 @@ const shape = fields('binding', {
   stock_passphrase: is.boolean,
   purposes: is.array(is.literal(...releasePurposes), releasePurposes.length),
   releases_per_day: is.nullable(is.integer(1, releasesPerDayMax)),
+  approve: is.optional(is.literal('never', 'restore', 'always')),
   hours: is.optional(is.nullable(parseHours)),
   attestation: is.optional(is.literal('none', 'tpm', 'hardware')),
 })
@@ -48,6 +51,7 @@ export function parseBinding(untrustedBytes: Uint8Array): HsmBinding {
     stockPassphrase: binding.stock_passphrase,
     purposes: binding.purposes,
     releasesPerDay: binding.releases_per_day,
+    approve: binding.approve ?? 'never',
     hours: binding.hours ?? null,
     attestation: binding.attestation ?? 'none',
   }

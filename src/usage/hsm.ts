@@ -14,6 +14,10 @@ export const hsmUsage = {
       operands: 'PROFILE',
       text: 'a new passphrase in a new envelope, for the token and a recovery key',
     },
+    pending: { text: 'the releases that wait for a person' },
+    approve: { operands: 'CODE', text: 'release: you have compared the code with whoever ordered it' },
+    deny: { operands: 'CODE', text: 'do not release, which is final for that job' },
+    attend: { text: 'wait for releases and ask about each, until ^C' },
     explain: { operands: '[PROFILE]', text: 'when and for what this VM releases a passphrase, in words' },
     envelopes: { text: 'list the envelopes' },
     recover: {
@@ -28,6 +32,12 @@ export const hsmUsage = {
       value: 'FILE',
       of: ['new-epoch', 'recover'],
       text: 'where the new recovery key is written (mode 0600), or where it is',
+    },
+    dialog: {
+      type: 'string',
+      value: 'PROGRAM',
+      of: ['attend'],
+      text: 'ask with zenity or kdialog, not on the terminal',
     },
     json: jsonOption,
     help: helpOption,

@@ -23,6 +23,7 @@ describe('the rules in words', () => {
   released for backup, check and prune at any time
   released for restore at any time
   as often as it is ordered
+  nobody is asked
   to dom0 as it is: it proves nothing about itself
   not to stock qvm-backup`)
   })
@@ -33,12 +34,14 @@ describe('the rules in words', () => {
       purposes: ['backup'],
       hours,
       releases_per_day: 1,
+      approve: 'restore',
       attestation: 'hardware',
       stock_passphrase: true,
     }
     expect(explained(all)).toBe(`nightly, epoch 1
   released for backup from 22:00 to 06:30 (Europe/Berlin)
   at most once in any 24 hours
+  asks you for a restore, and for nothing else
   only to a dom0 whose TPM, proven to be hardware, says that it uses the sealed store
   also to stock qvm-backup, which leaves no entry in the ledger`)
   })

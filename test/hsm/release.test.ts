@@ -33,6 +33,7 @@ const binding: HsmBinding = {
   stockPassphrase: false,
   purposes: ['backup', 'drill'],
   releasesPerDay: 3,
+  approve: 'never',
   hours: null,
   attestation: 'none',
 }

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createConnection, createServer as createSocketServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { systemEntropy } from '../../src/base/environment.ts'
+import { type Clock, systemEntropy } from '../../src/base/environment.ts'
 import { createLog } from '../../src/base/log.ts'
 import {
   type Digest,
@@ -15,6 +15,7 @@ import {
 } from '../../src/base/names.ts'
 import type { Untrusted } from '../../src/base/untrusted.ts'
 import { generateEd25519, signEd25519 } from '../../src/crypto/signing.ts'
+import { Approvals } from '../../src/hsm/approvals.ts'
 import { newEpoch } from '../../src/hsm/commands.ts'
 import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
 import { newRecoveryKey } from '../../src/hsm/recovery.ts'
@@ -47,6 +48,7 @@ export class World {
   /** As the HSM VM has it. */
   configurationDigest: Digest = parseDigest('c'.repeat(64))
   configurationVersion = 1
+  readonly approvals = new Approvals({ now: () => this.now })
   /** dom0's TPM. */
   attestor: Attestor | null = null
   /** As qrexec says. */
@@ -56,6 +58,8 @@ export class World {
   look: () => Promise<void> = async () => {}
   handlers: Readonly<Record<string, Handler>> = {}
   readonly clock = clockAt(() => this.now)
+  /** How dom0 waits. */
+  sleep: Clock['sleep'] = this.clock.sleep
   #nonces = 0
   #witnessKey = new Uint8Array(32)
   #binding: HsmBinding | null = null
@@ -78,6 +82,7 @@ export class World {
       stockPassphrase: true,
       purposes: ['backup', 'drill'],
       releasesPerDay: 3,
+      approve: 'never',
       hours: null,
       attestation: 'none',
     }
@@ -141,6 +146,7 @@ export class World {
         }
       },
       ledger: names,
+      approvals: this.approvals,
       machine: await AttestationVerifier.open({
         directory: path.join(this.directory, 'hsm'),
         clock: this.clock,
@@ -198,6 +204,7 @@ export class World {
       hsmVm,
       ledger: { ...honest, ...evidence },
       attestor: this.attestor,
+      clock: { sleep: (milliseconds, signal) => this.sleep(milliseconds, signal) },
     })
   }
 

@@ -48,6 +48,7 @@ test('the honest configuration', () => {
     stockPassphrase: false,
     purposes: ['backup', 'check'],
     releasesPerDay: null,
+    approve: 'never',
     hours: null,
     attestation: 'none',
   })

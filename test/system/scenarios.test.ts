@@ -1,4 +1,5 @@
 import { describe, test } from 'vitest'
+import { approveAndDeny } from './scenarios/approve-and-deny.ts'
 import { attestedRelease } from './scenarios/attested-release.ts'
 import { ceremony2of3 } from './scenarios/ceremony-2of3.ts'
 import { custodyDiscarded } from './scenarios/custody-discarded.ts'
@@ -22,6 +23,7 @@ describe('whole stories, as `npm run scenario` tells them', () => {
     leakTest,
     ceremony2of3,
     custodyDiscarded,
+    approveAndDeny,
     attestedRelease,
     oldDiskRestored,
     killAndContinue: killAndContinue(killRounds),

@@ -38,6 +38,8 @@ export const jobPhases = [
   'battery',
   'metered',
   'passphrase',
+  /** A person in the HSM VM is asked. */
+  'approval',
   'opening',
   'reading',
   'finishing',

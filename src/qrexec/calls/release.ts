@@ -64,11 +64,17 @@ export interface AttestationAsked {
   readonly question: Question
 }
 
+/** A person has not decided yet: to be asked again in a while. Nothing was released. */
+export interface PersonAsked {
+  readonly pending: true
+}
+
 /** `cosignature`: one signature line of a signed note, with its newline. */
 export type ReleaseAnswer =
   | { readonly cosignature: string; readonly passphrase: Secret }
   | WitnessAhead
   | AttestationAsked
+  | PersonAsked
 export type WitnessAnswer = { readonly cosignature: string } | WitnessAhead
 
 const released = fields('release header', { cosignature: is.string(cosignatureCharactersMax) })
@@ -82,7 +88,16 @@ function parseHeader(untrustedValue: unknown): WitnessAnswer {
 
 const asked = fields('release header', { question: parseQuestion })
 
-function parseReleaseHeader(untrustedValue: unknown): WitnessAnswer | AttestationAsked {
+const personAsked = fields('release header', {
+  pending: (value: unknown): true => {
+    if (value === true) return value
+    throw new BaseError('FIELD_INVALID', 'expected true')
+  },
+})
+
+function parseReleaseHeader(untrustedValue: unknown): WitnessAnswer | AttestationAsked | PersonAsked {
+  if (typeof untrustedValue === 'object' && untrustedValue !== null && 'pending' in untrustedValue)
+    return personAsked(untrustedValue)
   const isAsked =
     typeof untrustedValue === 'object' && untrustedValue !== null && 'question' in untrustedValue
   return isAsked ? asked(untrustedValue) : parseHeader(untrustedValue)
@@ -118,7 +133,7 @@ const witnessCallCodec: Codec<WitnessCall> = {
 const releaseAnswerCodec: Codec<ReleaseAnswer> = {
   bytesMax: headerBytesMax + passphraseBytesMax,
   encode: answer => {
-    if ('witnessSize' in answer) return utf8(`${JSON.stringify(answer)}\n`)
+    if ('witnessSize' in answer || 'pending' in answer) return utf8(`${JSON.stringify(answer)}\n`)
     if ('question' in answer) return utf8(`${JSON.stringify({ question: questionJson(answer.question) })}\n`)
     const { cosignature, passphrase } = answer
     const header = utf8(`${JSON.stringify({ cosignature })}\n`)

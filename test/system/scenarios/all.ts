@@ -1,3 +1,4 @@
+import { approveAndDeny } from './approve-and-deny.ts'
 import { attestedRelease } from './attested-release.ts'
 import { ceremony2of3 } from './ceremony-2of3.ts'
 import { custodyDiscarded } from './custody-discarded.ts'
@@ -18,6 +19,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'leak-test': leakTest,
   'ceremony-2of3': ceremony2of3,
   'custody-discarded': custodyDiscarded,
+  'approve-and-deny': approveAndDeny,
   'attested-release': attestedRelease,
   'old-disk-restored': oldDiskRestored,
   'kill-and-continue': killAndContinue(20),

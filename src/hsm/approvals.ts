@@ -1,0 +1,104 @@
+import type { Clock } from '../base/environment.ts'
+import type { JobId, ProfileName, VmName } from '../base/names.ts'
+import type { Purpose } from '../ledger/entry.ts'
+import { HsmError } from './errors.ts'
+import type { ReleaseRequest } from './passphrase-service.ts'
+
+/*
+ * Releases that wait for a person. dom0 asks again and again until she has decided; nobody's call is held meanwhile. What nobody
+ * decides is denied when the request expires, and a denial is final for its job.
+ */
+
+const waitingMax = 32
+
+export interface PendingRelease {
+  /** Part of the job's id, which whoever ordered it sees as well: the two compare it. */
+  readonly code: string
+  readonly job: JobId
+  readonly profile: ProfileName
+  readonly purpose: Purpose
+  readonly initiator: VmName
+  readonly asked: Date
+  readonly expires: Date
+}
+
+export type Verdict = 'approved' | 'denied'
+
+interface Waiting {
+  readonly release: PendingRelease
+  verdict: Verdict | null
+}
+
+export class Approvals {
+  readonly #clock: Pick<Clock, 'now'>
+  readonly #waiting = new Map<JobId, Waiting>()
+
+  constructor(clock: Pick<Clock, 'now'>) {
+    this.#clock = clock
+  }
+
+  /** Waiting for a verdict, the oldest first. */
+  list(): readonly PendingRelease[] {
+    this.#forgetExpired()
+    return [...this.#waiting.values()].filter(({ verdict }) => verdict === null).map(({ release }) => release)
+  }
+
+  /** Throws `HSM_APPROVAL_MISSING` when nothing of this code waits. */
+  decide(code: string, verdict: Verdict): PendingRelease {
+    this.#forgetExpired()
+    const found = [...this.#waiting.values()].find(
+      one => one.verdict === null && one.release.code === code.toLowerCase(),
+    )
+    if (found === undefined)
+      throw new HsmError('HSM_APPROVAL_MISSING', 'no release with this code waits for an answer')
+    found.verdict = verdict
+    return found.release
+  }
+
+  /** `true`: a person has said yes. Throws `HSM_REFUSED_DENIED`, `HSM_REFUSED_REQUEST`, `HSM_BUSY`. */
+  isApproved(request: ReleaseRequest): boolean {
+    this.#forgetExpired()
+    const known = this.#waiting.get(request.job)
+    if (known === undefined) {
+      this.#add(request)
+      return false
+    }
+    const { release, verdict } = known
+    // What was shown is what is released.
+    for (const field of ['profile', 'purpose', 'initiator'] as const)
+      if (release[field] !== request[field])
+        throw new HsmError('HSM_REFUSED_REQUEST', `job ${request.job} was asked for with another ${field}`)
+    if (verdict === 'denied') throw denied(request.job)
+    return verdict === 'approved'
+  }
+
+  /** It was released for, and is no answer to anything else. */
+  end(job: JobId): void {
+    this.#waiting.delete(job)
+  }
+
+  #add({ job, profile, purpose, initiator, expires }: ReleaseRequest): void {
+    if (this.#waiting.size >= waitingMax)
+      throw new HsmError('HSM_BUSY', `${waitingMax} releases wait for a person`, { retry: true })
+    const code = approvalCode(job)
+    if ([...this.#waiting.values()].some(({ release }) => release.code === code))
+      throw new HsmError('HSM_REFUSED_REQUEST', 'another release with the same code waits')
+    const release = { code, job, profile, purpose, initiator, asked: this.#clock.now(), expires }
+    this.#waiting.set(job, { release, verdict: null })
+  }
+
+  /** One that was denied stays for as long as it could have been asked for. */
+  #forgetExpired(): void {
+    const now = this.#clock.now()
+    for (const [job, { release }] of this.#waiting) if (release.expires <= now) this.#waiting.delete(job)
+  }
+}
+
+export function denied(job: JobId): HsmError {
+  return new HsmError('HSM_REFUSED_DENIED', `the release for job ${job} was denied`)
+}
+
+/** The random part of a job's id, in two groups. */
+export function approvalCode(job: JobId): string {
+  return job.slice(-8).replace(/(.{4})/, '$1-')
+}

@@ -1,0 +1,122 @@
+import { execFile } from 'node:child_process'
+import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { BaseError } from '../base/base-errors.ts'
+import { errnoOf, printable } from '../base/errors.ts'
+import { parseVmName } from '../base/names.ts'
+import { connectSocket } from '../host/local/socket.ts'
+import type { Verdict } from '../hsm/approvals.ts'
+import { decideRelease, listPending, type ShownRelease } from '../hsm/control.ts'
+import type { Transport } from '../qrexec/call.ts'
+import { callOver } from '../qrexec/client.ts'
+import { QrexecError } from '../qrexec/errors.ts'
+import { encodeDescriptor } from '../qrexec/framing.ts'
+import { askYes } from './ask.ts'
+import type { Answer } from './command-line.ts'
+
+/* `strongroom hsm pending`, `approve`, `deny` and `attend`: a person decides about releases that wait. */
+
+const timeoutMilliseconds = 10_000
+const lookMilliseconds = 1_000
+/** Of the service, to itself. */
+const self = parseVmName('hsm')
+const dialogs: Readonly<Record<string, (text: string) => readonly string[]>> = {
+  zenity: text => ['--question', '--no-markup', '--default-cancel', '--title=Strongroom', `--text=${text}`],
+  kdialog: text => ['--title', 'Strongroom', '--warningyesno', text],
+}
+
+export function controlSocket(home: string): string {
+  return path.join(home, 'control.sock')
+}
+
+function control(home: string): Transport {
+  return {
+    async open(service, argument, _, signal) {
+      signal.throwIfAborted()
+      const stream = await connectSocket(controlSocket(home)).catch(cause => {
+        throw new QrexecError(
+          'QREXEC_UNREACHABLE',
+          `the service of this HSM VM does not answer (${errnoOf(cause) ?? 'error'})`,
+          { cause, hint: 'start it: strongroom hsm' },
+        )
+      })
+      stream.write(encodeDescriptor({ service, argument, source: self }))
+      return stream
+    },
+  }
+}
+
+function waiting(home: string, signal: AbortSignal): Promise<readonly ShownRelease[]> {
+  return callOver(control(home), listPending, self, '', undefined, signal, timeoutMilliseconds)
+}
+
+export async function pending(home: string, signal: AbortSignal): Promise<Answer> {
+  const found = await waiting(home, signal)
+  const text = found.flatMap(release => [release.code, ...described(release).map(line => `  ${line}`)])
+  return { result: found, text: found.length === 0 ? ['nothing waits'] : text }
+}
+
+export async function decide(
+  home: string,
+  code: string,
+  verdict: Verdict,
+  signal: AbortSignal,
+): Promise<Answer> {
+  await callOver(control(home), decideRelease, self, '', { code, verdict }, signal, timeoutMilliseconds)
+  return { result: { code, verdict }, text: [`${verdict}  ${code}`] }
+}
+
+/** Asks about each release once, as it comes. */
+export async function attend(home: string, dialog: string | null, signal: AbortSignal): Promise<Answer> {
+  const ask = dialog === null ? onTerminal : inDialog(dialog)
+  const asked = new Set<string>()
+  console.error('waiting for releases; ^C ends')
+  while (!signal.aborted) {
+    for (const release of await waiting(home, signal)) {
+      if (asked.has(release.job)) continue
+      asked.add(release.job)
+      const verdict = (await ask(release, signal)) ? 'approved' : 'denied'
+      const { text } = await decide(home, release.code, verdict, signal)
+      console.error(text.join('\n'))
+    }
+    await delay(lookMilliseconds, undefined, { signal }).catch(() => {})
+  }
+  return { result: { asked: asked.size }, text: [] }
+}
+
+async function onTerminal(release: ShownRelease): Promise<boolean> {
+  console.error(`\n${described(release).join('\n')}`)
+  return askYes(`Release? The orderer must see ${release.code}.`)
+}
+
+function inDialog(program: string): (release: ShownRelease, signal: AbortSignal) => Promise<boolean> {
+  const words = dialogs[program]
+  if (words === undefined)
+    throw new BaseError(
+      'FIELD_INVALID',
+      `--dialog is ${Object.keys(dialogs).join(' or ')}, not '${printable(program)}'`,
+    )
+  return async (release, signal) => {
+    const text = [...described(release), '', `Release? The orderer must see ${release.code}.`].join('\n')
+    try {
+      await promisify(execFile)(program, [...words(text)], { signal })
+      return true
+    } catch (cause) {
+      // Both end with status 1 for a no.
+      if (cause instanceof Error && 'code' in cause && cause.code === 1) return false
+      throw new BaseError('FIELD_INVALID', `${program} could not ask`, { cause })
+    }
+  }
+}
+
+function described(release: ShownRelease): readonly string[] {
+  const { profile, purpose, initiator, job, asked, expires, released } = release
+  return [
+    `${purpose} of ${profile}, ordered by ${initiator}`,
+    `job ${job}, asked at ${asked.toISOString()}, denied without an answer at ${expires.toISOString()}`,
+    released.length === 0
+      ? 'never released before'
+      : `released before at ${released.map(time => time.toISOString()).join(', ')}`,
+  ]
+}
