@@ -12,6 +12,7 @@ import { HsmError } from './errors.ts'
 import { newPassphrase } from './passphrase.ts'
 import { parseRecipient, tokenRecipient } from './recipients.ts'
 import { newRecoveryKey } from './recovery.ts'
+import type { TokenKey } from './tagged-stanza.ts'
 import type { TokenProcess } from './token-process.ts'
 import type { TokenPublicKeys } from './token-protocol.ts'
 
@@ -62,26 +63,72 @@ export async function newEpoch(
   recipients: readonly string[],
   signal: AbortSignal,
 ): Promise<NewEpoch> {
-  const point = wrappingPoint(await token.publicKeys(signal))
-  const own = tokenRecipient(point)
-  const others = recipients.map(parseRecipient).filter(({ text }) => text !== own.text)
   using passphrase = newPassphrase(entropy)
+  const envelope = await envelopeFor(passphrase, token, recipients, signal)
+  const epochs = (await envelopes.list()).filter(one => one.profile === profile).map(({ epoch }) => epoch)
+  const made: StoredEnvelope = { profile, epoch: Math.max(0, ...epochs) + 1, revision: 1 }
+  return { ...made, digest: await envelopes.put(made, envelope) }
+}
+
+/** Opens an envelope: this token, or a recovery key when the token that could is lost. */
+export type EnvelopeOpener = (envelope: Untrusted<Uint8Array>) => Promise<Secret>
+
+export function byToken(token: TokenProcess, signal: AbortSignal): EnvelopeOpener {
+  return async envelope => openWithToken(envelope, await tokenKeyOf(token, signal))
+}
+
+export function byRecoveryKey(file: string): EnvelopeOpener {
+  return async envelope => {
+    using identity = await readRecoveryKey(file)
+    return await openWithRecoveryKey(envelope, identity)
+  }
+}
+
+/**
+ * The passphrase of an epoch in another envelope: for this token and exactly the given recipients. No data is touched, and the
+ * envelopes before stay, so who could open one still can. Takes effect when its digest is sealed.
+ */
+export async function rewrap(
+  { envelopes, token, open }: { envelopes: EnvelopeStore; token: TokenProcess; open: EnvelopeOpener },
+  { profile, epoch }: Pick<StoredEnvelope, 'profile' | 'epoch'>,
+  recipients: readonly string[],
+  signal: AbortSignal,
+): Promise<NewEpoch> {
+  const [newest] = await envelopes.revisions(profile, epoch)
+  if (newest === undefined)
+    throw new HsmError('HSM_ENVELOPE_MISSING', `there is no envelope for ${profile} in epoch ${epoch}`)
+  using passphrase = await open(await envelopes.get(newest))
+  const envelope = await envelopeFor(passphrase, token, recipients, signal)
+  const made: StoredEnvelope = { profile, epoch, revision: newest.revision + 1 }
+  return { ...made, digest: await envelopes.put(made, envelope) }
+}
+
+/** It has been opened with the token before anyone relies on it. */
+async function envelopeFor(
+  passphrase: Secret,
+  token: TokenProcess,
+  recipients: readonly string[],
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const key = await tokenKeyOf(token, signal)
+  const own = tokenRecipient(key.point)
+  const others = recipients.map(parseRecipient).filter(({ text }) => text !== own.text)
   const envelope = await createEnvelope(passphrase, [own, ...others])
-  using opened = await openWithToken(new Untrusted(envelope), {
-    point,
-    agree: peerPoint => token.agree(peerPoint, signal),
-  })
+  using opened = await openWithToken(new Untrusted(envelope), key)
   if (!opened.expose(a => passphrase.expose(b => equalConstantTime(a, b))))
     throw new HsmError('HSM_ENVELOPE_INVALID', 'the new envelope does not give back what was put in')
-  const epochs = (await envelopes.list()).filter(one => one.profile === profile).map(({ epoch }) => epoch)
-  const epoch = Math.max(0, ...epochs) + 1
-  return { profile, epoch, digest: await envelopes.put(profile, epoch, envelope) }
+  return envelope
+}
+
+async function tokenKeyOf(token: TokenProcess, signal: AbortSignal): Promise<TokenKey> {
+  const point = wrappingPoint(await token.publicKeys(signal))
+  return { point, agree: peerPoint => token.agree(peerPoint, signal) }
 }
 
 export async function listEnvelopes(envelopes: EnvelopeStore): Promise<readonly NewEpoch[]> {
   return Promise.all(
     (await envelopes.list()).map(async one => {
-      const bytes = await envelopes.get(one.profile, one.epoch)
+      const bytes = await envelopes.get(one)
       return { ...one, digest: bytes.parse(sha256Hex) }
     }),
   )
@@ -112,14 +159,17 @@ export async function doctor(token: TokenProcess, signal: AbortSignal): Promise<
 
 /** The passphrase, on any machine, without token and HSM VM. Stock `age -d -i KEY ENVELOPE` does the same. */
 export async function recoverPassphrase(recoveryKeyFile: string, envelopeFile: string): Promise<Secret> {
-  const line = await readBounded(recoveryKeyFile, recoveryKeyFileBytesMax)
-  if (line === null)
-    throw new HsmError('HSM_RECOVERY_KEY_INVALID', `there is no file ${printable(recoveryKeyFile)}`)
-  using identity = line.parse(untrustedBytes => Secret.take(untrustedBytes))
+  using identity = await readRecoveryKey(recoveryKeyFile)
   const envelope = await readBounded(envelopeFile, envelopeBytesMax)
   if (envelope === null)
     throw new HsmError('HSM_ENVELOPE_MISSING', `there is no file ${printable(envelopeFile)}`)
   return await openWithRecoveryKey(envelope, identity)
+}
+
+async function readRecoveryKey(file: string): Promise<Secret> {
+  const line = await readBounded(file, recoveryKeyFileBytesMax)
+  if (line === null) throw new HsmError('HSM_RECOVERY_KEY_INVALID', `there is no file ${printable(file)}`)
+  return line.parse(untrustedBytes => Secret.take(untrustedBytes))
 }
 
 function identityOf(keys: TokenPublicKeys): TokenIdentity {

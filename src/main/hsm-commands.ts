@@ -98,7 +98,7 @@ export async function newEpoch(
     [recovery.recipient],
     signal,
   )
-  const envelope = store.pathOf({ profile, epoch })
+  const envelope = store.pathOf({ profile, epoch, revision: 1 })
   return {
     result: { profile, epoch, digest, envelope, recoveryKey: recoveryKeyFile },
     text: [
@@ -108,6 +108,44 @@ export async function newEpoch(
       `              goes, with the epoch, into hsm/${profile}.json of the seal's draft`,
       `recovery key  ${recoveryKeyFile}`,
       '              keep it offline, and a copy of the envelope with it',
+    ],
+  }
+}
+
+export interface RewrapOptions {
+  readonly profile: string
+  /** `null`: the newest. */
+  readonly epoch: number | null
+  readonly recipients: readonly string[]
+  /** Opens the present envelope; `null`: this token does. */
+  readonly recoveryKeyFile: string | null
+}
+
+/** Another envelope for the same passphrase. */
+export async function rewrap(
+  { token, home }: HsmCommandPorts,
+  { profile: untrustedProfile, epoch, recipients, recoveryKeyFile }: RewrapOptions,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const profile = parseProfileName(untrustedProfile)
+  const store = new EnvelopeStore(home)
+  const epochs = (await store.list()).filter(one => one.profile === profile).map(one => one.epoch)
+  const open =
+    recoveryKeyFile === null ? commands.byToken(token, signal) : commands.byRecoveryKey(recoveryKeyFile)
+  const made = await commands.rewrap(
+    { envelopes: store, token, open },
+    { profile, epoch: epoch ?? Math.max(1, ...epochs) },
+    recipients,
+    signal,
+  )
+  const envelope = store.pathOf(made)
+  return {
+    result: { ...made, envelope },
+    text: [
+      `envelope  ${envelope}: for this token and ${recipients.length} more`,
+      `digest    ${made.digest}`,
+      `          goes into hsm/${profile}.json of the seal's draft; nothing else changes`,
+      'careful   whoever could open the envelope before still can, if he has a copy of it',
     ],
   }
 }
@@ -133,7 +171,10 @@ export async function envelopes({ home }: HsmCommandPorts): Promise<Answer> {
   const found = await commands.listEnvelopes(new EnvelopeStore(home))
   return {
     result: found,
-    text: found.map(({ profile, epoch, digest }) => `${profile}  epoch ${epoch}  ${digest}`),
+    text: found.map(
+      ({ profile, epoch, revision, digest }) =>
+        `${profile}  epoch ${epoch}${revision === 1 ? '' : `, revision ${revision}`}  ${digest}`,
+    ),
   }
 }
 

@@ -91,6 +91,17 @@ async function run(
       const recoveryKey = required('--recovery-key', values['recovery-key'])
       return commands.newEpoch(ports, profile, recoveryKey, signal)
     }
+    case 'rewrap':
+      return commands.rewrap(
+        ports,
+        {
+          profile: required('PROFILE', operand),
+          epoch: values.epoch === undefined ? null : epochOf(values.epoch),
+          recipients: values.recipient ?? [],
+          recoveryKeyFile: values['recovery-key'] ?? null,
+        },
+        signal,
+      )
     case 'envelopes':
       return commands.envelopes(ports)
     case 'pending':
@@ -164,6 +175,11 @@ async function serve(): Promise<void> {
     token[Symbol.dispose]()
     await store[Symbol.asyncDispose]()
   })
+}
+
+function epochOf(text: string): number {
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text)
+  throw new BaseError('FIELD_INVALID', '--epoch is a number from 1 on')
 }
 
 function required(what: string, value: string | undefined): string {

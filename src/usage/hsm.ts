@@ -19,6 +19,10 @@ export const hsmUsage = {
     deny: { operands: 'CODE', text: 'do not release, which is final for that job' },
     attend: { text: 'wait for releases and ask about each, until ^C' },
     explain: { operands: '[PROFILE]', text: 'when and for what this VM releases a passphrase, in words' },
+    rewrap: {
+      operands: 'PROFILE',
+      text: 'the same passphrase for other recipients, or for a new token with --recovery-key',
+    },
     envelopes: { text: 'list the envelopes' },
     recover: {
       operands: 'ENVELOPE',
@@ -30,9 +34,17 @@ export const hsmUsage = {
     'recovery-key': {
       type: 'string',
       value: 'FILE',
-      of: ['new-epoch', 'recover'],
+      of: ['new-epoch', 'recover', 'rewrap'],
       text: 'where the new recovery key is written (mode 0600), or where it is',
     },
+    recipient: {
+      type: 'string',
+      multiple: true,
+      value: 'AGE1...',
+      of: ['rewrap'],
+      text: 'who can open it beside this token: every recovery key and other token that is to be able',
+    },
+    epoch: { type: 'string', value: 'N', of: ['rewrap'], text: 'not of the newest epoch' },
     dialog: {
       type: 'string',
       value: 'PROGRAM',

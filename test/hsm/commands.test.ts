@@ -5,6 +5,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { parseProfileName } from '../../src/base/names.ts'
 import { sha256Hex } from '../../src/crypto/digest.ts'
 import {
+  byRecoveryKey,
+  byToken,
   doctor,
   initToken,
   listEnvelopes,
@@ -12,6 +14,7 @@ import {
   makeRecoveryKey,
   newEpoch,
   recoverPassphrase,
+  rewrap,
 } from '../../src/hsm/commands.ts'
 import { EnvelopeStore } from '../../src/hsm/envelope-store.ts'
 import { codeOf, countingEntropy, never, officerPin, secret, TestHsm, textOf } from './support.ts'
@@ -66,6 +69,67 @@ describe('hsm new-epoch', () => {
     const token = await hsm.prepared()
     expect(await codeOf(() => newEpoch({ envelopes, token, entropy }, profile, recipients, never))).toBe(code)
     expect(await envelopes.list()).toEqual([])
+  })
+})
+
+describe('hsm rewrap', () => {
+  it('gives the same passphrase to another recovery key, and touches nothing else', async () => {
+    const token = await hsm.prepared()
+    const [old, other] = [makeRecoveryKey(entropy), makeRecoveryKey(entropy)]
+    const first = await newEpoch({ envelopes, token, entropy }, profile, [old.recipient], never)
+    const before = readFileSync(envelopes.pathOf(first))
+    const open = byToken(token, never)
+    const made = await rewrap({ envelopes, token, open }, first, [other.recipient], never)
+    expect(made).toMatchObject({ epoch: 1, revision: 2 })
+    expect(readFileSync(envelopes.pathOf(first))).toEqual(before)
+    const keyFile = path.join(hsm.directory, 'recovery.key')
+    const opened = (key: typeof old, envelope: typeof first) => {
+      writeFileSync(keyFile, textOf(key.identity))
+      return execFileSync('age', ['-d', '-i', keyFile, envelopes.pathOf(envelope)], {
+        encoding: 'latin1',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      })
+    }
+    expect(opened(other, made)).toBe(opened(old, first))
+    expect(() => opened(old, made)).toThrow()
+    // And both are found by what is sealed.
+    for (const { digest } of [first, made]) expect(await envelopes.sealed(profile, 1, digest)).toBeDefined()
+  })
+
+  it('brings a new token in when the old one is gone, by the recovery key', async () => {
+    const { identity, recipient } = makeRecoveryKey(entropy)
+    const lost = await hsm.prepared()
+    const first = await newEpoch({ envelopes, token: lost, entropy }, profile, [recipient], never)
+    const keyFile = path.join(hsm.directory, 'recovery.key')
+    writeFileSync(keyFile, textOf(identity))
+    const other = new TestHsm()
+    try {
+      const token = other.token()
+      await token.initialise(secret(officerPin), secret(other.pin), never)
+      await token.generateKeys(never)
+      const byTheNew = () =>
+        rewrap({ envelopes, token, open: byToken(token, never) }, first, [recipient], never)
+      expect(await codeOf(byTheNew)).toBe('HSM_ENVELOPE_OTHER_KEY')
+      const open = byRecoveryKey(keyFile)
+      const made = await rewrap({ envelopes, token, open }, first, [recipient], never)
+      using passphrase = await byToken(token, never)(await envelopes.get(made))
+      using before = await byToken(lost, never)(await envelopes.get(first))
+      expect(textOf(passphrase)).toBe(textOf(before))
+    } finally {
+      other.remove()
+    }
+  })
+
+  it('without any recovery key is refused, and of an epoch that is not there', async () => {
+    const token = await hsm.prepared()
+    const { recipient } = makeRecoveryKey(entropy)
+    const first = await newEpoch({ envelopes, token, entropy }, profile, [recipient], never)
+    const ports = { envelopes, token, open: byToken(token, never) }
+    expect(await codeOf(() => rewrap(ports, first, [], never))).toBe('HSM_RECIPIENTS_SHORT')
+    expect(await codeOf(() => rewrap(ports, { ...first, epoch: 7 }, [recipient], never))).toBe(
+      'HSM_ENVELOPE_MISSING',
+    )
+    expect(await envelopes.list()).toHaveLength(1)
   })
 })
 

@@ -47,28 +47,36 @@ afterEach(() => rmSync(directory, { recursive: true, force: true }))
 const records = () => path.join(directory, 'releases.jsonl')
 const seen = (size: number) => ({ origin: 'example/dom0', size, root: new Uint8Array(32).fill(size) })
 
+const of = (epoch: number, revision = 1) => ({ profile, epoch, revision })
+
 describe('envelopes', () => {
   it('are kept by profile and epoch, each once', async () => {
     const store = new EnvelopeStore(directory)
-    const digest = await store.put(profile, 1, utf8('one'))
+    const digest = await store.put(of(1), utf8('one'))
     expect(digest).toBe(sha256Hex(utf8('one')))
-    await store.put(profile, 12, utf8('twelve'))
-    await store.put(parseProfileName('a.e1'), 2, utf8('other'))
+    await store.put(of(12), utf8('twelve'))
+    const second = await store.put(of(1, 2), utf8('one again'))
+    await store.put(of(1, 11), utf8('and again'))
+    await store.put({ profile: parseProfileName('a.e1'), epoch: 2, revision: 1 }, utf8('other'))
     expect(await store.list()).toEqual([
-      { profile: 'a.e1', epoch: 2 },
-      { profile, epoch: 1 },
-      { profile, epoch: 12 },
+      { profile: 'a.e1', epoch: 2, revision: 1 },
+      of(1),
+      of(1, 2),
+      of(1, 11),
+      of(12),
     ])
-    expect(await codeOf(() => store.put(profile, 1, utf8('two')))).toBe('HSM_ENVELOPE_EXISTS')
+    expect(await codeOf(() => store.put(of(1), utf8('two')))).toBe('HSM_ENVELOPE_EXISTS')
     const bytes = await store.sealed(profile, 1, digest)
     expect(bytes.parse(String)).toBe(String(utf8('one')))
+    expect((await store.sealed(profile, 1, second)).parse(String)).toBe(String(utf8('one again')))
+    expect(statSync(path.join(directory, 'envelopes/nightly.e1.r2.age')).isFile()).toBe(true)
     expect(statSync(path.join(directory, 'envelopes/nightly.e1.age')).mode & 0o777).toBe(0o600)
   })
 
   it('that are missing, or not the sealed ones, have a code each', async () => {
     const store = new EnvelopeStore(directory)
-    expect(await codeOf(() => store.get(profile, 1))).toBe('HSM_ENVELOPE_MISSING')
-    const digest = await store.put(profile, 1, utf8('one'))
+    expect(await codeOf(() => store.get(of(1)))).toBe('HSM_ENVELOPE_MISSING')
+    const digest = await store.put(of(1), utf8('one'))
     writeFileSync(path.join(directory, 'envelopes/nightly.e1.age'), 'another')
     expect(await codeOf(() => store.sealed(profile, 1, digest))).toBe('HSM_ENVELOPE_MISMATCH')
     writeFileSync(path.join(directory, 'envelopes/nightly.e1.age'), new Uint8Array(20_000))
@@ -77,10 +85,10 @@ describe('envelopes', () => {
 
   it('of one epoch that are made at once are one', async () => {
     const store = new EnvelopeStore(directory)
-    const made = await Promise.allSettled(['one', 'two'].map(text => store.put(profile, 1, utf8(text))))
+    const made = await Promise.allSettled(['one', 'two'].map(text => store.put(of(1), utf8(text))))
     expect(made.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
     const kept = made.find(one => one.status === 'fulfilled')
-    expect((await store.get(profile, 1)).parse(sha256Hex)).toBe(kept?.value)
+    expect((await store.get(of(1))).parse(sha256Hex)).toBe(kept?.value)
   })
 
   it('are listed and made beside the service, whose record they leave alone', async () => {
@@ -89,8 +97,8 @@ describe('envelopes', () => {
     await store.decisions.append(allowed(3))
     const before = statSync(records(), { bigint: true })
     const beside = new EnvelopeStore(directory)
-    await beside.put(profile, 1, utf8('one'))
-    expect(await beside.list()).toEqual([{ profile, epoch: 1 }])
+    await beside.put(of(1), utf8('one'))
+    expect(await beside.list()).toEqual([of(1)])
     const after = statSync(records(), { bigint: true })
     expect([after.size, after.mtimeNs, after.ctimeNs]).toEqual([before.size, before.mtimeNs, before.ctimeNs])
   })

@@ -10,6 +10,7 @@ import { leakTest } from './scenarios/leak-test.ts'
 import { oldDiskRestored } from './scenarios/old-disk-restored.ts'
 import { orderAndRestore } from './scenarios/order-and-restore.ts'
 import { rolledBackStorage } from './scenarios/rolled-back-storage.ts'
+import { tokenLost } from './scenarios/token-lost.ts'
 
 /** `npm run scenario -- kill-and-continue` and the long tests kill more often. */
 const killRounds = 4
@@ -24,6 +25,7 @@ describe('whole stories, as `npm run scenario` tells them', () => {
     ceremony2of3,
     custodyDiscarded,
     approveAndDeny,
+    tokenLost,
     attestedRelease,
     oldDiskRestored,
     killAndContinue: killAndContinue(killRounds),

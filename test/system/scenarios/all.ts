@@ -10,6 +10,7 @@ import { oldDiskRestored } from './old-disk-restored.ts'
 import { orderAndRestore } from './order-and-restore.ts'
 import { rolledBackStorage } from './rolled-back-storage.ts'
 import type { Scenario } from './scenario.ts'
+import { tokenLost } from './token-lost.ts'
 
 export const scenarios: Readonly<Record<string, Scenario>> = {
   'order-and-restore': orderAndRestore,
@@ -20,6 +21,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'ceremony-2of3': ceremony2of3,
   'custody-discarded': custodyDiscarded,
   'approve-and-deny': approveAndDeny,
+  'token-lost': tokenLost,
   'attested-release': attestedRelease,
   'old-disk-restored': oldDiskRestored,
   'kill-and-continue': killAndContinue(20),
