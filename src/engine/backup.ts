@@ -81,7 +81,8 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   using opened = await openPinned(history, cache, storage, passphrase, signal)
   await using known = await knownBlobs(ports, opened, history, cache, storage, signal)
 
-  const isCurrent = (snapshot: SnapshotId) => history.snapshots.some(one => one.snapshotId === snapshot)
+  const isCurrent = (snapshot: SnapshotId) =>
+    repositoryNow(ports, profile.name, binding.epoch).snapshots.some(one => one.snapshotId === snapshot)
   const contents = new ContentCache(directory, opened.key, ports.environment.entropy)
   const memory = new VolumeMemory(contents, isCurrent, ports.log)
   const journal = new PackJournal(directory, opened.key, ports.environment.entropy)

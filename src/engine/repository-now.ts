@@ -12,5 +12,5 @@ export function repositoryNow(
   const history = ledger.repository(profile, epoch)
   if (history === null)
     throw new EngineError('REPOSITORY_UNKNOWN', `the ledger knows no repository of '${profile}'`)
-  return { ...history }
+  return history
 }

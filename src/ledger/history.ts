@@ -35,14 +35,15 @@ export class LedgerHistory {
     return this.#configuration
   }
 
+  /** As of the last entry: those to come do not change it. */
   repository(profile: ProfileName, epoch: number): RepositoryHistory | null {
-    return this.#profiles.get(profile)?.repositories.get(epoch) ?? null
+    return this.#growing(profile, epoch)?.now ?? null
   }
 
   /** By epoch, oldest first. */
   repositories(profile: ProfileName): readonly RepositoryHistory[] {
     const found = [...(this.#profiles.get(profile)?.repositories.values() ?? [])]
-    return found.sort((one, other) => one.epoch - other.epoch)
+    return found.map(({ now }) => now).sort((one, other) => one.epoch - other.epoch)
   }
 
   /** Accepted orders, oldest first. */
@@ -115,8 +116,8 @@ export class LedgerHistory {
 
   #addRepository(position: number, entry: EntryOf<'repository'>): void {
     const { profile, epoch, repository, keyFile, config } = entry
-    const known = this.repository(profile, epoch)
-    if (known === null)
+    const known = this.#growing(profile, epoch)?.pinned
+    if (known === undefined)
       this.#of(profile).repositories.set(epoch, new GrowingRepository({ ...entry, entry: position }))
     else if (
       known.repository !== repository ||
@@ -135,10 +136,14 @@ export class LedgerHistory {
     entry: EntryOf<'snapshot' | 'checked' | 'hold' | 'hold-end' | 'forget' | 'prune'>,
   ): GrowingRepository {
     const { type, profile, epoch } = entry
-    const known = this.#profiles.get(profile)?.repositories.get(epoch)
-    if (known === undefined || ('repository' in entry && entry.repository !== known.repository))
+    const known = this.#growing(profile, epoch)
+    if (known === undefined || ('repository' in entry && entry.repository !== known.pinned.repository))
       throw invalid(position, `is a ${type} of '${profile}', epoch ${epoch}, whose repository is not pinned`)
     return known
+  }
+
+  #growing(profile: ProfileName, epoch: number): GrowingRepository | undefined {
+    return this.#profiles.get(profile)?.repositories.get(epoch)
   }
 
   #of(profile: ProfileName): ProfileHistory {

@@ -10,12 +10,13 @@ export interface IndexSet extends Pick<EntryOf<'snapshot'>, 'index' | 'packs'> {
   readonly entry: number
 }
 
+type Pinned = Pick<
+  Recorded<'repository'>,
+  'entry' | 'time' | 'profile' | 'epoch' | 'repository' | 'keyFile' | 'config'
+>
+
 /** One repository: a profile in one epoch. Plain data. */
-export interface RepositoryHistory
-  extends Pick<
-    Recorded<'repository'>,
-    'entry' | 'time' | 'profile' | 'epoch' | 'repository' | 'keyFile' | 'config'
-  > {
+export interface RepositoryHistory extends Pinned {
   /** Position of the last entry that changed which snapshots there are or which index is in force. */
   readonly changed: number
   /** Oldest first, without those that were forgotten. */
@@ -30,51 +31,56 @@ export interface RepositoryHistory
   readonly checks: readonly Recorded<'checked'>[]
 }
 
-/** Grows with the ledger. Whoever was given a list before keeps that list. */
-export class GrowingRepository implements RepositoryHistory {
-  readonly entry: number
-  readonly time: Date
-  readonly profile: RepositoryHistory['profile']
-  readonly epoch: number
-  readonly repository: RepositoryHistory['repository']
-  readonly keyFile: RepositoryHistory['keyFile']
-  readonly config: RepositoryHistory['config']
-  changed: number
-  snapshots: readonly Recorded<'snapshot'>[] = []
-  forgotten: readonly Recorded<'snapshot'>[] = []
-  indexSets: readonly IndexSet[] = []
-  holds: ReadonlyMap<SnapshotId, Date> = new Map()
-  checks: readonly Recorded<'checked'>[] = []
+/** Grows with the ledger, at the same cost for each entry however many there were before. */
+export class GrowingRepository {
+  readonly pinned: Pinned
+  /** Both in the order in which they were recorded. */
+  readonly #snapshots = new Map<SnapshotId, Recorded<'snapshot'>>()
+  readonly #indexSets = new Map<number, IndexSet>()
+  readonly #forgotten: Recorded<'snapshot'>[] = []
+  readonly #holds = new Map<SnapshotId, Date>()
+  readonly #checks: Recorded<'checked'>[] = []
   /** Positions of all entries that ever put an index in force. */
   readonly #indexEntries = new Set<number>()
   readonly #known = new Set<SnapshotId>()
+  #changed: number
+  #now: RepositoryHistory | null = null
 
   constructor({ entry, time, profile, epoch, repository, keyFile, config }: Recorded<'repository'>) {
-    this.entry = entry
-    this.time = time
-    this.profile = profile
-    this.epoch = epoch
-    this.repository = repository
-    this.keyFile = keyFile
-    this.config = config
-    this.changed = entry
+    this.pinned = { entry, time, profile, epoch, repository, keyFile, config }
+    this.#changed = entry
+  }
+
+  /** What the entries so far say; those to come do not change it. Copied when it is asked for, not at each entry. */
+  get now(): RepositoryHistory {
+    this.#now ??= {
+      ...this.pinned,
+      changed: this.#changed,
+      snapshots: [...this.#snapshots.values()],
+      forgotten: [...this.#forgotten],
+      indexSets: [...this.#indexSets.values()],
+      holds: new Map(this.#holds),
+      checks: [...this.#checks],
+    }
+    return this.#now
   }
 
   /** A snapshot recorded twice is one: an append whose success could not be reported may have been repeated. */
   addSnapshot(snapshot: Recorded<'snapshot'>): void {
-    if (this.#known.has(snapshot.snapshotId)) return
-    this.#known.add(snapshot.snapshotId)
-    this.snapshots = [...this.snapshots, snapshot]
-    this.changed = snapshot.entry
+    const { entry, snapshotId } = snapshot
+    if (this.#known.has(snapshotId)) return
+    this.#known.add(snapshotId)
+    this.#snapshots.set(snapshotId, snapshot)
     this.#addIndex(snapshot)
+    this.#change(entry)
   }
 
   forget({ entry, snapshots }: Recorded<'forget'>): void {
     for (const id of snapshots) this.#requireKnown(entry, id)
-    const wanted = new Set(snapshots)
-    this.forgotten = [...this.forgotten, ...this.snapshots.filter(({ snapshotId }) => wanted.has(snapshotId))]
-    this.snapshots = this.snapshots.filter(({ snapshotId }) => !wanted.has(snapshotId))
-    this.changed = entry
+    const found = [...new Set(snapshots)].flatMap(id => this.#snapshots.get(id) ?? [])
+    for (const { snapshotId } of found) this.#snapshots.delete(snapshotId)
+    this.#forgotten.push(...found.sort((one, other) => one.entry - other.entry))
+    this.#change(entry)
   }
 
   prune(prune: Recorded<'prune'>): void {
@@ -82,34 +88,40 @@ export class GrowingRepository implements RepositoryHistory {
     const stranger = replaces.find(one => !this.#indexEntries.has(one))
     if (stranger !== undefined)
       throw invalid(entry, `replaces the index of entry ${stranger}, which has none`)
-    const replaced = new Set(replaces)
-    this.indexSets = this.indexSets.filter(set => !replaced.has(set.entry))
-    this.changed = entry
+    for (const one of replaces) this.#indexSets.delete(one)
     this.#addIndex(prune)
+    this.#change(entry)
   }
 
   addChecked(checked: Recorded<'checked'>): void {
     const { entry, entries } = checked
     if (entries > entry) throw invalid(entry, `proves something of entry ${entries - 1}, which comes later`)
-    this.checks = [...this.checks, checked]
+    this.#checks.push(checked)
+    this.#now = null
   }
 
   hold({ entry, snapshotId, until }: Recorded<'hold'>): void {
     this.#requireKnown(entry, snapshotId)
-    const longer = Math.max(until.getTime(), this.holds.get(snapshotId)?.getTime() ?? 0)
-    this.holds = new Map(this.holds).set(snapshotId, new Date(longer))
+    const longer = Math.max(until.getTime(), this.#holds.get(snapshotId)?.getTime() ?? 0)
+    this.#holds.set(snapshotId, new Date(longer))
+    this.#now = null
   }
 
   endHold({ entry, snapshotId }: Recorded<'hold-end'>): void {
     this.#requireKnown(entry, snapshotId)
-    const left = new Map(this.holds)
-    left.delete(snapshotId)
-    this.holds = left
+    this.#holds.delete(snapshotId)
+    this.#now = null
+  }
+
+  /** `entry` changed which snapshots there are, or which index is in force. */
+  #change(entry: number): void {
+    this.#changed = entry
+    this.#now = null
   }
 
   #addIndex({ entry, index, packs }: IndexSet): void {
     this.#indexEntries.add(entry)
-    if (index.length > 0) this.indexSets = [...this.indexSets, { entry, index, packs }]
+    if (index.length > 0) this.#indexSets.set(entry, { entry, index, packs })
   }
 
   #requireKnown(entry: number, id: SnapshotId): void {

@@ -2,7 +2,8 @@ import { expect, it } from 'vitest'
 import { parseDigest, parseJobId } from '../../src/base/names.ts'
 import { type PruneRecord, pruneEntries } from '../../src/engine/prune-entries.ts'
 import { encodeEntry, parseEntry } from '../../src/ledger/entry.ts'
-import { readHistory } from '../../src/ledger/history.ts'
+import { type LedgerHistory, readHistory } from '../../src/ledger/history.ts'
+import type { RepositoryHistory } from '../../src/ledger/repository-history.ts'
 import { summarisePacks } from '../../src/repository/packs-root.ts'
 import { origin, profile, repositoryEntry, snapshotEntry, start } from '../ledger/support.ts'
 
@@ -10,7 +11,7 @@ const digest = (number: number) => parseDigest(number.toString(16).padStart(64, 
 const object = (number: number) => ({ id: digest(number), bytes: 16_000_000 + number })
 
 /** A ledger of so many snapshots, each with an index of its own. */
-async function historyOf(snapshots: number) {
+async function ledgerOf(snapshots: number): Promise<LedgerHistory> {
   const entries = [
     { type: 'genesis' as const, time: start, origin },
     repositoryEntry(),
@@ -23,15 +24,18 @@ async function historyOf(snapshots: number) {
   async function* numbered() {
     for (const [index, entry] of entries.entries()) yield { index, entry }
   }
-  const ledger = await readHistory(numbered())
+  return readHistory(numbered())
+}
+
+function repositoryOf(ledger: LedgerHistory): RepositoryHistory {
   const history = ledger.repository(profile, 1)
   if (history === null) throw new Error('no repository')
-  return { ledger, history }
+  return history
 }
 
 it('lists that are too long for one entry go on in the next, and add up to the same', async () => {
-  const { ledger, history } = await historyOf(2500)
-  const before = { ...history }
+  const ledger = await ledgerOf(2500)
+  const before = repositoryOf(ledger)
   const index = Array.from({ length: 900 }, (_, at) => ({
     ...object(10_000 + at),
     packs: [object(20_000 + at)],
@@ -56,6 +60,7 @@ it('lists that are too long for one entry go on in the next, and add up to the s
     [summarisePacks([]), 0, 0],
   ])
   for (const entry of [...forgets, ...prunes]) ledger.add(ledger.size, entry)
+  const history = repositoryOf(ledger)
   expect([history.snapshots.length, history.forgotten.length]).toEqual([500, 2000])
   expect(history.indexSets.slice(0, 300)).toEqual(before.indexSets.slice(2200))
   const sets = history.indexSets.slice(300)
@@ -64,7 +69,7 @@ it('lists that are too long for one entry go on in the next, and add up to the s
 })
 
 it('of nothing but removals is one entry', async () => {
-  const { history } = await historyOf(1)
+  const history = repositoryOf(await ledgerOf(1))
   const { forgets, prunes } = pruneEntries({
     time: start,
     job: parseJobId('20261124T031500Z-00000001'),
