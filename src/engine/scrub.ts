@@ -26,6 +26,8 @@ export async function runScrub(
     ({ bytesDone, bytesTotal }) => report({ phase: 'scrubbing', bytesDone, bytesTotal, bytesStored: 0 }),
     signal,
   )
+  // What the storage tells while it reads may have been hardly anything, or nothing at all.
+  report({ phase: 'scrubbing', bytesDone: bytes, bytesTotal: bytes, bytesStored: 0 })
   if (damaged > 0) {
     for (const { name, fault } of findings)
       ports.log.error('the storage reports a damaged object', { repository, name, fault })

@@ -7,12 +7,12 @@ import { type EngineBench, run, testBench } from '../support/engine.ts'
 const right: ScrubReport = { objects: 6, bytes: 9000, damaged: 0, findings: [] }
 
 /** The scrub of a repository with one snapshot, of which the storage says this. */
-async function scrubbed(said: (one: EngineBench) => ScrubReport) {
+async function scrubbed(said: (one: EngineBench) => ScrubReport, told = { bytesDone: 100, bytesTotal: 200 }) {
   const asked: string[] = []
   const one: EngineBench = await testBench({
     scrub: async (vm, repository, onProgress) => {
       asked.push(`${vm} ${repository}`)
-      onProgress({ objectsDone: 1, objectsTotal: 2, bytesDone: 100, bytesTotal: 200 })
+      onProgress({ objectsDone: 1, objectsTotal: 2, ...told })
       return said(one)
     },
   })
@@ -34,9 +34,18 @@ describe('a scrub', () => {
         warnings: ['this is the storage’s own word; a check that reads the data proves it'],
       },
     })
-    expect(job.progress).toMatchObject({ phase: 'ended', bytesDone: 200, bytesTotal: 200 })
     expect(one.released).toHaveLength(1)
     expect(one.ledger.repository(one.profile, 1)?.checks).toEqual([])
+  })
+
+  it.each([0, 200])('ends with all that it read, however little of it was told before', async bytesTotal => {
+    for (const damaged of [0, 1]) {
+      const findings = [{ name: objectName('data', '12'.repeat(32)), fault: 'content' as const }]
+      const report = damaged === 0 ? right : { ...right, damaged, findings }
+      const { job } = await scrubbed(() => report, { bytesDone: 0, bytesTotal })
+      expect(job.state).toBe(damaged === 0 ? 'done' : 'failed')
+      expect(job.progress).toMatchObject({ phase: 'ended', bytesDone: right.bytes, bytesTotal: right.bytes })
+    }
   })
 
   it('that finds damage is an alarm, which compares the names with the ledger', async () => {
