@@ -20,6 +20,11 @@ export function bytesText(bytes: number): string {
   return unit === 1 ? `${Math.round(bytes)} B` : `${(bytes / unit).toFixed(1)} ${name}`
 }
 
+/** `1 volume`, `2 volumes`. */
+export function countText(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
+}
+
 /** `500K`, `50M`, `2G`, `1T`, or plain bytes; at least 1. */
 export function parseBytes(untrustedText: string): number {
   const [, digits = '', letter = ''] = /^(\d{1,6})([KMGT]?)$/.exec(untrustedText) ?? []

@@ -36,7 +36,8 @@ export function readingOf(choice: ReadChoice): Reading {
   return reading
 }
 
-function readingIn(text: string): Reading | null {
+/** What a text orders; `null` when it is no choice. */
+export function readingIn(text: string): Reading | null {
   if (text === 'structure' || text === 'all') return { kind: text }
   const [, percent] = /^(\d{1,3}(?:\.\d{1,2})?)%$/.exec(text) ?? []
   if (percent !== undefined)

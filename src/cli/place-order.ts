@@ -18,7 +18,8 @@ export async function placeOrder(
   const job = await session.api.request('POST', '/v1/orders', parseJobView, { body: order, headers })
   if (wait) return watchOrdered(session, job)
   session.result('job', { job }, `${job.id}\n`)
-  session.note(`${job.kind} of ${job.profile} is ${job.state}; follow it with: strongroom jobs ${job.id}`)
+  const state = job.state === 'running' ? 'running already' : job.state
+  session.note(`${job.kind} of ${job.profile} is ${state}; follow it with: strongroom jobs ${job.id}`)
 }
 
 async function watchOrdered(session: Session, job: JobView): Promise<void> {

@@ -1,6 +1,6 @@
 import type { JobView } from '../api/schemas.ts'
 import { printable } from '../base/errors.ts'
-import { bytesText, durationText } from '../base/quantities.ts'
+import { bytesText, countText, durationText } from '../base/quantities.ts'
 import { hasEnded } from '../qrexec/calls/orders.ts'
 import { CliError, ReportedError } from './errors.ts'
 import { noProgress, progressDisplay } from './progress.ts'
@@ -61,6 +61,8 @@ async function follow(
 
 function finish(session: Session, job: JobView): void {
   session.result('job', { job }, job.state === 'done' ? `${summaryOf(job)}\n` : '')
+  if (job.kind === 'restore' && job.state === 'done')
+    session.note(`what was restored is in dom0, in restored/${job.id} of its own directory`)
   for (const warning of job.outcome?.warnings ?? []) session.note(`warning: ${printable(warning)}`)
   if (job.state === 'cancelled') throw new CliError('CLI_JOB_CANCELLED', `job ${job.id} was cancelled`)
   if (job.state === 'failed') throw new ReportedError(job.error ?? unexplained)
@@ -83,12 +85,14 @@ function detached(job: JobView): CliError {
 export function summaryOf({ kind, profile, started, ended, outcome }: JobView): string {
   const parts = [`${kind} of ${profile} done`]
   if (outcome?.snapshot !== undefined) parts.push(`snapshot ${outcome.snapshot.slice(0, 12)}`)
-  if (outcome?.volumes !== undefined) parts.push(`${outcome.volumes} volumes`)
+  if (outcome?.volumes !== undefined) parts.push(countText(outcome.volumes, 'volume'))
   if (outcome?.prune !== undefined) parts.push(...pruneParts(outcome.prune, outcome))
   else {
-    if (outcome?.snapshots !== undefined) parts.push(`${outcome.snapshots} snapshots`)
+    if (outcome?.snapshots !== undefined) parts.push(countText(outcome.snapshots, 'snapshot'))
     if (outcome?.objects !== undefined)
-      parts.push(`${outcome.objects} objects ${kind === 'scrub' ? 'hashed by the storage' : 'proven'}`)
+      parts.push(
+        `${countText(outcome.objects, 'object')} ${kind === 'scrub' ? 'hashed by the storage' : 'proven'}`,
+      )
     if (outcome?.bytes !== undefined) parts.push(`${bytesText(outcome.bytes)} read`)
     if (outcome?.bytesStored !== undefined) parts.push(`${bytesText(outcome.bytesStored)} stored`)
   }
@@ -105,9 +109,9 @@ function pruneParts(
 ): readonly string[] {
   return [
     ...(dryRun ? ['dry run, nothing was changed'] : []),
-    `${forgotten} snapshots ${dryRun ? 'to forget' : 'forgotten'}`,
+    `${countText(forgotten, 'snapshot')} ${dryRun ? 'to forget' : 'forgotten'}`,
     `${snapshots} stay`,
-    `${packsRemoved} packs ${dryRun ? 'to remove' : 'removed'}`,
+    `${countText(packsRemoved, 'pack')} ${dryRun ? 'to remove' : 'removed'}`,
     `${packsRewritten} of them ${dryRun ? 'to rewrite' : 'rewritten'}`,
     `${bytesText(bytesFreed)} ${dryRun ? 'to free' : 'freed'}`,
     `${bytesText(bytesStored)} ${dryRun ? 'to store' : 'stored'}`,

@@ -33,7 +33,9 @@ export async function holdSnapshot(
   if (end === null)
     throw new EngineError(
       'HOLD_DATE',
-      `a hold until ${until.toISOString()}; at most ${limits.daysMax} days are sealed`,
+      until <= common.time
+        ? `a hold until ${dayOf(until)} would be over already`
+        : `a hold until ${dayOf(until)}; at most ${limits.daysMax} days are sealed`,
     )
   if ((history.holds.get(request.snapshot)?.getTime() ?? 0) < end.getTime())
     await ports.ledger.append([{ type: 'hold', ...common, until: end }])
@@ -49,6 +51,11 @@ export async function endHold(ports: EnginePorts, request: HoldRequest): Promise
     throw new EngineError('HOLD_FIXED', `holds of profile '${request.profile}' end at their dates`)
   await ports.ledger.append([{ type: 'hold-end', ...common }])
   return summaryOf(ports, request)
+}
+
+/** `2027-01-31`, in UTC. */
+function dayOf(time: Date): string {
+  return time.toISOString().slice(0, 10)
 }
 
 async function find(ports: EnginePorts, { profile: name, snapshot, initiator }: HoldRequest): Promise<Found> {

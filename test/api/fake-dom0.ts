@@ -33,6 +33,8 @@ export class FakeDom0 implements Dom0Port {
     nextRun: null,
     alarms: [],
   }
+  /** Whether a job goes on for a while after it was cancelled. */
+  cancelsLater = false
   /** Of the machine; `undefined`: of a dom0 that tells none. */
   alarms: OfferedProfiles['alarms']
   /** Followers of `events`; ended by `endEvents`. */
@@ -81,6 +83,7 @@ export class FakeDom0 implements Dom0Port {
   async cancel(id: JobId): Promise<Job> {
     this.#called(`cancel ${id}`)
     const job = this.#known(id)
+    if (this.cancelsLater) return job
     return this.change(id, { state: 'cancelled', ended: new Date(job.ordered.getTime() + 1000) })
   }
 

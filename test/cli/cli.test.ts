@@ -105,6 +105,33 @@ describe('order', () => {
     expect(stderr.endsWith('error: another key file [REPOSITORY_PIN]\nhint: look\n')).toBe(true)
   })
 
+  test('an order that joins a job, and a cancellation that is still to come, say so', async () => {
+    const { dom0 } = stand.api
+    const argv = ['order', 'work', '--key', 'tuesday-morning']
+    const id = (await stand.run(argv)).stdout.trim()
+    dom0.change(parseJobId(id), reading(0))
+    expect((await stand.run(argv)).stderr).toContain('backup of work is running already; follow it with')
+    dom0.cancelsLater = true
+    const { code, stdout, stderr } = await stand.run(['cancel', id])
+    dom0.cancelsLater = false
+    expect([code, stdout]).toEqual([0, `${id} running\n`])
+    expect(stderr).toBe(`it ends as soon as it can; follow it with: strongroom jobs ${id}\n`)
+  })
+
+  test('a restore says where it has put the volumes, and what is one is not many', async () => {
+    const outcome = {
+      ...(finished.outcome as NonNullable<Job['outcome']>),
+      bytesStored: undefined,
+      volumes: 1,
+    }
+    const { id, stdout, stderr } = await watched(
+      ['restore', 'work', '--wait'],
+      job => void stand.api.dom0.change(job, { ...finished, outcome }),
+    )
+    expect(stdout).toContain(', 1 volume, ')
+    expect(stderr).toContain(`what was restored is in dom0, in restored/${id} of its own directory\n`)
+  })
+
   test('a job that another cancels ends the watching with 130', async () => {
     const { code, stderr } = await watched(['restore', 'work', '--wait'], async job => {
       const cancelled = await stand.run(['cancel', job])
@@ -442,7 +469,26 @@ describe('what goes wrong', () => {
     [['schedule', 'st', 'work', 'daily'], 2, "error: unknown command 'st'"],
     [['check', 'work', '--read-data', '--read-data-cycle', '30d'], 2, 'cannot be used with option'],
     [['check', 'work', '--scrub', '--read-data'], 2, 'cannot be used with option'],
-    [['check', 'work', '--read-data-subset', '8/7'], 2, "what a check reads: '8/7'; expected structure, all"],
+    ...['8/7', '0%', 'all', '30d'].map((share): [readonly string[], number, string] => [
+      ['check', 'work', '--read-data-subset', share],
+      2,
+      `error: --read-data-subset ${share}: expected a share like 5%, or 1/7 with at most 256 parts [CLI_USAGE]`,
+    ]),
+    ...['30', '5%', 'structure'].map((days): [readonly string[], number, string] => [
+      ['check', 'work', '--read-data-cycle', days],
+      2,
+      `error: --read-data-cycle ${days}: expected days like 30d [CLI_USAGE]`,
+    ]),
+    [['order', 'work', '--limit-upload', '1K'], 2, 'at least 16.0 KiB a second [CLI_USAGE]\nhint: give e.g.'],
+    ...[
+      ['cancel', 'last'],
+      ['jobs', 'last'],
+      ['restore', 'work', '--reuse', 'last'],
+    ].map((argv): [readonly string[], number, string] => [
+      argv,
+      2,
+      "error: not a valid JobId: 'last'; expected e.g. 20261124T031500Z-1f2e3d4c [NAME_INVALID]",
+    ]),
     ...['much', '20m', '-5', '1.5', '721'].map((jitter): [readonly string[], number, string] => [
       ['schedule', 'set', 'work', 'daily', `--jitter=${jitter}`],
       2,

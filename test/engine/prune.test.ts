@@ -257,12 +257,16 @@ describe('a hold', () => {
   })
 
   it.each([
-    ['in the past', -1],
-    ['further ahead than is sealed', 400],
-  ])('is refused %s', async (_, days) => {
+    ['in the past', -1, 'would be over already'],
+    ['further ahead than is sealed', 400, 'at most 366 days are sealed'],
+  ])('is refused %s', async (_, days, why) => {
     const one = await bench()
     const held = await first(one, 1)
-    await expect(hold(one, held, days)).rejects.toMatchObject({ code: 'HOLD_DATE', kind: 'refused' })
+    await expect(hold(one, held, days)).rejects.toMatchObject({
+      code: 'HOLD_DATE',
+      kind: 'refused',
+      message: expect.stringContaining(why),
+    })
     expect(await entriesOf(one, 'hold')).toEqual([])
   })
 

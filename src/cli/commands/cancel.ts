@@ -1,3 +1,5 @@
+import { parseJobId } from '../../base/names.ts'
+import { hasEnded } from '../../qrexec/calls/orders.ts'
 import { parseJobView } from '../answers.ts'
 import { type AddCommand, act, describe } from './command.ts'
 
@@ -8,8 +10,9 @@ export const addCancel: AddCommand = (parent, io) => {
     examples: ['strongroom cancel 20261124T031500Z-1f2e3d4c'],
   }).action(
     act(io, async (session, _options, [id = '']) => {
-      const job = await session.api.request('POST', `/v1/jobs/${encodeURIComponent(id)}/cancel`, parseJobView)
+      const job = await session.api.request('POST', `/v1/jobs/${parseJobId(id)}/cancel`, parseJobView)
       session.result('job', { job }, `${job.id} ${job.state}\n`)
+      if (!hasEnded(job)) session.note(`it ends as soon as it can; follow it with: strongroom jobs ${job.id}`)
     }),
   )
   parent.addCommand(command)

@@ -1,4 +1,5 @@
 import type { JobView } from '../../api/schemas.ts'
+import { parseJobId } from '../../base/names.ts'
 import { bytesText } from '../../base/quantities.ts'
 import { hasEnded } from '../../qrexec/calls/orders.ts'
 import { parseJobsView, parseJobView } from '../answers.ts'
@@ -27,7 +28,7 @@ export const addJobs: AddCommand = (parent, io) => {
     .action(
       act<JobsOptions>(io, async (session, { profile, count }, [id]) => {
         if (id !== undefined) {
-          const job = await session.api.request('GET', `/v1/jobs/${encodeURIComponent(id)}`, parseJobView)
+          const job = await session.api.request('GET', `/v1/jobs/${parseJobId(id)}`, parseJobView)
           return watchJob(session, job)
         }
         const query = new URLSearchParams({ ...(profile ? { profile } : {}), ...(count ? { count } : {}) })

@@ -1,5 +1,7 @@
 import type { OrderView } from '../../api/schemas.ts'
-import { parseBytes } from '../../base/quantities.ts'
+import { bytesText, parseBytes } from '../../base/quantities.ts'
+import { uploadBytesPerSecondMin } from '../../qrexec/calls/orders.ts'
+import { CliError } from '../errors.ts'
 import { type OrderOptions, placeOrder } from '../place-order.ts'
 import { type AddCommand, act, describe } from './command.ts'
 
@@ -23,7 +25,7 @@ export const addOrder: AddCommand = (parent, io) => {
     .option(
       '--limit-upload <rate>',
       'bytes a second, e.g. 500K or 2M, at least 16K; a lower limit of the sealed profile or of dom0 counts',
-      parseBytes,
+      parseLimit,
     )
     .option('--metered', 'say that the network is metered: the sealed profile says what that means')
     .option('--wait', 'follow the job to its end; the exit code is the job’s')
@@ -34,6 +36,14 @@ export const addOrder: AddCommand = (parent, io) => {
       ),
     )
   parent.addCommand(command)
+}
+
+function parseLimit(untrustedText: string): number {
+  const bytes = parseBytes(untrustedText)
+  if (bytes >= uploadBytesPerSecondMin) return bytes
+  throw new CliError('CLI_USAGE', `--limit-upload: at least ${bytesText(uploadBytesPerSecondMin)} a second`, {
+    hint: 'give e.g. 500K or 2M',
+  })
 }
 
 function wantedOf({ limitUpload, metered }: BackupOptions): Omit<OrderView, 'profile'> {

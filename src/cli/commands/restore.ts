@@ -1,5 +1,6 @@
 import { Option } from 'commander'
 import type { OrderView } from '../../api/schemas.ts'
+import { parseJobId } from '../../base/names.ts'
 import { findSnapshot } from '../find-snapshot.ts'
 import { type OrderOptions, placeOrder } from '../place-order.ts'
 import { type AddCommand, act, describe } from './command.ts'
@@ -38,7 +39,11 @@ export const addRestore: AddCommand = (parent, io) => {
       '--range <offset+length>',
       'only these bytes of the one volume, e.g. 1GiB+64MiB, as a file of its own',
     )
-    .option('--reuse <job>', 'take what is the same from this earlier restore, which stays as it is')
+    .option(
+      '--reuse <job>',
+      'take what is the same from this earlier restore, which stays as it is',
+      parseJobId,
+    )
     .option('--wait', 'follow the job to its end; the exit code is the job’s')
     .option('--key <key>', 'idempotency key: the same order with the same key is one job')
     .action(
