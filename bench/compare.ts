@@ -18,9 +18,9 @@ warm, median of several runs, restored images compared byte by byte.
   --images DIR   day1/*.img and day2/*.img that are there, instead of making some and removing them
   --json         one JSON object a row: work, ours, peer, peerName, ratio (ours / peer), unit
 
-  npm run bench -- growth | sweep | index    something else; each has --help
+  npm run bench -- growth | sweep | index | seal    something else; each has --help
 
-The result goes to standard output, progress to standard error.
+The result goes to standard output, progress to standard error. npm writes a heading before the result, but not as \`npm run -s\`.
 `
 
 interface Row {

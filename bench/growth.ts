@@ -103,6 +103,7 @@ function charts(runs: ReadonlyMap<number, Run>): readonly (readonly [string, Cha
   ]
 }
 
+process.stderr.write(`the results go to ${results}\n`)
 const work = workDirectory()
 const runs = new Map<number, Run>()
 const rows: string[] = []

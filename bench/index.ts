@@ -14,7 +14,7 @@ import { bringIndexTable } from '../src/repository/index-table-update.ts'
 import { IndexTableWriter } from '../src/repository/index-table-writer.ts'
 import { sealUnpacked } from '../src/repository/unpacked.ts'
 import { parseCount } from './size.ts'
-import { readOptions } from './usage.ts'
+import { readOptions, stepOf } from './usage.ts'
 
 const help = `The table of all blobs of a large repository that does not exist, each step in a process of its own.
 
@@ -188,7 +188,7 @@ const steps: Readonly<Record<string, () => Promise<void>>> = {
   table: tableOnly,
 }
 
-if (options.step !== undefined) await steps[options.step]?.()
+if (options.step !== undefined) await stepOf(steps, options.step)()
 else
   try {
     for (const step of Object.keys(steps)) {

@@ -16,7 +16,7 @@ import { FileSealedStore } from '../src/sealing/store.ts'
 import { verifyStore } from '../src/sealing/verify.ts'
 import { sealWorkspace, wholeFile } from '../src/sealing/workspace.ts'
 import { parseCount } from './size.ts'
-import { readOptions } from './usage.ts'
+import { readOptions, stepOf } from './usage.ts'
 
 const help = `A sealed store of many profiles: how long a machine takes to verify it, each step in a process of its own.
 
@@ -144,11 +144,8 @@ const steps: Readonly<Record<string, () => Promise<void>>> = {
   parts,
 }
 
-if (options.step !== undefined) {
-  const step = steps[options.step]
-  if (step === undefined) throw new Error(`there is no step ${options.step}`)
-  await step()
-} else {
+if (options.step !== undefined) await stepOf(steps, options.step)()
+else {
   const given = ['--profiles', String(options.profiles), '--directory', directory]
   for (const step of Object.keys(steps)) {
     const { status } = spawnSync(process.execPath, [import.meta.filename, ...given, '--step', step], {

@@ -21,7 +21,17 @@ export function readOptions<const O extends ParseArgsOptionsConfig, T>(
   } catch (error) {
     const { code } = error as { readonly code?: string }
     if (!(error instanceof UsageError) && !code?.startsWith('ERR_PARSE_ARGS')) throw error
-    process.stderr.write(`bench: ${(error as Error).message}\nSee --help\n`)
-    process.exit(2)
+    refuse((error as Error).message)
   }
+}
+
+/** Ends the process with status 2. */
+export function refuse(message: string): never {
+  process.stderr.write(`bench: ${message}\nSee --help\n`)
+  process.exit(2)
+}
+
+/** What one process of a benchmark does; ends it with status 2 when there is no such step. */
+export function stepOf<T>(steps: Readonly<Record<string, T>>, name: string): T {
+  return steps[name] ?? refuse(`there is no step '${name}'; there are ${Object.keys(steps).join(', ')}`)
 }
