@@ -3,51 +3,13 @@ import { tokenCheck } from '../../src/api/auth.ts'
 import { Catalogue } from '../../src/api/catalogue/catalogue.ts'
 import { sqliteDialect } from '../../src/api/catalogue/sqlite.ts'
 import type { ApiPorts } from '../../src/api/context.ts'
-import type { Clock, Entropy } from '../../src/base/environment.ts'
+import type { Entropy } from '../../src/base/environment.ts'
 import type { Log, LogFields } from '../../src/base/log.ts'
+import { SteppedClock } from '../support/stepped-clock.ts'
 import { FakeDom0 } from './fake-dom0.ts'
 
 export const token = '5f'.repeat(32)
 export const authorized = { authorization: `Bearer ${token}` }
-
-/** A clock that a test sets; sleeps end when it has been set past them, or are cut off. */
-export class FakeClock implements Clock {
-  #now: number
-  readonly #sleepers = new Set<{ readonly until: number; readonly wake: () => void }>()
-
-  constructor(now: string) {
-    this.#now = Date.parse(now)
-  }
-  now(): Date {
-    return new Date(this.#now)
-  }
-  monotonic(): number {
-    return this.#now
-  }
-  sleep(duration: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const sleeper = { until: this.#now + duration, wake: resolve }
-      this.#sleepers.add(sleeper)
-      const cut = () => {
-        this.#sleepers.delete(sleeper)
-        reject(signal?.reason)
-      }
-      if (signal?.aborted) cut()
-      else signal?.addEventListener('abort', cut, { once: true })
-    })
-  }
-  set(now: string): void {
-    this.#now = Date.parse(now)
-    for (const sleeper of this.#sleepers)
-      if (sleeper.until <= this.#now) {
-        this.#sleepers.delete(sleeper)
-        sleeper.wake()
-      }
-  }
-  advance(milliseconds: number): void {
-    this.set(new Date(this.#now + milliseconds).toISOString())
-  }
-}
 
 export class MemoryLog implements Log {
   readonly lines: { readonly level: string; readonly message: string; readonly fields: LogFields }[] = []
@@ -72,13 +34,13 @@ export interface Harness extends AsyncDisposable {
   readonly app: Awaited<ReturnType<typeof buildApi>>
   readonly dom0: FakeDom0
   readonly catalogue: Catalogue
-  readonly clock: FakeClock
+  readonly clock: SteppedClock
   readonly log: MemoryLog
 }
 
 export async function startApi(overrides: Partial<ApiPorts> = {}): Promise<Harness> {
   const dom0 = new FakeDom0()
-  const clock = new FakeClock('2026-11-24T12:00:00Z')
+  const clock = new SteppedClock('2026-11-24T12:00:00Z')
   const log = new MemoryLog()
   const catalogue = await Catalogue.open(() => sqliteDialect(':memory:'))
   const environment = { clock, entropy: countingEntropy() }

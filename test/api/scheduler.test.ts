@@ -10,8 +10,9 @@ import { nextStarts } from '../../src/api/timetable.ts'
 import { EngineError } from '../../src/engine/errors.ts'
 import { keyOfRun } from '../../src/profiles/schedule.ts'
 import { QrexecError } from '../../src/qrexec/errors.ts'
+import { SteppedClock } from '../support/stepped-clock.ts'
 import { FakeDom0, work } from './fake-dom0.ts'
-import { eventually, FakeClock, MemoryLog } from './harness.ts'
+import { eventually, MemoryLog } from './harness.ts'
 
 const nightly: ScheduleSetting = {
   calendar: '*-*-* 02:30:00',
@@ -27,7 +28,7 @@ async function start(
   now = '2026-11-24T12:00:00Z',
   file = ':memory:',
 ) {
-  const clock = new FakeClock(now)
+  const clock = new SteppedClock(now)
   const dom0 = new FakeDom0()
   const log = new MemoryLog()
   const catalogue = await Catalogue.open(() => sqliteDialect(file))
@@ -36,7 +37,7 @@ async function start(
   await catalogue.schedules.set(work, whole, clock.now(), nextStarts(work, whole, clock.now(), 1)[0] ?? null)
   const orders = () => dom0.calls.filter(call => call.startsWith('backup'))
   const at = async (time: string) => {
-    clock.set(time)
+    await clock.pass(Date.parse(time) - clock.time)
     await scheduler.tick(forever)
   }
   const schedule = () => catalogue.schedules.get(work)
@@ -65,7 +66,7 @@ describe('what is due is ordered', () => {
   test('a whole year in Berlin: every local day once, also when the clocks change', async () => {
     const { orders, clock, scheduler } = await start({}, '2026-01-01T12:00:00Z')
     for (let hour = 0; hour < 365 * 24; hour++) {
-      clock.advance(3_600_000)
+      await clock.pass(3_600_000)
       await scheduler.tick(forever)
     }
     expect(orders()).toHaveLength(365)
@@ -137,7 +138,7 @@ describe('never twice', () => {
   test('two schedulers on one catalogue, at the same moment', async () => {
     const { dom0, catalogue, clock, log, scheduler } = await start()
     const second = new Scheduler({ dom0, catalogue, clock, log })
-    clock.set('2026-11-25T01:30:00Z')
+    clock.time = Date.parse('2026-11-25T01:30:00Z')
     await Promise.all([scheduler.tick(forever), second.tick(forever)])
     expect(dom0.board.size).toBe(1)
   })
@@ -150,7 +151,7 @@ describe('never twice', () => {
       await first.at('2026-11-25T01:30:00Z')
       await first.catalogue[Symbol.asyncDispose]()
       await using catalogue = await Catalogue.open(() => sqliteDialect(file))
-      const clock = new FakeClock('2026-11-25T01:31:00Z')
+      const clock = new SteppedClock('2026-11-25T01:31:00Z')
       await new Scheduler({ dom0: first.dom0, catalogue, clock, log: first.log }).tick(forever)
       expect(first.orders()).toHaveLength(1)
     } finally {
@@ -221,7 +222,7 @@ describe('failures', () => {
       stop.abort(new Error('stopping'))
       throw stop.signal.reason
     }
-    clock.set('2026-11-25T01:30:00Z')
+    clock.time = Date.parse('2026-11-25T01:30:00Z')
     await expect(scheduler.tick(stop.signal)).rejects.toThrow('stopping')
     expect(await schedule()).toMatchObject({ failure: null, nextRun: new Date('2026-11-25T01:30:00Z') })
   })
@@ -234,7 +235,8 @@ describe('failures', () => {
     await eventually(() => dom0.calls.includes('jobs'))
     dom0.failure = null
     await new Promise(resolve => setTimeout(resolve, 20))
-    clock.set('2026-11-25T01:30:00Z')
+    clock.time = Date.parse('2026-11-25T01:30:00Z')
+    await clock.pass(20_000)
     await eventually(() => orders().length === 1)
     stop.abort()
     await running

@@ -7,15 +7,16 @@ import { Untrusted } from '../../src/base/untrusted.ts'
 import { parseCheckpoint, verifyCosignatureLine } from '../../src/ledger/checkpoint.ts'
 import { verifierKey } from '../../src/ledger/note.ts'
 import type { LedgerPage } from '../../src/qrexec/calls/ledger.ts'
+import { SteppedClock } from '../support/stepped-clock.ts'
 import { FakeDom0 } from './fake-dom0.ts'
-import { authorized, FakeClock, MemoryLog, startApi } from './harness.ts'
+import { authorized, MemoryLog, startApi } from './harness.ts'
 import { entries, ledgerKey, newSigner, origin, pages } from './ledger-pages.ts'
 
 const forever = new AbortController().signal
 const witnessKey = newSigner()
 
 async function start() {
-  const clock = new FakeClock('2026-11-24T12:00:00Z')
+  const clock = new SteppedClock('2026-11-24T12:00:00Z')
   const dom0 = new FakeDom0()
   const log = new MemoryLog()
   const catalogue = await Catalogue.open(() => sqliteDialect(':memory:'))
@@ -34,7 +35,7 @@ describe('a ledger that grows', () => {
     for (const size of [3, 7, 8, 21]) {
       dom0.ledgerPage = await pages(entries(size))
       await poll()
-      clock.advance(60_000)
+      await clock.pass(60_000)
     }
     expect(dom0.calls.filter(call => call.startsWith('ledger'))).toEqual([
       'ledger 0',
@@ -91,7 +92,7 @@ describe('a ledger that does not continue', () => {
     await poll()
     const before = await state()
     dom0.ledgerPage = await makePage()
-    clock.advance(60_000)
+    await clock.pass(60_000)
     await poll()
     const alarmed = await state()
     expect(alarmed?.alarm).toMatchObject({ code: name.split(',')[0], time: new Date('2026-11-24T12:01:00Z') })
@@ -100,7 +101,7 @@ describe('a ledger that does not continue', () => {
     expect(log.lines.filter(line => line.level === 'error')).toHaveLength(1)
 
     dom0.ledgerPage = await pages(entries(12))
-    clock.advance(60_000)
+    await clock.pass(60_000)
     await poll()
     expect(await state()).toMatchObject({ size: 12, alarm: alarmed?.alarm })
   })

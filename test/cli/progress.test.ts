@@ -3,7 +3,7 @@ import type { JobView } from '../../src/api/schemas.ts'
 import { bytesText, durationText } from '../../src/base/quantities.ts'
 import { progressDisplay } from '../../src/cli/progress.ts'
 import { table } from '../../src/cli/render.ts'
-import { FakeClock } from '../api/harness.ts'
+import { SteppedClock } from '../support/stepped-clock.ts'
 
 const job = (phase: JobView['progress']['phase'], bytesDone = 0, bytesTotal = 0): JobView => ({
   id: '20261124T031500Z-1f2e3d4c',
@@ -27,13 +27,13 @@ function screen(isTerminal: boolean, columns: number) {
 
 const GiB = 1024 ** 3
 
-test('a terminal shows a bar with rate and remaining time, on one line that fits', () => {
-  const clock = new FakeClock('2026-11-24T03:15:00Z')
+test('a terminal shows a bar with rate and remaining time, on one line that fits', async () => {
+  const clock = new SteppedClock('2026-11-24T03:15:00Z')
   const { written, output } = screen(true, 118)
   const display = progressDisplay(output, clock)
   display.show(job('passphrase'))
   display.show(job('reading', 0, 4 * GiB))
-  clock.advance(10_000)
+  await clock.pass(10_000)
   display.show(job('reading', GiB, 4 * GiB))
   display.end()
   expect(written).toEqual([
@@ -54,7 +54,7 @@ test('a limit of what is sent is shown while it counts', () => {
     const { written, output } = screen(false, 80)
     const { progress, ...rest } = job(phase)
     const uploadBytesPerSecond = 2 * 1024 * 1024
-    progressDisplay(output, new FakeClock('2026-11-24T03:15:00Z')).show({
+    progressDisplay(output, new SteppedClock('2026-11-24T03:15:00Z')).show({
       ...rest,
       progress: { ...progress, uploadBytesPerSecond },
     })
@@ -64,20 +64,20 @@ test('a limit of what is sent is shown while it counts', () => {
   expect(limited('passphrase')).toBe('backup work: passphrase\n')
 })
 
-test('the rate forgets what was long ago, so that a halt shows', () => {
-  const clock = new FakeClock('2026-11-24T03:15:00Z')
+test('the rate forgets what was long ago, so that a halt shows', async () => {
+  const clock = new SteppedClock('2026-11-24T03:15:00Z')
   const { written, output } = screen(true, 120)
   const display = progressDisplay(output, clock)
   for (const bytes of [0, GiB, GiB, GiB, GiB]) {
     display.show(job('reading', bytes, 4 * GiB))
-    clock.advance(10_000)
+    await clock.pass(10_000)
   }
   expect(written.at(-1)).toContain('  0 B/s  -:-- left')
 })
 
 test('elsewhere a line at each phase and each tenth, without control characters', () => {
   const { written, output } = screen(false, 80)
-  const display = progressDisplay(output, new FakeClock('2026-11-24T03:15:00Z'))
+  const display = progressDisplay(output, new SteppedClock('2026-11-24T03:15:00Z'))
   display.show(job('queued'))
   for (let done = 0; done <= 100; done++) display.show(job('reading', done, 100))
   display.show(job('finishing', 100, 100))
@@ -93,7 +93,7 @@ test.each([
   ['scrub', 'scrubbing', 'scrubbing objects'],
 ] as const)('a %s says what it counts the bytes of', (kind, phase, text) => {
   const { written, output } = screen(false, 80)
-  const display = progressDisplay(output, new FakeClock('2026-11-24T03:15:00Z'))
+  const display = progressDisplay(output, new SteppedClock('2026-11-24T03:15:00Z'))
   display.show({ ...job(phase, GiB, 4 * GiB), kind })
   display.show({ ...job('ended', 4 * GiB, 4 * GiB), kind })
   expect(written).toEqual([

@@ -6,7 +6,7 @@ import { withRetry } from '../../src/storage/retry.ts'
 import { UploadBudget } from '../../src/storage/upload-budget.ts'
 import { describeObjectStore } from '../contract/object-store.ts'
 import { MemoryStore } from '../support/memory-store.ts'
-import { FakeClock, serve, temporaryDirectory } from './support.ts'
+import { SleepingClock, serve, temporaryDirectory } from './support.ts'
 
 describeObjectStore('MemoryStore', async () => ({ store: new MemoryStore() }))
 
@@ -20,7 +20,9 @@ describeObjectStore('LocalStore', async () => {
 
 describeObjectStore('withQuota', async () => ({ store: withQuota(new MemoryStore(), 64 * 1024 * 1024) }))
 
-describeObjectStore('withRetry', async () => ({ store: withRetry(new MemoryStore(), new FakeClock(), 3) }))
+describeObjectStore('withRetry', async () => ({
+  store: withRetry(new MemoryStore(), new SleepingClock(), 3),
+}))
 
 describeObjectStore('the storage call over MemoryStore', async () => {
   const served = await serve(new MemoryStore())
@@ -28,7 +30,7 @@ describeObjectStore('the storage call over MemoryStore', async () => {
 })
 
 describeObjectStore('the storage call at a rate', async () => {
-  const served = await serve(new MemoryStore(), new UploadBudget(new FakeClock(), 1024 * 1024).share())
+  const served = await serve(new MemoryStore(), new UploadBudget(new SleepingClock(), 1024 * 1024).share())
   return { store: served.remote, close: () => served[Symbol.asyncDispose]() }
 })
 
@@ -39,7 +41,7 @@ describeObjectStore(
     const local = withQuota(new LocalStore(directory.path, systemEnvironment), 64 * 1024 * 1024)
     const remote = reconnecting(async () => (await serve(local)).remote, new AbortController().signal)
     return {
-      store: withRetry(remote, new FakeClock(), 3),
+      store: withRetry(remote, new SleepingClock(), 3),
       async close() {
         await remote[Symbol.asyncDispose]()
         await directory[Symbol.asyncDispose]()

@@ -11,7 +11,7 @@ import { LocalStore } from '../../src/storage/local.ts'
 import { objectKinds, parseObjectName } from '../../src/storage/object-store.ts'
 import { collect, never, someObject, whole } from '../contract/object-store.ts'
 import { failingFileSystem } from './failing-file-system.ts'
-import { entropy, FakeClock, temporaryDirectory } from './support.ts'
+import { entropy, SleepingClock, temporaryDirectory } from './support.ts'
 
 const config = parseObjectName('config')
 
@@ -124,7 +124,7 @@ describe('what lies on disk', () => {
 
   test('stay for a while whoever wants them removed, by the clock of the storage; locks go at once', async () => {
     await using directory = await temporaryDirectory()
-    const clock = new FakeClock(Date.now())
+    const clock = new SleepingClock(Date.now())
     const options = { appendOnly: false, removalAgeMin: 3_600_000 }
     const store = new LocalStore(directory.path, { clock, entropy }, options)
     const [pack, lock] = [someObject('pack'), someObject('lock', 10, 'locks')]
@@ -144,7 +144,7 @@ describe('what lies on disk', () => {
 
   test('whose time is in the future are young', async () => {
     await using directory = await temporaryDirectory()
-    const clock = new FakeClock(0)
+    const clock = new SleepingClock(0)
     const options = { appendOnly: false, removalAgeMin: 1 }
     const store = new LocalStore(directory.path, { clock, entropy }, options)
     const { name, body } = someObject('pack')
@@ -156,7 +156,7 @@ describe('what lies on disk', () => {
 
   test('is swept of temporary files older than a day, and of nothing else', async () => {
     await using directory = await temporaryDirectory()
-    const clock = new FakeClock()
+    const clock = new SleepingClock()
     const store = new LocalStore(directory.path, { clock, entropy })
     const { name, body } = someObject('kept')
     await store.put(name, body, never)

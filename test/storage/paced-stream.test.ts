@@ -4,7 +4,7 @@ import { UploadBudget } from '../../src/storage/upload-budget.ts'
 import { never, someObject, whole } from '../contract/object-store.ts'
 import { MemoryStore } from '../support/memory-store.ts'
 import { SteppedClock } from '../support/stepped-clock.ts'
-import { FakeClock, serve } from './support.ts'
+import { SleepingClock, serve } from './support.ts'
 
 const KiB = 1024
 const MiB = 1024 * KiB
@@ -13,7 +13,7 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise(resolve => setImmediate(resolve))
 }
 
-function shareOf(clock: FakeClock | SteppedClock, bytesPerSecond: number) {
+function shareOf(clock: SleepingClock | SteppedClock, bytesPerSecond: number) {
   const share = new UploadBudget(clock, null).share()
   share.limit(bytesPerSecond)
   return share
@@ -21,7 +21,7 @@ function shareOf(clock: FakeClock | SteppedClock, bytesPerSecond: number) {
 
 describe('an object that is sent below a rate', () => {
   test('is sent piece by piece, and arrives as it is', async () => {
-    const clock = new FakeClock()
+    const clock = new SleepingClock()
     const before = clock.monotonic()
     const store = new MemoryStore()
     await using served = await serve(store, shareOf(clock, 256 * KiB))

@@ -15,7 +15,7 @@ import { type ScrubMemory, type ScrubState, scrubMemory } from '../../src/storag
 import { MemoryLog } from '../api/harness.ts'
 import { never, someObject } from '../contract/object-store.ts'
 import { MemoryStore } from '../support/memory-store.ts'
-import { FakeClock, temporaryDirectory } from './support.ts'
+import { SleepingClock, temporaryDirectory } from './support.ts'
 
 const MiB = 1024 * 1024
 const config = parseObjectName('config')
@@ -36,7 +36,7 @@ class Remembered implements ScrubMemory {
 
 function ports(more: Partial<ScrubPorts> = {}): ScrubPorts {
   return {
-    clock: new FakeClock(),
+    clock: new SleepingClock(),
     log: silentLog,
     memory: new Remembered(),
     bytesPerSecondMax: null,
@@ -131,7 +131,7 @@ describe('a scrub', () => {
       const { name, body } = someObject(`paced ${index}`, 2 * MiB)
       await store.put(name, body, never)
     }
-    const clock = new FakeClock()
+    const clock = new SleepingClock()
     const before = clock.monotonic()
     await scrub(store, ports({ clock, bytesPerSecondMax: MiB }), never)
     // The last piece need not be waited for.

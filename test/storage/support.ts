@@ -16,7 +16,7 @@ import { serveStorage } from '../../src/storage/sink.ts'
 import type { UploadShare } from '../../src/storage/upload-budget.ts'
 
 /** Time that passes only by sleeping. */
-export class FakeClock implements Clock {
+export class SleepingClock implements Clock {
   #now: number
   readonly sleeps: number[] = []
 

@@ -7,14 +7,14 @@ import { connectMillisecondsMax, reconnecting } from '../../src/storage/reconnec
 import { withRetry } from '../../src/storage/retry.ts'
 import { collect, never, someObject, whole } from '../contract/object-store.ts'
 import { MemoryStore } from '../support/memory-store.ts'
-import { FakeClock, type ServedStore, serve } from './support.ts'
+import { type ServedStore, SleepingClock, serve } from './support.ts'
 
 const config = parseObjectName('config')
 const lost = () => new StorageError('STORAGE_UNAVAILABLE', 'lost', { retry: true })
 
 describe('withRetry', () => {
   test('tries again what may be tried again, with growing pauses', async () => {
-    const clock = new FakeClock()
+    const clock = new SleepingClock()
     let failures = 3
     const store = withRetry(
       new MemoryStore({
@@ -40,7 +40,7 @@ describe('withRetry', () => {
       memory.faults.before = () => {
         throw new StorageError('STORAGE_IO', 'broken', { retry })
       }
-      const store = withRetry(memory, new FakeClock(), 4)
+      const store = withRetry(memory, new SleepingClock(), 4)
       await expect(store.head(config, never)).rejects.toMatchObject({ code: 'STORAGE_IO' })
       expect(memory.calls.head).toBe(attempts)
     }
@@ -56,7 +56,7 @@ describe('withRetry', () => {
       },
     })
     const { name, body } = someObject('answer lost')
-    await withRetry(memory, new FakeClock(), 2).put(name, body, never)
+    await withRetry(memory, new SleepingClock(), 2).put(name, body, never)
     expect(memory.journal).toEqual([name])
   })
 
@@ -64,7 +64,7 @@ describe('withRetry', () => {
     const memory = new MemoryStore()
     const { name, body } = someObject('listed')
     await memory.put(name, body, never)
-    const store = withRetry(memory, new FakeClock(), 3)
+    const store = withRetry(memory, new SleepingClock(), 3)
     let failures = 2
     memory.faults.before = () => {
       if (failures-- > 0) throw lost()
@@ -78,7 +78,7 @@ describe('withRetry', () => {
           throw lost()
         },
       }),
-      new FakeClock(),
+      new SleepingClock(),
       3,
     )
     await expect(collect(breaking, 'data')).rejects.toMatchObject({ code: 'STORAGE_UNAVAILABLE' })
@@ -92,7 +92,7 @@ describe('withRetry', () => {
       abort.abort(reason)
       throw lost()
     }
-    await expect(withRetry(memory, new FakeClock(), 9).head(config, abort.signal)).rejects.toBe(reason)
+    await expect(withRetry(memory, new SleepingClock(), 9).head(config, abort.signal)).rejects.toBe(reason)
     expect(memory.calls.head).toBe(1)
   })
 })
@@ -134,7 +134,7 @@ describe('withQuota', () => {
       },
     })
     const { name, body } = someObject('at last', 900)
-    const guarded = withRetry(withQuota(failing, 1000), new FakeClock(), 9)
+    const guarded = withRetry(withQuota(failing, 1000), new SleepingClock(), 9)
     await guarded.put(name, body, never)
     expect(failing.bytesStored).toBe(900)
   })
@@ -176,7 +176,7 @@ describe('reconnecting', () => {
       connections.push(served)
       return served.remote
     }, never)
-    const store = withRetry(remote, new FakeClock(), 3)
+    const store = withRetry(remote, new SleepingClock(), 3)
     const objects = Array.from({ length: 20 }, (_, index) => someObject(`outlives ${index}`))
     for (const [index, { name, body }] of objects.entries()) {
       const pending = store.put(name, body, never)
@@ -199,7 +199,7 @@ describe('reconnecting', () => {
       if (attempts++ < 2) throw new StorageError('STORAGE_UNAVAILABLE', 'not up yet')
       return (await serve(memory)).remote
     }, never)
-    expect(await withRetry(remote, new FakeClock(), 3).head(config, never)).toBeNull()
+    expect(await withRetry(remote, new SleepingClock(), 3).head(config, never)).toBeNull()
     await remote[Symbol.asyncDispose]()
   })
 })
@@ -208,7 +208,7 @@ describe('connecting', () => {
   test('ends with the signal, also where the way there does not look at it', async () => {
     const job = new AbortController()
     const remote = reconnecting(() => new Promise(() => {}), job.signal)
-    const waiting = withRetry(remote, new FakeClock(), 9).head(config, never)
+    const waiting = withRetry(remote, new SleepingClock(), 9).head(config, never)
     setImmediate(() => job.abort(new Error('cancelled')))
     await expect(waiting).rejects.toThrow('cancelled')
     await expect(remote.head(config, never)).rejects.toThrow('cancelled')
@@ -220,7 +220,7 @@ describe('connecting', () => {
       const reasons: unknown[] = []
       const connect = (signal: AbortSignal) =>
         new Promise<never>(() => signal.addEventListener('abort', () => reasons.push(signal.reason)))
-      const waiting = withRetry(reconnecting(connect, never), new FakeClock(), 2).head(config, never)
+      const waiting = withRetry(reconnecting(connect, never), new SleepingClock(), 2).head(config, never)
       const ended = expect(waiting).rejects.toMatchObject({ code: 'STORAGE_UNAVAILABLE' })
       for (let attempt = 0; attempt < 2; attempt++) await vi.advanceTimersByTimeAsync(connectMillisecondsMax)
       await ended
