@@ -1,6 +1,9 @@
+import { stat } from 'node:fs/promises'
 import path from 'node:path'
+import { BaseError } from '../base/base-errors.ts'
+import { ignoreMissing } from '../base/files.ts'
 import type { VmName } from '../base/names.ts'
-import { parseVmName } from '../base/names.ts'
+import { dom0, parseVmName } from '../base/names.ts'
 
 /*
  * Where a local host keeps everything. One directory a purpose, so that each VM can be shown its own and no more:
@@ -21,6 +24,15 @@ export class LocalHome {
 
   constructor(directory: string) {
     this.directory = path.resolve(directory)
+  }
+
+  /** Throws `FIELD_INVALID`. */
+  async requireMade(): Promise<void> {
+    const made = await stat(this.home(dom0)).catch(ignoreMissing)
+    if (made?.isDirectory()) return
+    throw new BaseError('FIELD_INVALID', `there is no host in ${this.directory}`, {
+      hint: 'name its directory with --home; `npm run quickstart` makes one',
+    })
   }
 
   get machine(): string {

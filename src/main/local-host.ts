@@ -69,6 +69,7 @@ switch (command) {
 }
 
 async function start(): Promise<void> {
+  await home.requireMade()
   if ((await running()) !== null)
     throw new BaseError('FIELD_INVALID', `a host runs in ${home.directory} already`)
   const walls = await findWalls(product, log)

@@ -40,6 +40,7 @@ export async function runInside(
     throw new BaseError('FIELD_INVALID', `'${word}' is not one of ${Object.keys(programs).join(', ')}`, {
       hint: 'strongroom host run vault-hsm -- hsm envelopes',
     })
+  await home.requireMade()
   await makePrivateDirectory(home.run(vm))
   const inside = [path.join(product.directory, 'src/main', program), ...rest]
   if (word !== 'seal') inside.push('--settings', home.settings(vm))

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
@@ -16,6 +16,20 @@ function host(command: string): unknown {
   const { stdout } = spawnSync(strongroom, ['host', command, '--home', home, '--json'], { encoding: 'utf8' })
   return JSON.parse(stdout)
 }
+
+it.each([
+  ['start', []],
+  ['run', ['vault-hsm', '--', 'hsm', 'envelopes']],
+])('%s where no host was made says so, and makes nothing', async (command, rest) => {
+  const strongroom = path.resolve('bin/strongroom')
+  const { status, stderr } = spawnSync(strongroom, ['host', command, '--home', home, ...rest], {
+    encoding: 'utf8',
+  })
+  expect(stderr).toContain(
+    `there is no host in ${home} (FIELD_INVALID)\nhint: name its directory with --home`,
+  )
+  expect([status, await readdir(home)]).toEqual([2, []])
+})
 
 it('stops the host that it started, and no other process that has got its number', async () => {
   const other = spawn('sleep', ['60'])
