@@ -416,7 +416,7 @@ describe('what is shown', () => {
     const end = await stand.run(['hold', 'end', 'work', two.slice(0, 8)])
     expect([end.code, end.stdout]).toEqual([0, `${two} is no longer held\n`])
     expect(stand.api.dom0.calls).toContain(`hold work ${one} 2027-01-31T00:00:00.000Z`)
-    for (const date of ['2027-02-31x', 'soon', '2027-13-01', ''])
+    for (const date of ['2027-02-31', '2027-02-29', '2027-02-31x', 'soon', '2027-13-01', ''])
       expect((await stand.run(['hold', 'set', 'work', one, date])).code, date).toBe(2)
     stand.api.dom0.snapshotsOf = []
   })
@@ -479,6 +479,7 @@ describe('what goes wrong', () => {
       2,
       `error: --read-data-cycle ${days}: expected days like 30d [CLI_USAGE]`,
     ]),
+    [['jobs', '--count', '0'], 2, 'error: --count 0: expected 1 to 9999 [CLI_USAGE]'],
     [['order', 'work', '--limit-upload', '1K'], 2, 'at least 16.0 KiB a second [CLI_USAGE]\nhint: give e.g.'],
     ...[
       ['cancel', 'last'],

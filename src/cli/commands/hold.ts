@@ -50,10 +50,10 @@ async function holdPath(session: Session, profile: string, typed: string): Promi
   return `${snapshotsPath(profile)}/${await findSnapshot(session, profile, typed)}/hold`
 }
 
-/** `2027-01-31` as its midnight. */
+/** `2027-01-31` as its midnight. What the calendar has not is refused: JavaScript takes February 31st for March 3rd. */
 function endOf(date: string): string {
   const time = new Date(`${date}T00:00:00Z`)
-  if (!/^\d{4}-\d\d-\d\d$/.test(date) || Number.isNaN(time.getTime()))
+  if (Number.isNaN(time.getTime()) || time.toISOString().slice(0, 10) !== date)
     throw new CliError('CLI_USAGE', 'a hold ends at a date like 2027-01-31')
   return time.toISOString()
 }

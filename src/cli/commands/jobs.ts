@@ -1,8 +1,10 @@
 import type { JobView } from '../../api/schemas.ts'
+import { printable } from '../../base/errors.ts'
 import { parseJobId } from '../../base/names.ts'
 import { bytesText } from '../../base/quantities.ts'
 import { hasEnded } from '../../qrexec/calls/orders.ts'
 import { parseJobsView, parseJobView } from '../answers.ts'
+import { CliError } from '../errors.ts'
 import { phaseText } from '../progress.ts'
 import { table, timeText } from '../render.ts'
 import { summaryOf, watchJob } from '../watch.ts'
@@ -10,7 +12,7 @@ import { type AddCommand, act, describe } from './command.ts'
 
 interface JobsOptions {
   readonly profile?: string
-  readonly count?: string
+  readonly count: string
 }
 
 export const addJobs: AddCommand = (parent, io) => {
@@ -24,20 +26,25 @@ export const addJobs: AddCommand = (parent, io) => {
     ],
   })
     .option('--profile <name>', 'only jobs of this profile')
-    .option('--count <n>', 'how many at most', '20')
+    .option('--count <n>', 'how many at most', parseCount, '20')
     .action(
       act<JobsOptions>(io, async (session, { profile, count }, [id]) => {
         if (id !== undefined) {
           const job = await session.api.request('GET', `/v1/jobs/${parseJobId(id)}`, parseJobView)
           return watchJob(session, job)
         }
-        const query = new URLSearchParams({ ...(profile ? { profile } : {}), ...(count ? { count } : {}) })
+        const query = new URLSearchParams({ ...(profile ? { profile } : {}), count })
         const { jobs, stale } = await session.api.request('GET', `/v1/jobs?${query}`, parseJobsView)
         if (stale) session.note('dom0 does not answer: this is what was last seen')
         session.result('jobs', { jobs, stale }, table(head, jobs.map(row)))
       }),
     )
   parent.addCommand(command)
+}
+
+function parseCount(text: string): string {
+  if (/^[1-9]\d{0,3}$/.test(text)) return text
+  throw new CliError('CLI_USAGE', `--count ${printable(text).slice(0, 40)}: expected 1 to 9999`)
 }
 
 const head = ['JOB', 'PROFILE', 'KIND', 'STATE', 'ORDERED', 'RESULT']
