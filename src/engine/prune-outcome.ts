@@ -1,3 +1,4 @@
+import { bytesText } from '../base/quantities.ts'
 import type { Recorded, RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Outcome } from '../qrexec/calls/orders.ts'
 import { sum } from '../repository/pack-fates.ts'
@@ -39,7 +40,7 @@ function warningsOf({ history, plan, rewritten, removed }: Pruned): string[] {
   const warnings: string[] = []
   if (removed.left > 0)
     warnings.push(
-      `${removed.left} objects of ${removed.leftBytes} bytes stay for now: the storage does not remove them yet, or ` +
+      `${removed.left} objects of ${bytesText(removed.leftBytes)} stay for now: the storage does not remove them yet, or ` +
         'they are needed by one that it does not; the next prune tries again',
     )
   if (rewritten.leftForWantOfRoom > 0)

@@ -1,3 +1,4 @@
+import { countText } from '../base/quantities.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Outcome } from '../qrexec/calls/orders.ts'
 import type { ScrubFinding } from '../storage/scrub-lines.ts'
@@ -65,5 +66,5 @@ function describe(history: RepositoryHistory, damaged: number, findings: readonl
   const first = findings.slice(0, namedMax).map(one => `${one.name}, ${what(one)}`)
   const rest =
     damaged > first.length ? `; and ${damaged - first.length} more: the log of dom0 names the first 100` : ''
-  return `the storage reports ${damaged} damaged objects: ${first.join('; ')}${rest}`
+  return `the storage reports ${countText(damaged, 'damaged object')}: ${first.join('; ')}${rest}`
 }

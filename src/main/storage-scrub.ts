@@ -5,7 +5,7 @@ import { systemEnvironment } from '../base/environment.ts'
 import { errorKinds } from '../base/errors.ts'
 import { createLog } from '../base/log.ts'
 import { parseRepositoryName, type RepositoryName } from '../base/names.ts'
-import { amountText, bytesText, parseBytes, rateMeter } from '../base/quantities.ts'
+import { amountText, bytesText, countText, parseBytes, rateMeter } from '../base/quantities.ts'
 import { StorageError } from '../storage/errors.ts'
 import { LocalStore } from '../storage/local.ts'
 import { scrub } from '../storage/scrub.ts'
@@ -76,14 +76,14 @@ function asRepository(name: string): RepositoryName | null {
 /** Of the repositories before: their result is not printed. */
 function foundIn(result: readonly (ScrubReport & { readonly repository: string })[]): string {
   const damaged = result.filter(one => one.damaged > 0)
-  return damaged.map(one => `; ${one.damaged} damaged objects in '${one.repository}'`).join('')
+  return damaged.map(one => `; ${countText(one.damaged, 'damaged object')} in '${one.repository}'`).join('')
 }
 
 function textOf({ repository, objects, bytes, damaged, findings }: ScrubReport & { repository: string }) {
   const verdict = damaged === 0 ? 'all are what their names say' : `${damaged} DAMAGED`
   const rest = damaged - findings.length
   return [
-    `${repository}: ${objects} objects, ${bytesText(bytes)}: ${verdict}`,
+    `${repository}: ${countText(objects, 'object')}, ${bytesText(bytes)}: ${verdict}`,
     ...findings.map(({ name, fault }) => `  ${name}  ${fault}`),
     ...(rest > 0 ? [`  and ${rest} more`] : []),
   ]

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { amountText, parseBytes } from '../../src/base/quantities.ts'
+import { amountText, countText, parseBytes } from '../../src/base/quantities.ts'
 
 describe('numbers of bytes', () => {
   test.each([
@@ -18,6 +18,10 @@ describe('numbers of bytes', () => {
       expect(() => parseBytes(text)).toThrow(expect.objectContaining({ code: 'FIELD_INVALID' }))
     },
   )
+})
+
+test('what is one is not many', () => {
+  expect([0, 1, 2].map(count => countText(count, 'pack'))).toEqual(['0 packs', '1 pack', '2 packs'])
 })
 
 test('an amount tells how much is left, if that is known', () => {

@@ -381,6 +381,7 @@ describe('what is shown', () => {
   test('status, with and without alarms', async () => {
     const { code, stdout } = await stand.run(['status'])
     expect(code).toBe(0)
+    expect(stdout).toMatch(/^1 alarm\n/)
     expect(stdout).toContain('dom0           answers\nconfiguration  version 3, abababababab\n')
     expect(stdout).toMatch(
       /PROFILE +LAST BACKUP +LAST SUCCESS +LAST CHECK +OLDEST UNREAD +NEXT RUN\nwork +done/,

@@ -320,7 +320,7 @@ describe('a storage that does not remove', () => {
     one.storage.faults.before = refusing('STORAGE_APPEND_ONLY', () => true)
     const { state, outcome } = await one.prune()
     expect([state, outcome?.prune?.packsRemoved, outcome?.prune?.bytesFreed]).toEqual(['done', 0, 0])
-    expect(outcome?.warnings[0]).toMatch(/^\d+ objects of \d+ bytes stay for now/)
+    expect(outcome?.warnings[0]).toMatch(/^\d+ objects of \d+\.\d MiB stay for now/)
     expect(snapshotsOf(one)).toHaveLength(2)
     expect(await one.check()).toMatchObject({ sound: true })
     await expectSoundForRestic(one)

@@ -1,6 +1,6 @@
 import type { JobView, StatusView } from '../../api/schemas.ts'
 import { printable } from '../../base/errors.ts'
-import { bytesText } from '../../base/quantities.ts'
+import { bytesText, countText } from '../../base/quantities.ts'
 import { parseStatusView } from '../answers.ts'
 import { phaseText } from '../progress.ts'
 import { table, timeText } from '../render.ts'
@@ -25,7 +25,7 @@ export const addStatus: AddCommand = (parent, io) => {
 
 function textOf(status: StatusView, { style }: Session): string {
   const { alarms, running, profiles } = status
-  const verdict = alarms.length === 0 ? style.good('no alarms') : style.bad(`${alarms.length} alarms`)
+  const verdict = alarms.length === 0 ? style.good('no alarms') : style.bad(countText(alarms.length, 'alarm'))
   const parts = [
     `${style.strong(verdict)}\n`,
     ...alarms.map(alarm => `  ${alarmText(alarm)}\n`),
