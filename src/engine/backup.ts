@@ -9,6 +9,7 @@ import {
   repositoryOf,
   type SnapshotId,
 } from '../base/names.ts'
+import { bytesText } from '../base/quantities.ts'
 import type { Secret } from '../base/secret.ts'
 import { HostError } from '../host/errors.ts'
 import type { FrozenVm, FrozenVolume, KeptStates } from '../host/volumes.ts'
@@ -28,7 +29,7 @@ import { type Birth, giveBirth } from './birth.ts'
 import { CachingStore } from './caching-store.ts'
 import { CommitLog } from './commit.ts'
 import { ContentCache } from './content-cache.ts'
-import { PackJournal, unclaimed } from './pack-journal.ts'
+import { type JournalledPack, PackJournal, unclaimed } from './pack-journal.ts'
 import { type Plan, type PlannedVm, planBackup } from './plan.ts'
 import type { EnginePorts } from './ports.ts'
 import { releasePassphrase } from './release.ts'
@@ -126,11 +127,18 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
     bytes: entry.bytes,
     bytesStored: entry.bytesStored,
     volumes: entry.volumes,
-    warnings: plan.warnings,
+    warnings: [...plan.warnings, ...goesOn(adopted)],
     objects: undefined,
     snapshots: undefined,
     prune: undefined,
   }
+}
+
+function goesOn(adopted: readonly JournalledPack[]): readonly string[] {
+  const bytes = adopted.reduce((sum, pack) => sum + pack.bytes, 0)
+  return bytes === 0
+    ? []
+    : [`${bytesText(bytes)} of an interrupted backup were in the storage, and were not sent again`]
 }
 
 /** Reads every planned volume and stores packs and index. Nothing is visible yet, and on any failure never will be. */

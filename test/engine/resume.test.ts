@@ -5,6 +5,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { MiB } from '../../src/base/bytes.ts'
 import { systemEntropy } from '../../src/base/environment.ts'
 import { parseDigest } from '../../src/base/names.ts'
+import { bytesText } from '../../src/base/quantities.ts'
 import { RepositoryKey } from '../../src/crypto/aead.ts'
 import { PackJournal } from '../../src/engine/pack-journal.ts'
 import type { StoredPack } from '../../src/repository/pack-uploads.ts'
@@ -49,6 +50,9 @@ describe('a backup after an interrupted one', () => {
     await bench.restart()
     const job = await backup()
     expect(job).toMatchObject({ state: 'done', error: null })
+    expect(job.outcome?.warnings).toEqual([
+      `${bytesText(bytesOf(before))} of an interrupted backup were in the storage, and were not sent again`,
+    ])
     const added = packs().slice(before.length)
     expect(bytesOf(added)).toBeLessThan(imageBytes + 6 * MiB - bytesOf(before))
     // The ledger counts all packs of the snapshot, those of the interrupted job included.
@@ -57,6 +61,7 @@ describe('a backup after an interrupted one', () => {
     // And nothing is adopted twice.
     const next = await backup()
     expect(next.outcome?.bytesStored).toBeLessThan(0.1 * MiB)
+    expect(next.outcome?.warnings).toEqual([])
   })
 
   it('stores anew what the storage has lost meanwhile', async () => {
@@ -65,6 +70,7 @@ describe('a backup after an interrupted one', () => {
     const job = await backup()
     expect(job.state).toBe('done')
     expect(job.outcome?.bytesStored).toBeGreaterThan(imageBytes)
+    expect(job.outcome?.warnings).toEqual([])
   })
 })
 
