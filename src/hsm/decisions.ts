@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { KiB, utf8 } from '../base/bytes.ts'
-import { CodedError } from '../base/errors.ts'
+import { CodedError, errnoOf } from '../base/errors.ts'
 import { writeWhole } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import {
@@ -22,7 +22,7 @@ import { HsmError } from './errors.ts'
  */
 
 const day = 24 * 60 * 60 * 1000
-const lineBytesMax = 2 * KiB
+const lineBytesMax = 4 * KiB
 const partBytes = 64 * KiB
 const noncesMax = 4096
 const deniedMax = 4096
@@ -31,6 +31,7 @@ const timesMax = 10_000
 /** Beyond these, refusals are in the log only: a flood of them must not fill the disk. */
 export const refusalsPerDayMax = 1000
 const newline = 0x0a
+export const reasonLengthMax = 500
 
 const parseDecision = fields('decision', {
   time: is.time,
@@ -44,6 +45,8 @@ const parseDecision = fields('decision', {
   index: is.nullable(is.integer()),
   nonce: is.nullable(is.name(parseDigest)),
   code: is.nullable(is.string(64)),
+  /** What was wrong, for people; records of older versions have none. */
+  reason: is.optional(is.string(reasonLengthMax)),
 })
 export type Decision = ReturnType<typeof parseDecision>
 
@@ -171,6 +174,20 @@ export class DecisionLog implements AsyncDisposable {
       this.#indexMin = Math.max(this.#indexMin, oldestIndex + 1)
       break
     }
+  }
+}
+
+/** All that was decided, from a record that the service may be writing: a line that has no end yet is left out. */
+export async function* readDecisions(file: string): AsyncGenerator<Decision> {
+  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW).catch(error => {
+    if (errnoOf(error) === 'ENOENT') return null
+    throw error
+  })
+  if (handle === null) return
+  try {
+    for await (const line of lines(handle)) yield parseLine(line)
+  } finally {
+    await handle.close()
   }
 }
 

@@ -12,7 +12,7 @@ import type { Question } from '../qrexec/calls/attest.ts'
 import type { ReleaseAnswer, ReleaseCall, WitnessAnswer, WitnessCall } from '../qrexec/calls/release.ts'
 import type { AttestationVerifier } from '../sealing/verifier.ts'
 import { type Approvals, denied } from './approvals.ts'
-import type { Decision } from './decisions.ts'
+import { type Decision, reasonLengthMax } from './decisions.ts'
 import { openWithToken } from './envelope.ts'
 import { HsmError } from './errors.ts'
 import {
@@ -61,7 +61,7 @@ export interface Caller {
 }
 
 /** What is known of a call so far, for the record. */
-type Known = { -readonly [K in Exclude<keyof Decision, 'time' | 'outcome' | 'code'>]: Decision[K] }
+type Known = { -readonly [K in Exclude<keyof Decision, 'time' | 'outcome' | 'code' | 'reason'>]: Decision[K] }
 
 /**
  * Decides and releases, one call at a time: two at once could both be the last that a limit allows. Each decision is
@@ -221,7 +221,7 @@ export class Releaser {
       let outcome: Decision['outcome'] = 'refused'
       const allow = async () => {
         signal.throwIfAborted()
-        await this.#record({ ...known, outcome: 'allowed', code: null })
+        await this.#record({ ...known, outcome: 'allowed', code: null, reason: undefined })
         outcome = 'failed'
       }
       try {
@@ -230,7 +230,9 @@ export class Releaser {
         return await work(known, allow, signal)
       } catch (error) {
         const code = error instanceof CodedError ? error.code : 'INTERNAL'
-        await this.#record({ ...known, outcome, code }).catch(failure =>
+        const reason =
+          error instanceof CodedError ? printable(error.message).slice(0, reasonLengthMax) : undefined
+        await this.#record({ ...known, outcome, code, reason }).catch(failure =>
           this.#ports.log.error('a refusal could not be recorded', { code, error: failure }),
         )
         throw error

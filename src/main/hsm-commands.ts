@@ -8,6 +8,7 @@ import { makePrivateDirectory, syncDirectory, writeDurably } from '../base/files
 import { parseProfileName } from '../base/names.ts'
 import { Secret } from '../base/secret.ts'
 import * as commands from '../hsm/commands.ts'
+import { type Decision, readDecisions } from '../hsm/decisions.ts'
 import { EnvelopeStore } from '../hsm/envelope-store.ts'
 import { HsmError } from '../hsm/errors.ts'
 import type { PinSource } from '../hsm/pin.ts'
@@ -176,6 +177,24 @@ export async function envelopes({ home }: HsmCommandPorts): Promise<Answer> {
         `${profile}  epoch ${epoch}${revision === 1 ? '' : `, revision ${revision}`}  ${digest}`,
     ),
   }
+}
+
+/** The record of the service, which may be running. */
+export async function history(home: string, untrustedProfile: string | undefined): Promise<Answer> {
+  const wanted = untrustedProfile === undefined ? null : parseProfileName(untrustedProfile)
+  const found: Decision[] = []
+  for await (const decision of readDecisions(path.join(home, 'releases.jsonl')))
+    if (wanted === null || decision.profile === wanted) found.push(decision)
+  return {
+    result: found,
+    text: found.length === 0 ? ['nothing was asked for yet'] : found.map(describeDecision),
+  }
+}
+
+function describeDecision({ time, outcome, profile, purpose, job, caller, code, reason }: Decision): string {
+  const what = `${purpose ?? 'something'} of ${profile ?? 'no profile'}`
+  const why = code === null ? '' : `: ${code}${reason === undefined ? '' : `, ${reason}`}`
+  return `${time.toISOString()}  ${outcome.padEnd(8)}  ${what}, by ${caller}${job === null ? '' : `, job ${job}`}${why}`
 }
 
 /** Prints a passphrase: for a rescue, by whoever holds the recovery key. */

@@ -116,6 +116,8 @@ async function run(
       )
     case 'attend':
       return attend(settings.home, values.dialog ?? null, signal)
+    case 'history':
+      return commands.history(settings.home, operand)
     case 'explain':
       return explain(operand)
     default:

@@ -18,6 +18,7 @@ export const hsmUsage = {
     approve: { operands: 'CODE', text: 'release: you have compared the code with whoever ordered it' },
     deny: { operands: 'CODE', text: 'do not release, which is final for that job' },
     attend: { text: 'wait for releases and ask about each, until ^C' },
+    history: { operands: '[PROFILE]', text: 'every release and refusal, with its reason, the newest last' },
     explain: { operands: '[PROFILE]', text: 'when and for what this VM releases a passphrase, in words' },
     rewrap: {
       operands: 'PROFILE',

@@ -188,6 +188,7 @@ describe('is refused, with the reason, to a dom0', () => {
     const lines = readFileSync(world.recordFile, 'utf8').trimEnd().split('\n')
     expect(lines.at(-1)).toContain('"code":"HSM_REFUSED_ATTESTATION"')
     expect(lines.at(-1)).toContain('"outcome":"refused"')
+    expect(lines.at(-1)).toContain('ATTEST_STORE_TAMPERED')
   })
 })
 

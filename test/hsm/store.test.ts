@@ -7,9 +7,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
 import { dom0, parseDigest, parseProfileName } from '../../src/base/names.ts'
 import { sha256Hex } from '../../src/crypto/digest.ts'
-import { type Decision, refusalsPerDayMax } from '../../src/hsm/decisions.ts'
+import { type Decision, reasonLengthMax, refusalsPerDayMax } from '../../src/hsm/decisions.ts'
 import { EnvelopeStore } from '../../src/hsm/envelope-store.ts'
 import { HsmStore } from '../../src/hsm/store.ts'
+import { history } from '../../src/main/hsm-commands.ts'
 import { codeOf } from './support.ts'
 
 const profile = parseProfileName('nightly')
@@ -28,6 +29,7 @@ function allowed(index: number): Decision {
     index,
     nonce: digestOf(index),
     code: null,
+    reason: undefined,
   }
 }
 const refused: Decision = {
@@ -36,6 +38,7 @@ const refused: Decision = {
   index: null,
   nonce: null,
   code: 'HSM_REFUSED_LIMIT',
+  reason: '3 releases within 24 hours',
 }
 
 let directory: string
@@ -176,6 +179,28 @@ describe('the record of decisions', () => {
     expect(store.decisions.releases(profile)).toEqual([time, time])
     expect(store.decisions.indexMax).toBe(4)
     expect(readFileSync(records(), 'utf8').trim().split('\n')).toHaveLength(3)
+  })
+
+  it('is shown while the service writes it, as far as its lines are whole', async () => {
+    await using store = await HsmStore.open(directory)
+    await store.saveWitness(seen(99))
+    await store.decisions.append(allowed(3))
+    await store.decisions.append(refused)
+    appendFileSync(records(), '{"time":')
+    const shown = await history(directory, undefined)
+    expect(shown.text).toEqual([
+      '2026-11-24T03:15:00.000Z  allowed   backup of nightly, by dom0',
+      '2026-11-24T03:15:00.000Z  refused   backup of nightly, by dom0: HSM_REFUSED_LIMIT, 3 releases within 24 hours',
+    ])
+    expect((await history(directory, 'other')).text).toEqual(['nothing was asked for yet'])
+    expect((await history(path.join(directory, 'nowhere'), undefined)).result).toEqual([])
+  })
+
+  it('has room for the longest reason in any writing', async () => {
+    const long = { ...refused, reason: '\u{10ffff}'.repeat(reasonLengthMax / 2) }
+    await withRecord(allowed(3), long)
+    await using store = await HsmStore.open(directory)
+    expect(store.decisions.releases(profile)).toEqual([time])
   })
 
   it('drops a last line that a crash has torn, and goes on', async () => {
