@@ -199,6 +199,11 @@ export const hsmErrors = {
     meaning: 'The sealed binding does not release for this purpose at this time of the day.',
     hint: 'wait, or seal other hours; `strongroom hsm explain PROFILE` shows them',
   },
+  HSM_COUNTER_MISSING: {
+    kind: 'key',
+    meaning: 'The token has no counter, and the settings say that it counts.',
+    hint: 'on a new token: `strongroom hsm anchor`; on one that had it, somebody removed it',
+  },
   HSM_REFUSED_DENIED: {
     kind: 'refused',
     meaning: 'A person was asked and did not approve the release, which is final for the job.',

@@ -50,6 +50,7 @@ export const tokenAnswers = {
   bytes: (untrustedValue: unknown, length: number): Uint8Array => checked(untrustedValue, bytes(length)),
   publicKeys: (untrustedValue: unknown): TokenPublicKeys => checked(untrustedValue, publicKeys),
   sealKey: (untrustedValue: unknown): TokenSealKey | null => checked(untrustedValue, sealKey),
+  count: (untrustedValue: unknown): number => checked(untrustedValue, is.integer()),
   description: (untrustedValue: unknown): TokenDescription => checked(untrustedValue, description),
 }
 

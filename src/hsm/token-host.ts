@@ -37,6 +37,8 @@ function answer(request: TokenRequest): unknown {
       return opened().sealKey(request.make)
     case 'seal':
       return opened().seal(request.message)
+    case 'counter':
+      return opened().counter(request.change)
     case 'sign':
       return opened().sign(request.message)
   }

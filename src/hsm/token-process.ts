@@ -8,6 +8,7 @@ import type { PinSource } from './pin.ts'
 import { tokenAnswers } from './token-answers.ts'
 import { TokenChannel } from './token-channel.ts'
 import type {
+  CounterChange,
   TokenAddress,
   TokenDescription,
   TokenPublicKeys,
@@ -30,6 +31,7 @@ export interface TokenProcessOptions extends TokenAddress {
 
 /** After these the login and the module's state are sound; after anything else the process is started anew. */
 const harmless: ReadonlySet<HsmErrorCode> = new Set([
+  'HSM_COUNTER_MISSING',
   'HSM_KEY_MISSING',
   'HSM_MECHANISM_MISSING',
   'HSM_TOKEN_AMBIGUOUS',
@@ -88,6 +90,11 @@ export class TokenProcess implements Disposable {
     return this.#call({ operation: 'seal', message }, signal, value =>
       tokenAnswers.bytes(value, ed25519SignatureLength),
     )
+  }
+
+  /** A number that the token keeps, for whoever has its PIN: outside of this VM's disk. Throws `HSM_COUNTER_MISSING`. */
+  counter(change: CounterChange, signal: AbortSignal): Promise<number> {
+    return this.#call({ operation: 'counter', change }, signal, tokenAnswers.count)
   }
 
   describe(signal: AbortSignal): Promise<TokenDescription> {

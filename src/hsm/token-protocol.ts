@@ -23,6 +23,9 @@ export interface TokenSealKey {
   readonly bytes: Uint8Array
 }
 
+/** `make`: from 0, where there is none. */
+export type CounterChange = 'read' | 'increment' | 'make'
+
 export interface TokenDescription {
   readonly label: string
   readonly manufacturer: string
@@ -47,10 +50,11 @@ export type TokenRequest =
   | { readonly operation: 'generate' | 'publicKeys' | 'describe' }
   | { readonly operation: 'sealKey'; readonly make: boolean }
   | { readonly operation: 'seal'; readonly message: Uint8Array }
+  | { readonly operation: 'counter'; readonly change: CounterChange }
   | { readonly operation: 'agree'; readonly peerPoint: Uint8Array }
   | { readonly operation: 'sign'; readonly message: Uint8Array }
 
-/** `value` is `TokenPublicKeys`, `TokenSealKey`, `TokenDescription`, bytes, or nothing, by the operation. */
+/** `value` is `TokenPublicKeys`, `TokenSealKey`, `TokenDescription`, a number, bytes, or nothing, by the operation. */
 export type TokenAnswer =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly code: string; readonly message: string; readonly retry: boolean }

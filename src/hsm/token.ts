@@ -7,7 +7,13 @@ import { ed25519PublicKeyLength, ed25519SignatureLength } from '../crypto/signat
 import { HsmError } from './errors.ts'
 import { pointLength } from './recipients.ts'
 import { alreadyInitialised, returnValueOf, tokenError } from './token-faults.ts'
-import type { TokenAddress, TokenDescription, TokenPublicKeys, TokenSealKey } from './token-protocol.ts'
+import type {
+  CounterChange,
+  TokenAddress,
+  TokenDescription,
+  TokenPublicKeys,
+  TokenSealKey,
+} from './token-protocol.ts'
 
 /*
  * One PKCS#11 token (v2.40 with the EdDSA mechanisms of v3.0). The only file that loads the native module. All calls are
@@ -23,6 +29,9 @@ const witnessKeyLabel = 'strongroom-witness'
 
 /** The key by which its holder seals; signs nothing else. */
 const sealKeyLabel = 'strongroom-seal'
+/** Counts the versions of the sealed store. */
+const counterLabel = 'strongroom-counter'
+const counterLength = 8
 
 /** PKCS#11 v3.0; not among the constants of pkcs11js. */
 const CKM_EC_EDWARDS_KEY_PAIR_GEN = 0x1055
@@ -164,6 +173,30 @@ export class Token implements Disposable {
     )
   }
 
+  /**
+   * A data object that only the PIN shows: what it keeps no old disk of this VM brings back. The value of one cannot be changed, so
+   * the next is made beside it; of two that a crash has left the higher counts.
+   */
+  counter(change: CounterChange): number {
+    return this.#guarded('the counter', () => {
+      const found = this.#counters()
+      const value = Math.max(...found.map(one => one.value))
+      if (found.length === 0 && change !== 'make')
+        throw new HsmError('HSM_COUNTER_MISSING', `the token has no data object '${counterLabel}'`)
+      if (found.length > 0 && change !== 'increment') return value
+      const next = found.length === 0 ? 0 : value + 1
+      this.#library.C_CreateObject(this.#session, [
+        { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
+        { type: pkcs11.CKA_TOKEN, value: true },
+        { type: pkcs11.CKA_PRIVATE, value: true },
+        { type: pkcs11.CKA_LABEL, value: counterLabel },
+        { type: pkcs11.CKA_VALUE, value: counterValue(next) },
+      ])
+      for (const { object } of found) this.#library.C_DestroyObject(this.#session, object)
+      return next
+    })
+  }
+
   describe(): TokenDescription {
     return this.#guarded('reading the token', () => {
       const { label, manufacturerID, model, serialNumber } = this.#library.C_GetTokenInfo(this.#slot)
@@ -186,6 +219,13 @@ export class Token implements Disposable {
     } catch {
       // The token is gone, and its session with it.
     }
+  }
+
+  #counters(): readonly { readonly object: Buffer; readonly value: number }[] {
+    return this.#findAll(pkcs11.CKO_DATA, counterLabel).map(object => ({
+      object,
+      value: Number(view(this.#attribute(object, pkcs11.CKA_VALUE, counterLength)).readBigUInt64BE()),
+    }))
   }
 
   #sign(label: string, mechanism: number, message: Uint8Array): Uint8Array {
@@ -256,18 +296,23 @@ export class Token implements Disposable {
     return key
   }
 
-  /** Looked up for each call: a handle would outlive a token that was taken away and put back. */
   #find(objectClass: number, label: string): Buffer | null {
+    const [found, second] = this.#findAll(objectClass, label)
+    if (second !== undefined) throw new HsmError('HSM_TOKEN_AMBIGUOUS', `the token has two keys '${label}'`)
+    return found ?? null
+  }
+
+  /** Two at most. Looked up for each call: a handle would outlive a token that was taken away and put back. */
+  #findAll(objectClass: number, label: string): readonly Buffer[] {
     this.#library.C_FindObjectsInit(this.#session, [
       { type: pkcs11.CKA_CLASS, value: objectClass },
       { type: pkcs11.CKA_LABEL, value: label },
     ])
     try {
       const found = this.#library.C_FindObjects(this.#session, 2)
-      if (found.length > 1) throw new HsmError('HSM_TOKEN_AMBIGUOUS', `the token has two keys '${label}'`)
       // A token that was taken away looks like one without keys; asking for itself it cannot hide. Throws then.
       if (found.length === 0) this.#library.C_GetTokenInfo(this.#slot)
-      return found[0] ?? null
+      return found
     } finally {
       this.#library.C_FindObjectsFinal(this.#session)
     }
@@ -307,6 +352,12 @@ export class Token implements Disposable {
       return false
     }
   }
+}
+
+function counterValue(value: number): Buffer {
+  const bytes = Buffer.alloc(counterLength)
+  bytes.writeBigUInt64BE(BigInt(value))
+  return bytes
 }
 
 function loadModule(modulePath: string): pkcs11.PKCS11 {

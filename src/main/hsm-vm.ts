@@ -18,6 +18,7 @@ import { HsmStore } from '../hsm/store.ts'
 import { TokenProcess } from '../hsm/token-process.ts'
 import { ledgerOrigin, witnessName } from '../ledger/identities.ts'
 import { createServer } from '../qrexec/server.ts'
+import { type AnchoredCounter, anchorCounter } from '../sealing/counter.ts'
 import { makerCertificates } from '../sealing/makers.ts'
 import { AttestationVerifier } from '../sealing/verifier.ts'
 import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
@@ -25,7 +26,7 @@ import { type Answer, runCommand } from './command-line.ts'
 import { attend, controlSocket, decide, pending } from './hsm-approvals.ts'
 import * as commands from './hsm-commands.ts'
 import { roleCommand } from './role-command.ts'
-import { openConfiguration } from './sealed-configuration.ts'
+import { openConfiguration, sealedPlace } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
 
@@ -41,6 +42,8 @@ const parseSettings = fields('HSM settings', {
   module: is.optional(is.string(4000)),
   /** SoftHSM only: its configuration, made by `init`. */
   softhsmConfiguration: is.optional(is.string(4000)),
+  /** Whether the token counts the versions of the sealed store, once `anchor` has begun it. */
+  counter: is.optional(is.boolean),
   /** Mode 0600; absent: asked on the terminal when the token is first used. */
   pinFile: is.optional(is.string(4000)),
 })
@@ -56,6 +59,7 @@ if (command === 'recover') {
   process.exit()
 }
 const settings = await readSettings(values.settings ?? hsmSettings, parseSettings)
+const sealedDirectory = path.join(settings.home, 'sealed')
 const { softhsmConfiguration } = settings
 const pin =
   settings.pinFile === undefined
@@ -80,6 +84,8 @@ async function run(
 ): Promise<Answer> {
   const ports = { token, pin, entropy: systemEntropy, home: settings.home, softhsmConfiguration }
   switch (command) {
+    case 'anchor':
+      return anchor(signal)
     case 'init':
       return commands.init(ports, signal)
     case 'keys':
@@ -125,9 +131,28 @@ async function run(
   }
 }
 
+/** The token counts the versions of this VM's sealed store, which an old disk of it does not bring back. */
+function countedBy(signal: AbortSignal): AnchoredCounter {
+  return {
+    counter: {
+      read: stop => token.counter('read', stop),
+      increment: stop => token.counter('increment', stop),
+    },
+    basePath: sealedPlace(sealedDirectory).counterBase,
+    signal,
+  }
+}
+
+async function anchor(signal: AbortSignal): Promise<Answer> {
+  const { version, digest } = (await openConfiguration(sealedDirectory, systemClock)).current()
+  await token.counter('make', signal)
+  const base = await anchorCounter(countedBy(signal), version)
+  return { result: { version, digest, base }, text: [`anchored  version ${version}, ${digest}`] }
+}
+
 /** By the sealed copy of this VM, which is verified for it. */
 async function explain(untrustedProfile: string | undefined): Promise<Answer> {
-  const sealed = await openConfiguration(path.join(settings.home, 'sealed'), systemClock)
+  const sealed = await openConfiguration(sealedDirectory, systemClock)
   const { bindings } = sealed.current().value
   const wanted = untrustedProfile === undefined ? null : parseProfileName(untrustedProfile)
   const found = [...bindings].filter(([profile]) => wanted === null || profile === wanted)
@@ -141,7 +166,8 @@ async function explain(untrustedProfile: string | undefined): Promise<Answer> {
 
 async function serve(): Promise<void> {
   const log = createLog('hsm-vm')
-  const sealed = await openConfiguration(path.join(settings.home, 'sealed'), systemClock).catch(error => {
+  const counter = settings.counter === true ? countedBy(new AbortController().signal) : null
+  const sealed = await openConfiguration(sealedDirectory, systemClock, counter).catch(error => {
     log.error('this VM’s copy of the sealed configuration does not verify: refusing to run', { error })
     process.exit(4)
   })

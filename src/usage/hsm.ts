@@ -7,6 +7,7 @@ export const hsmUsage = {
   summary: 'the HSM VM: token, envelopes, recovery keys',
   serves: 'serve dom0 until SIGTERM',
   commands: {
+    anchor: { text: 'let the counter of the token stand for the sealed store on disk, from now on' },
     init: { text: 'make the token (if there is none) and its keys' },
     keys: { text: 'show the public keys' },
     doctor: { text: 'show what the token can do, and whether its keys can leave it' },

@@ -67,6 +67,18 @@ describe('a token', () => {
     }
   })
 
+  it('keeps a counter that only its PIN shows, over its own restart', async () => {
+    const token = await hsm.prepared()
+    expect(await codeOf(() => token.counter('read', never))).toBe('HSM_COUNTER_MISSING')
+    expect(await token.counter('make', never)).toBe(0)
+    expect(await token.counter('increment', never)).toBe(1)
+    expect(await token.counter('make', never)).toBe(1)
+    token[Symbol.dispose]()
+    const again = hsm.token()
+    expect(await again.counter('increment', never)).toBe(2)
+    expect(await again.counter('read', never)).toBe(2)
+  })
+
   it('says what it is and can do; its keys do not leave it', async () => {
     const token = await hsm.prepared()
     expect(await token.describe(never)).toMatchObject({
