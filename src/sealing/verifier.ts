@@ -113,7 +113,7 @@ export class AttestationVerifier {
     using held = new DisposableStack()
     if (question.challenge !== null) held.use(question.challenge.expected)
     const known = await readMachine(machineFile(this.#options))
-    if (known !== null) return await this.#judge(attestation, known, expected)
+    if (known !== null) return await this.#judge(attestation, known, expected, this.#memory.since)
     const offer: EnrolmentOffer = {
       endorsementKey: parsePublicArea(untrusted.endorsementKey),
       attestationKey: parsePublicArea(untrusted.attestationKey),
@@ -129,7 +129,8 @@ export class AttestationVerifier {
       platform: attestation.pcrs.filter(({ pcr }) => pcr !== untrusted.storePcr),
       counter: untrusted.counter,
     })
-    const examined = await this.#judge(attestation, machine, expected)
+    // What another TPM told before says nothing about this one.
+    const examined = await this.#judge(attestation, machine, expected, null)
     // One that is in no good state is not believed to be the one to know.
     if (examined.kind === 'accepted') await pinMachine(machineFile(this.#options), machine)
     return examined
@@ -139,8 +140,9 @@ export class AttestationVerifier {
     attestation: Attestation,
     machine: EnrolledMachine,
     { store, ledgerSize, isHardwareRequired }: MachineExpectation,
+    since: TpmTime | null,
   ): Promise<Examined> {
-    const { since, stores } = this.#memory
+    const { stores } = this.#memory
     const verdict: AttestationVerdict = verifyAttestation(attestation, {
       nonce: attestation.nonce,
       machine,

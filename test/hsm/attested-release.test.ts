@@ -105,6 +105,50 @@ describe('the first time', () => {
   })
 })
 
+it('after its TPM was exchanged, the machine is known anew once a person has removed the old one', async () => {
+  await honest()
+  // Counts one start more than the new one will.
+  await tpm.kill()
+  rmSync(path.join(world.directory, 'dom0/run/measurements.json'))
+  await tpm.start()
+  world.attestor = await boot(await machine())
+  expect(await refusal()).toBe('released')
+  await using exchanged = await softwareTpm()
+  const one = await machine('dom0', exchanged)
+  rmSync(path.join(world.directory, 'dom0/run/measurements.json'))
+  await one.anchor(sealed.version)
+  world.attestor = await boot(one)
+  expect(await refusal()).toContain('ATTEST_OTHER_MACHINE')
+  rmSync(path.join(world.directory, 'hsm/machine.json'))
+  await world.startHsm()
+  expect(await refusal()).toBe('released')
+})
+
+it('a machine that lets another one answer the first time is found out when it answers itself', async () => {
+  await using other = await softwareTpm()
+  const one = await machine('other', other)
+  await one.anchor(sealed.version)
+  world.attestor = await boot(one)
+  expect(await refusal()).toBe('released')
+  await honest()
+  expect(await refusal()).toContain('ATTEST_OTHER_MACHINE')
+})
+
+it.each([
+  ['endorsement', 'endorsementKey'],
+  ['attestation', 'attestationKey'],
+] as const)('the %s key of another TPM is not taken for its own', async (_, part) => {
+  await honest()
+  const mine = await world.attestor?.answer({ nonce: digestOf('1'), credential: null }, never)
+  await using other = await softwareTpm()
+  const one = await machine('other', other)
+  await one.anchor(sealed.version)
+  world.attestor = await boot(one)
+  changing(attested => ({ ...attested, [part]: mine?.[part] ?? attested[part] }))
+  expect(await codeOf(release)).toBe('TPM_CREDENTIAL_WRONG')
+  expect(() => readFileSync(path.join(world.directory, 'hsm/machine.json'))).toThrow('ENOENT')
+})
+
 describe('is refused, with the reason, to a dom0', () => {
   beforeEach(async () => {
     await honest()
