@@ -289,6 +289,12 @@ export const sealingErrors = {
     meaning: 'An image lacks its signature or another of its files.',
     hint: 'take all files of the image; an unsigned one is verified with --root-hash',
   },
+  SEAL_IMAGE_NO_FILE_SYSTEM: {
+    kind: 'integrity',
+    meaning:
+      'The root hash fits, and there is no file system: a piece of the hash tree lies in the place of the image.',
+    hint: 'take the image from another copy, and find out who changed this one',
+  },
 } as const satisfies ErrorCatalogue
 
 export class SealError extends errorClass(sealingErrors) {}

@@ -4,7 +4,7 @@ import { type Digest, parseDigest } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
 import type { Untrusted } from '../base/untrusted.ts'
 import { verifyDetachedSignature } from '../crypto/pkcs7.ts'
-import { verifyVerity } from '../crypto/verity.ts'
+import { type Readable, verifyVerity } from '../crypto/verity.ts'
 import { SealError } from './errors.ts'
 import { type Image, type ImageProgress, makeImage, openReadable, requireOutside } from './image.ts'
 import { imageFiles } from './image-files.ts'
@@ -17,6 +17,9 @@ import { type SealPlace, type SealReport, verifyPlace } from './show.ts'
 
 const signatureBytesMax = 64 * 1024
 const rootHashBytesMax = 1024
+/** Of the superblock, fs/erofs/erofs_fs.h. */
+const erofsMagic = Buffer.from('e2e1f5e0', 'hex')
+const erofsMagicAt = 1024
 
 export interface ImageCommandOptions {
   /** A directory, or a sealed store, of which the files go in that its roles hold. */
@@ -88,6 +91,7 @@ export async function verifyImageCommand(
     progress: (done, total) => progress('verified', done, total),
     signal,
   })
+  await requireFileSystem(image)
   return {
     result: { rootHash, blocks: dataBlocks, signer },
     text: [
@@ -96,6 +100,17 @@ export async function verifyImageCommand(
       `verified  all ${dataBlocks} blocks, as they are now; only dm-verity holds whoever reads them later to it`,
     ],
   }
+}
+
+/**
+ * dm-verity does not tell a block of its tree from one of the image: the root hash fits the topmost block as well, as an image of
+ * one block. Nobody makes a file system of those digests.
+ */
+async function requireFileSystem(image: Readable): Promise<void> {
+  const first = new Uint8Array(erofsMagicAt + erofsMagic.byteLength)
+  await image.read(first, 0)
+  if (!erofsMagic.equals(first.subarray(erofsMagicAt)))
+    throw new SealError('SEAL_IMAGE_NO_FILE_SYSTEM', 'the image has the root hash and is no EROFS')
 }
 
 async function believed(

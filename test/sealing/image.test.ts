@@ -282,6 +282,17 @@ describe('verifying', () => {
     expect(await codeOf(() => verify())).toBe('VERITY_MISMATCH')
   })
 
+  test('refuses a piece of the hash tree in the place of the image, which veritysetup does not', async () => {
+    const { image, tree } = imageFiles(at('image'))
+    const hashes = await readFile(tree)
+    const header = Buffer.from(hashes.subarray(0, 4096))
+    header.writeBigUInt64LE(1n, 72)
+    await writeFile(image, hashes.subarray(4096, 2 * 4096))
+    await writeFile(tree, header)
+    expect(await stockVerify()).toBe(0)
+    expect(await codeOf(() => verify())).toBe('SEAL_IMAGE_NO_FILE_SYSTEM')
+  })
+
   test('refuses another root hash, and so does openssl', async () => {
     await write(at('other'), ['README.md'])
     await make({ source: at('other'), out: at('image-2') })
