@@ -50,7 +50,15 @@ export async function countVersion(
       'SEAL_COUNTER_LOST',
       `the counter stands at ${value}; at version ${version} it stood at ${expected}`,
     )
-  while (value < expected) value = await counter.increment(signal)
+  while (value < expected) {
+    const next = await counter.increment(signal)
+    if (next <= value)
+      throw new SealError(
+        'SEAL_COUNTER_LOST',
+        `the counter was counted up from ${value}, and stands at ${next}`,
+      )
+    value = next
+  }
   if (value > expected)
     throw new SealError(
       'SEAL_COUNTER_PASSED',

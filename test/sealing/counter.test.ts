@@ -106,6 +106,22 @@ describe('a counter outside the disk', () => {
     expect(await readCounterBase(anchored.basePath)).toBe(2)
   })
 
+  test('that does not count is given up', async () => {
+    let asked = 0
+    const stuck = {
+      read: async () => 41,
+      increment: async () => {
+        asked += 1
+        if (asked > 20) throw new Error('asked again and again')
+        return 41
+      },
+    }
+    await (await FileSealedStore.open(options())).admit(second())
+    const opened = FileSealedStore.open({ ...options(), counter: { ...anchored, counter: stuck } })
+    expect(await codeOf(() => opened)).toBe('SEAL_COUNTER_LOST')
+    expect((await open()).current().version).toBe(2)
+  })
+
   test('whose base is gone, or makes no sense, is not begun anew by itself', async () => {
     await writeFile(anchored.basePath, '{"v":1,"type":"counter","base":"0"}')
     expect(await codeOf(open)).toBe('SEAL_COUNTER_UNANCHORED')
