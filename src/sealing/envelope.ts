@@ -16,7 +16,8 @@ import { type PublicKey, shortId } from './keys.ts'
  */
 
 export const envelopeBytesMax = 16 * 1024 * 1024
-const signaturesMax = 16
+/** A root may need all keys of two roots, of 64 each. */
+const signaturesMax = 128
 const payloadTypeLengthMax = 100
 const signatureTextLengthMax = 200
 

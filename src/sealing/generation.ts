@@ -7,7 +7,7 @@ import type { StoreDisk } from './disk.ts'
 import { envelopeBytesMax } from './envelope.ts'
 import { SealError } from './errors.ts'
 import { reportingIo } from './io.ts'
-import { namedFiles, rolesDirectory, type StoreFiles, storeFiles } from './store-files.ts'
+import { namedFiles, rolesDirectory, type StoreFiles, storeFiles, storeFilesMax } from './store-files.ts'
 
 /*
  * A store on disk:
@@ -23,7 +23,6 @@ import { namedFiles, rolesDirectory, type StoreFiles, storeFiles } from './store
  */
 
 const currentLink = 'current'
-const filesMax = 100
 const generationName = /^version-\d{1,10}-[0-9a-f]{16}$/
 
 export function generationOf(version: number, digest: Digest): string {
@@ -54,6 +53,8 @@ export async function writeGeneration(
   files: StoreFiles,
   disk: StoreDisk,
 ): Promise<void> {
+  // What could not be read again is not written.
+  requireCount(namedFiles(files).length)
   await reportingIo(async () => {
     await disk.makeDirectory(directory)
     if ((await currentGeneration(directory)) !== name) {
@@ -102,9 +103,13 @@ async function listFiles(generation: string): Promise<readonly string[]> {
   for (const entry of await readdir(generation)) if (entry !== rolesDirectory) names.push(entry)
   for (const entry of await readdir(path.join(generation, rolesDirectory)))
     names.push(`${rolesDirectory}/${entry}`)
-  if (names.length > filesMax)
-    throw new SealError('SEAL_FILE_UNEXPECTED', `${names.length} files in the store`)
+  requireCount(names.length)
   return names
+}
+
+function requireCount(count: number): void {
+  if (count > storeFilesMax)
+    throw new SealError('SEAL_FILE_UNEXPECTED', `${count} files in the store; at most ${storeFilesMax}`)
 }
 
 async function readSealedFile(file: string, what: string): Promise<Uint8Array> {

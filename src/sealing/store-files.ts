@@ -10,6 +10,8 @@ export interface StoreFiles {
   readonly roles: ReadonlyMap<string, Uint8Array>
 }
 
+/** Of a store: all roots since the pinned one among them. */
+export const storeFilesMax = 1000
 export const snapshotFile = 'snapshot.json'
 export const rolesDirectory = 'roles'
 

@@ -5,7 +5,14 @@ import { envelopeBytesMax } from './envelope.ts'
 import { SealError } from './errors.ts'
 import type { RootPin } from './pin.ts'
 import { contentRoles } from './root.ts'
-import { namedFiles, parseStoreFileName, rootFile, type StoreFiles, storeFiles } from './store-files.ts'
+import {
+  namedFiles,
+  parseStoreFileName,
+  rootFile,
+  type StoreFiles,
+  storeFiles,
+  storeFilesMax,
+} from './store-files.ts'
 
 /*
  * An update is one file that may travel through anyone's hands: a line `strongroom update 1`, then a line for each
@@ -15,7 +22,6 @@ import { namedFiles, parseStoreFileName, rootFile, type StoreFiles, storeFiles }
 
 const header = 'strongroom update 1\n'
 export const updateBytesMax = 64 * 1024 * 1024
-const filesMax = 100
 const nameLengthMax = 60
 const lineEnd = 0x0a
 const space = 0x20
@@ -54,7 +60,7 @@ export function parseNamed(header: string, untrustedBytes: Uint8Array): StoreFil
       throw new SealError('SEAL_TOO_LARGE', `${printable(name)}: too large`)
     if (parseStoreFileName(name) === null) throw malformed(`unknown file '${printable(name)}'`)
     if (named.has(name)) throw malformed(`'${name}' occurs twice`)
-    if (named.size === filesMax) throw malformed(`more than ${filesMax} files`)
+    if (named.size === storeFilesMax) throw malformed(`more than ${storeFilesMax} files`)
     named.set(name, new Uint8Array(bytes.subarray(nameEnd + 1, end + 1)))
     at = end + 1
   }

@@ -5,6 +5,7 @@ import { BaseError } from '../../src/base/base-errors.ts'
 import { fromUtf8, utf8 } from '../../src/base/bytes.ts'
 import { Untrusted } from '../../src/base/untrusted.ts'
 import { nodeDisk, type StoreDisk } from '../../src/sealing/disk.ts'
+import { generationOf, readGeneration, writeGeneration } from '../../src/sealing/generation.ts'
 import { encodePin } from '../../src/sealing/pin.ts'
 import { FileSealedStore, type SealedStoreOptions } from '../../src/sealing/store.ts'
 import { encodeUpdate } from '../../src/sealing/update.ts'
@@ -121,6 +122,25 @@ describe('a refused update changes nothing', () => {
     expect(await codeOf(() => store.admit(untrusted(made.second.update)))).toBe('FIELD_INVALID')
     expect((await FileSealedStore.open(strict)).current().version).toBe(1)
   })
+})
+
+test('roots may change often, and what could not be read again is not put in force', async () => {
+  const made = await twoVersions()
+  const roots = async (count: number) =>
+    writeGeneration(
+      directory.at('many'),
+      generationOf(1, made.first.configuration.digest),
+      {
+        ...made.first.files,
+        roots: new Map(Array.from({ length: count }, (_, index) => [index + 1, utf8('root\n')])),
+      },
+      nodeDisk,
+    )
+  await roots(900)
+  expect((await readGeneration(directory.at('many'))).roots.size).toBe(900)
+  await rm(directory.at('many'), { recursive: true })
+  expect(await codeOf(() => roots(1000))).toBe('SEAL_FILE_UNEXPECTED')
+  expect(await codeOf(() => readGeneration(directory.at('many')))).toBe('SEAL_EMPTY')
 })
 
 describe('what somebody did to the disk', () => {
