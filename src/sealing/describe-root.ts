@@ -29,7 +29,9 @@ function describeRole(
   ]
   const paths = changed('may hold', before?.paths.join(', '), after.paths.join(', '))
   const needs = changed('needs', before === undefined ? undefined : quorum(before), quorum(after))
-  const inside = [...needs, ...keys, ...paths]
+  const isBrittle = needs.length > 0 && after.keys.length > 1 && after.threshold === after.keys.length
+  const careful = isBrittle ? ['careful: it needs all of its keys, so none may be lost'] : []
+  const inside = [...needs, ...careful, ...keys, ...paths]
   if (inside.length === 0) return []
   return [`role ${name}${before === undefined ? ', new' : ''}`, ...inside.map(line => `  ${line}`)]
 }

@@ -1,14 +1,31 @@
 import { view } from '../base/bytes.ts'
 import { printable } from '../base/errors.ts'
+import { sha256Hex } from '../crypto/digest.ts'
 
 /*
  * What would change, in words, for the person who decides. Nothing is left out and nothing can hide: long lines are
- * shown whole, characters that do not print become `?`, and what is no text is shown by its size.
+ * shown whole, characters that do not print become `?`, and what is no text is shown by its size and digest.
  */
 
 /** Beyond this many lines on either side a file is shown as replaced, instead of searching for what stayed. */
 const comparedLinesMax = 2000
 const shownPartLength = 1000
+/** What looks like nothing or like a space, and is neither. */
+const blank = /[\u115f\u1160\u2800\u3164\uffa0\p{Default_Ignorable_Code_Point}]|(?! )\p{Zs}/gu
+
+/** How many files came, changed and went. */
+export function countDifference(
+  before: ReadonlyMap<string, Uint8Array>,
+  after: ReadonlyMap<string, Uint8Array>,
+): { readonly added: number; readonly changed: number; readonly removed: number } {
+  const added = [...after.keys()].filter(path => !before.has(path)).length
+  const removed = [...before.keys()].filter(path => !after.has(path)).length
+  const changed = [...after].filter(([path, bytes]) => {
+    const old = before.get(path)
+    return old !== undefined && !view(old).equals(bytes)
+  }).length
+  return { added, changed, removed }
+}
 
 /** One line of text each: `added PATH`, `removed PATH` or `changed PATH`, followed by `  + line` and `  - line`. */
 export function describeDifference(
@@ -30,9 +47,13 @@ function describeFile(
   const now = linesOf(after)
   if (old === null || now === null)
     return [
-      `${verb} ${printable(path)}: no text, ${before?.byteLength ?? 0} bytes before, ${after?.byteLength ?? 0} after`,
+      `${verb} ${printable(path)}: no text, ${sizeAndDigest(before)} before, ${sizeAndDigest(after)} after`,
     ]
   return [`${verb} ${printable(path)}`, ...compareLines(old, now)]
+}
+
+function sizeAndDigest(bytes: Uint8Array | undefined): string {
+  return bytes === undefined ? 'nothing' : `${bytes.byteLength} bytes (SHA-256 ${sha256Hex(bytes)})`
 }
 
 /** A missing last line end is shown, since it too is a difference. */
@@ -87,5 +108,5 @@ function shown(line: string): string {
   let text = ''
   for (let at = 0; at < line.length; at += shownPartLength)
     text += printable(line.slice(at, at + shownPartLength))
-  return text
+  return text.replace(blank, '?')
 }

@@ -77,7 +77,15 @@ function proposedRoot(
   before: VerifiedRoot | null,
 ): { roots: ReadonlyMap<number, Uint8Array>; root: VerifiedRoot } {
   const roots = new Map([...installed.roots, ...untrusted.roots])
-  if (before === null) return { roots, root: readFirstRoot({ ...installed, roots }, pin) }
+  if (before === null) {
+    const other = [...roots.keys()].find(version => version !== pin.version)
+    if (other !== undefined)
+      throw new SealError(
+        'SEAL_ROOT_CHAIN',
+        `the first proposal has ${rootFile(other)} besides the pinned root`,
+      )
+    return { roots, root: readFirstRoot({ ...installed, roots }, pin) }
+  }
   requireInstalledRoots(installed, untrusted)
   const next = before.root.version + 1
   for (const version of untrusted.roots.keys())

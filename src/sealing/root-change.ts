@@ -1,7 +1,7 @@
 import type { Digest } from '../base/names.ts'
 import { SealError } from './errors.ts'
 import { type PublicKey, shortId } from './keys.ts'
-import type { Custody, Root, RootRole } from './root.ts'
+import { type Custody, contentRoles, type Root, type RootRole } from './root.ts'
 import type { RootContent } from './root-candidate.ts'
 
 /* The next root, from the present one and what is to be different. Pure. */
@@ -16,6 +16,7 @@ export interface RootChange {
 }
 
 const idLengthMin = 8
+const publishing = 'snapshot'
 
 /** What it makes may still contradict itself: encoding it throws `SEAL_ROOT_INVALID`. Throws `SEAL_KEY_NOT_HELD`. */
 export function changeRoot(root: Root, change: RootChange): RootContent {
@@ -30,8 +31,17 @@ export function changeRoot(root: Root, change: RootChange): RootContent {
     for (const name of role === 'every' ? roles.keys() : [role])
       update(name, one => ({ ...one, keys: one.keys.filter(held => held !== key) }))
   }
-  for (const { role, key } of change.add)
-    update(role, one => ({ ...one, keys: [...one.keys.filter(held => held !== key.id), key.id] }))
+  const add = (role: string, key: Digest) =>
+    update(role, one => ({ ...one, keys: [...one.keys.filter(held => held !== key), key] }))
+  for (const { role, key } of change.add) if (role !== publishing) add(role, key.id)
+  // Whoever may seal something may publish it; whoever may no longer, may not.
+  const [before, after] = [sealing(root.roles), sealing(roles)]
+  update(publishing, one => ({
+    ...one,
+    keys: one.keys.filter(key => after.has(key) || !before.has(key)),
+  }))
+  for (const key of after) if (!before.has(key)) add(publishing, key)
+  for (const { role, key } of change.add) if (role === publishing) add(role, key.id)
   for (const [role, threshold] of change.thresholds) update(role, one => ({ ...one, threshold }))
   const keys = new Map([...root.keys, ...change.add.map(({ key }) => [key.id, key] as const)])
   return {
@@ -40,6 +50,11 @@ export function changeRoot(root: Root, change: RootChange): RootContent {
     keys: new Map([...keys].filter(([id]) => [...roles.values()].some(role => role.keys.includes(id)))),
     roles,
   }
+}
+
+/** The keys of all roles that hold files. */
+function sealing(roles: Root['roles']): ReadonlySet<Digest> {
+  return new Set(contentRoles({ roles }).flatMap(name => roles.get(name)?.keys ?? []))
 }
 
 /** The roles that a key is in. Throws `SEAL_KEY_NOT_HELD`. */

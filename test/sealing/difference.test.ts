@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
@@ -48,9 +49,25 @@ test('an empty file that came is named', () => {
   expect(difference({}, { a: '' })).toEqual(['added a'])
 })
 
-test('what is no text is shown by its size', () => {
+test('what is no text is shown by its size and digest', () => {
   const before = new Map([['a', Uint8Array.of(0xff, 0xfe)]])
-  expect(describeDifference(before, new Map())).toEqual(['removed a: no text, 2 bytes before, 0 after'])
+  const digest = createHash('sha256').update(Uint8Array.of(0xff, 0xfe)).digest('hex')
+  expect(describeDifference(before, new Map())).toEqual([
+    `removed a: no text, 2 bytes (SHA-256 ${digest}) before, nothing after`,
+  ])
+})
+
+test.each([
+  ['a letter without a shape', '\u3164'],
+  ['a pattern of no dots', '\u2800'],
+  ['a space of another width', '\u2003'],
+  ['a mark that is never drawn', '\u034f'],
+])('%s does not look like nothing', (_, character) => {
+  expect(difference({ a: 'vm: vault\n' }, { a: `vm: vault${character}\n` })).toEqual([
+    'changed a',
+    '  - vm: vault',
+    '  + vm: vault?',
+  ])
 })
 
 test('nothing can hide at the end of a long line, or behind control characters', () => {

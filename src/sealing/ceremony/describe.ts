@@ -1,19 +1,40 @@
 import { hasSigned, keysOf, missingOf } from '../demand.ts'
 import { describeRoot } from '../describe-root.ts'
-import { describeDifference } from '../difference.ts'
+import { countDifference, describeDifference } from '../difference.ts'
 import { type PublicKey, shortId } from '../keys.ts'
 import { isComplete, type Proposal } from '../proposal.ts'
+import { roleFile } from '../store-files.ts'
 
 /* A proposal on the screen of the person who decides. */
 
-/** Heading, who may seal what, and the difference of every file: from this machine's own copy. */
-export function differenceOf({ configuration, present, demands }: Proposal): readonly string[] {
+/**
+ * Heading, who may seal what, and the difference of every file: from this machine's own copy. All of it in a few lines at the end,
+ * which are on the screen when the question comes, however long the rest is.
+ */
+export function differenceOf(proposal: Proposal): readonly string[] {
+  const { configuration, present, demands } = proposal
   const { version, expires, root, files } = configuration
   return [
     `version ${version}, expires ${expires.toISOString()}, signs ${demands.map(({ file }) => file).join(', ')}`,
     ...describeRoot(present?.root ?? null, root),
     ...describeDifference(present?.files ?? new Map(), files),
+    ...inAll(proposal),
   ]
+}
+
+function inAll({ configuration, present, demands }: Proposal): readonly string[] {
+  const isRootNew = configuration.root.version !== present?.root.version
+  const lines = isRootNew
+    ? [`in all: root version ${configuration.root.version}: who may seal what, above`]
+    : []
+  for (const [name, { version, expires, files }] of configuration.roles) {
+    if (!demands.some(({ file }) => file === roleFile(name))) continue
+    const { added, changed, removed } = countDifference(present?.roles.get(name)?.files ?? new Map(), files)
+    lines.push(
+      `in all: role ${name} version ${version}, expires ${expires.toISOString()}: ${added} files added, ${changed} changed, ${removed} removed`,
+    )
+  }
+  return lines
 }
 
 export interface SignatureState {

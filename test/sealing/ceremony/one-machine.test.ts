@@ -159,6 +159,7 @@ describe('sign, show and verify', () => {
       'changed profiles/work.conf',
       '  - - mail',
       '  + - all',
+      `in all: role profiles version 3, expires ${expires.toISOString()}: 0 files added, 1 changed, 0 removed`,
     ])
     expect((await showCommand(place())).result.version).toBe(2)
   })

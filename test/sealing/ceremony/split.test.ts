@@ -115,7 +115,12 @@ describe('the next version', () => {
     const { file } = (await alice.propose()).result
     const own = await user.receives(file)
     await user.sign(own)
-    expect(user.shown.slice(1)).toEqual(['changed hsm/work.json', '  - {"epoch":1}', '  + {"epoch":2}'])
+    expect(user.shown.slice(1)).toEqual([
+      'changed hsm/work.json',
+      '  - {"epoch":1}',
+      '  + {"epoch":2}',
+      `in all: role hsm version 2, expires ${expires.toISOString()}: 0 files added, 1 changed, 0 removed`,
+    ])
     expect((await alice.merge(own)).result.update).not.toBeNull()
     await user.follows(alice, 2)
     expect(await versionOf(user)).toBe(2)
