@@ -3,6 +3,7 @@ import { describeRoot } from '../describe-root.ts'
 import { countDifference, describeDifference } from '../difference.ts'
 import { type PublicKey, shortId } from '../keys.ts'
 import { isComplete, type Proposal } from '../proposal.ts'
+import { ownerRole } from '../root.ts'
 import { roleFile } from '../store-files.ts'
 
 /* A proposal on the screen of the person who decides. */
@@ -60,6 +61,21 @@ export function describeSignatures(proposal: Proposal): readonly string[] {
     const state = needs.length === 0 ? 'complete' : `needs ${needs.join(', and ')}`
     return `signed    ${file}: ${signed.length === 0 ? 'by nobody' : `by ${signed.map(shown).join(', ')}`}; ${state}`
   })
+}
+
+/** Keys of a new root that have signed nothing: that somebody holds them is still to be shown. The owner's has nothing to sign. */
+export function describeUnproven({ configuration, present, demands }: Proposal): readonly string[] {
+  const { root } = configuration
+  if (root.version === present?.root.version) return []
+  const signed = demands.flatMap(demand => keysOf(demand).filter(key => hasSigned(demand, key)))
+  return [...root.roles]
+    .filter(([name]) => name !== ownerRole && name !== 'snapshot')
+    .flatMap(([name, { keys }]) => keys.map(id => ({ name, id })))
+    .filter(({ id }) => !present?.root.keys.has(id) && !signed.some(key => key.id === id))
+    .map(
+      ({ name, id }) =>
+        `careful   key ${shown(id)} of ${name} is new and has signed nothing: let its holder sign first`,
+    )
 }
 
 /** What to do next with a proposal that has been looked at. */

@@ -61,7 +61,7 @@ async function published(
     result: { id: publicKey.id, file, publicFile },
     text: [
       `key       ${publicKey.id}${file === null ? ' in the token' : ` in ${file}`}`,
-      `public    ${publicFile}: for whoever makes the root; tell the first digits of the key by voice`,
+      `public    ${publicFile}: for whoever makes the root; tell its first sixteen digits by voice`,
       'next      strongroom seal init --holder ROLE=FILE, or rotate-root --add ROLE=FILE, on the machine that makes the root',
     ],
   }

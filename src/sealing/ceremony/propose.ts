@@ -10,7 +10,14 @@ import type { SealReport } from '../show.ts'
 import { proposalOf } from '../sign.ts'
 import { proposalFile, type SealWorkspace } from '../workspace.ts'
 import { openCopy, requirePin, type SealCopy } from './copy.ts'
-import { describeSignatures, differenceOf, nextStep, type SignatureState, signaturesOf } from './describe.ts'
+import {
+  describeSignatures,
+  describeUnproven,
+  differenceOf,
+  nextStep,
+  type SignatureState,
+  signaturesOf,
+} from './describe.ts'
 
 /* `strongroom seal propose`: the draft as a proposal, for holders on machines of their own. */
 
@@ -79,6 +86,7 @@ export function reportOf(proposal: Proposal, file: string, directory: string): S
       `proposal  version ${version}, ${digest}`,
       ...difference,
       ...describeSignatures(proposal),
+      ...describeUnproven(proposal),
       nextStep(proposal, file, directory),
     ],
   }

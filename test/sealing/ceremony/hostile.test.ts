@@ -168,6 +168,18 @@ test('more holders than sixteen can sign, and all of them may', async () => {
   expect((await showCommand({ ...alice.workspace, clock })).result.version).toBe(1)
 })
 
+test('a key that nobody has used yet is told, until its holder signs', async () => {
+  const unproven = (text: readonly string[]) => text.filter(line => line.includes('has signed nothing'))
+  const file = await proposed()
+  await alice.sign(file)
+  expect(unproven((await user.sign(file)).text)).toEqual([
+    expect.stringMatching(/^careful {3}key [0-9a-f]{16}… of schedules is new/),
+  ])
+  expect(unproven((await admin.sign(file)).text)).toEqual([])
+  await alice.merge(file)
+  expect(unproven((await alice.propose({ renew: true })).text)).toEqual([])
+})
+
 test('a threshold of all keys is told to who is asked for it', async () => {
   const root = [await alice.key(), await user.key()]
   await alice.init({ holders: new Map([['root', root]]) })

@@ -2,10 +2,11 @@ import { cp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { Untrusted } from '../../../src/base/untrusted.ts'
 import { replaceStore } from '../../../src/sealing/ceremony/replace.ts'
+import { rotateCommand } from '../../../src/sealing/ceremony/rotate.ts'
 import { unsealCommand } from '../../../src/sealing/ceremony/unseal.ts'
 import { FileSealedStore } from '../../../src/sealing/store.ts'
 import { wholeFile } from '../../../src/sealing/workspace.ts'
-import { clock, codeOf, signal } from '../fixture.ts'
+import { clock, codeOf, expires, signal } from '../fixture.ts'
 import { type Holder, people } from './holders.ts'
 
 let all: Awaited<ReturnType<typeof people<'organisation' | 'owner' | 'machine'>>>
@@ -104,6 +105,20 @@ test('a statement that was changed does not move it', async () => {
     await codeOf(() => replaceStore({ ...options, statement: untrusted, parseConfiguration: () => 0 })),
   ).toMatch(/^SEAL_(SIGNATURE_INVALID|ENVELOPE_MALFORMED)$/)
   expect(await trusted()).toBe('{"hsm":["theirs"]}\n')
+})
+
+test('a statement ends with the root that it was about', async () => {
+  await sealed()
+  await unseal(organisation)
+  const change = { add: [], remove: [], thresholds: new Map<string, number>(), custody: null, expires }
+  const { file } = (await rotateCommand({ directory: organisation.directory, expires, clock, change })).result
+  await organisation.sign(file)
+  await organisation.merge(file)
+  await machine.follows(organisation, 2)
+  expect(await codeOf(() => replace())).toBe('SEAL_UNSEAL_REFUSED')
+  expect(await trusted()).toBe('{"hsm":["theirs"]}\n')
+  await unseal(organisation)
+  expect((await replace()).value).toBe('{"hsm":["mine"]}\n')
 })
 
 test('an update of a root that the owner did not name changes nothing', async () => {
