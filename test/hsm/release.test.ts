@@ -158,6 +158,11 @@ describe('the passphrase of a stock backup', () => {
       { binding: { ...stock.binding, purposes: ['drill'] as const } },
       'HSM_REFUSED_PURPOSE',
     ],
+    [
+      'where a TPM must answer',
+      { binding: { ...stock.binding, attestation: 'tpm' as const } },
+      'HSM_REFUSED_ATTESTATION',
+    ],
     ['beyond the limit', { releases: [now, now, now] }, 'HSM_REFUSED_LIMIT'],
   ])('is refused %s', (_, change, code) => {
     expect(judgeStock({ ...stock, ...change })).toMatchObject({ allow: false, code })

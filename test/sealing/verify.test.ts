@@ -110,6 +110,25 @@ describe('a signed payload', () => {
     expect(await codeOf(() => parseRole(payload, 'profiles', [], 'test'))).toBe('SEAL_PAYLOAD_INVALID')
   })
 
+  test.each([
+    ['an accent', 'profiles/wörk.conf'],
+    ['a letter beyond 16 bits', 'profiles/\u{1f512}.conf'],
+    ['a mark that turns the text around', 'profiles/\u202efnoc.conf'],
+    ['a character that ends a text elsewhere', 'profiles/a\u0000.conf'],
+  ])('with a name that JSON libraries could order or show in two ways is refused: %s', async (_, path) => {
+    const payload = (name: string) =>
+      encodeRole({
+        role: 'profiles',
+        version: 1,
+        previous: null,
+        expires,
+        files: new Map([[name, utf8('x')]]),
+      })
+    const read = (name: string) => parseRole(payload(name), 'profiles', ['profiles/'], 'test')
+    expect(read('profiles/__proto__').files.get('profiles/__proto__')).toEqual(utf8('x'))
+    expect(await codeOf(() => read(path))).toBe('SEAL_PATH_REFUSED')
+  })
+
   test('with a file larger than is allowed is refused', async () => {
     const files = new Map([['profiles/work.conf', new Uint8Array(256 * 1024 + 1)]])
     const payload = encodeRole({ role: 'profiles', version: 1, previous: null, expires, files })
