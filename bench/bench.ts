@@ -9,13 +9,14 @@ import { refuse } from './usage.ts'
  *   npm run bench -- growth [OPTIONS]   time and memory from 1 to 64 GiB: `bench/growth.ts`
  *   npm run bench -- sweep [OPTIONS]    sizes of chunks and packs, levels of compression: `bench/sweep.ts`
  *   npm run bench -- index [OPTIONS]    a table of millions of blobs: `bench/index.ts`
+ *   npm run bench -- release [OPTIONS]  releases of the HSM VM: `bench/release.ts`
  *   npm run bench -- seal [OPTIONS]     a sealed store of thousands of profiles: `bench/seal.ts`
  *
  * The benchmark itself waits for one command after another, and hears no signal meanwhile. So it runs in a process group of its
  * own, with a directory of its own for what is temporary: both are ended from here.
  */
 
-const subjects = ['growth', 'sweep', 'index', 'seal']
+const subjects = ['growth', 'sweep', 'index', 'release', 'seal']
 const [first = '', ...rest] = process.argv.slice(2)
 const isSubject = subjects.includes(first)
 if (!isSubject && first !== '' && !first.startsWith('-'))
