@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { toHex } from '../base/bytes.ts'
 import { parseDigest } from '../base/names.ts'
+import { Serially } from '../base/serially.ts'
 import type { Attestor } from '../hsm/remote.ts'
 import type { Attested, Question } from '../qrexec/calls/attest.ts'
 import { encodeAttestation, type LedgerClaim, type StoreClaim } from '../sealing/attestation.ts'
@@ -63,18 +64,19 @@ export function openDom0Tpm(home: string, settings: Dom0TpmSettings, signal: Abo
       await machine.measure(`sealed store, version ${store.version}`, store.digest, stop)
       const about = await describeTpm(tpm, stop)
       const base = await readCounterBase(counterBase)
-      return {
-        async answer({ nonce, credential }, asking): Promise<Attested> {
-          const attestation = await machine.attest({ nonce, store, ledger: ledger() }, asking)
-          return {
-            ...about,
-            storePcr,
-            counter: { index: counterIndexDefault, base },
-            attestation: encodeAttestation(attestation),
-            activated: credential === null ? null : await activated(tpm, credential, asking),
-          }
-        },
+      const one = new Serially()
+      const answer = async ({ nonce, credential }: Question, asking: AbortSignal): Promise<Attested> => {
+        const attestation = await machine.attest({ nonce, store, ledger: ledger() }, asking)
+        return {
+          ...about,
+          storePcr,
+          counter: { index: counterIndexDefault, base },
+          attestation: encodeAttestation(attestation),
+          activated: credential === null ? null : await activated(tpm, credential, asking),
+        }
       }
+      // The HSM VM and the management VM may ask at once, and a TPM has room for three loaded keys.
+      return { answer: (question, asking) => one.run(() => answer(question, asking)) }
     },
   }
 }
@@ -125,7 +127,8 @@ export async function anchorStore(tpm: Dom0Tpm, { version, digest }: StoreClaim)
     text: [
       `anchored  version ${version}, ${digest}`,
       'careful   if this disk was put back from a backup, compare the digest with another copy: strongroom seal status',
-      'next      VMs that knew this machine by another counter refuse it until their machine.json is removed',
+      'next      VMs that knew this machine by another counter refuse it until a person has them forget it: in the HSM VM',
+      '          strongroom hsm machine --forget, in the management VM strongroom management machine --forget',
     ],
   }
 }

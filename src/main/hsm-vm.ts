@@ -25,6 +25,7 @@ import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, runCommand } from './command-line.ts'
 import { attend, controlSocket, decide, pending } from './hsm-approvals.ts'
 import * as commands from './hsm-commands.ts'
+import { machineCommand } from './machine-command.ts'
 import { roleCommand } from './role-command.ts'
 import { openConfiguration, sealedPlace } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
@@ -33,7 +34,7 @@ import { onStop } from './stop.ts'
 /* The HSM VM: holds the token, releases one passphrase for one job, and witnesses the ledger. */
 
 const parseSettings = fields('HSM settings', {
-  /** `envelopes/`, `witness.json`, `releases.jsonl`, `sealed/`. */
+  /** `envelopes/`, `witness.json`, `releases.jsonl`, `machine.json`, `attested.json`, `tpm-makers/`, `sealed/`. */
   home: is.string(4000),
   /** The Unix socket on which qrexec delivers calls. */
   services: is.string(4000),
@@ -108,6 +109,10 @@ async function run(
         },
         signal,
       )
+    case 'machine': {
+      const { forget = false, yes = false } = values
+      return machineCommand(settings.home, { forget, yes })
+    }
     case 'envelopes':
       return commands.envelopes(ports)
     case 'pending':

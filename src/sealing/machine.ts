@@ -1,6 +1,8 @@
+import { rm } from 'node:fs/promises'
+import path from 'node:path'
 import { equalConstantTime, fromBase64, fromHex, toBase64, toHex, utf8 } from '../base/bytes.ts'
 import { CodedError } from '../base/errors.ts'
-import { readBounded, writeDurably } from '../base/files.ts'
+import { readBounded, syncDirectory, writeDurably } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type Digest, parseDigest } from '../base/names.ts'
 import { usablePcrs } from '../tpm/public/pcrs.ts'
@@ -91,6 +93,11 @@ export function encodeMachine(machine: EnrolledMachine): Uint8Array {
   return utf8(`${text}\n`)
 }
 
+/** Where a VM that verifies dom0 keeps the machine. */
+export function machineFile(directory: string): string {
+  return path.join(directory, 'machine.json')
+}
+
 /** The digest in a key's name, which names the key. */
 export function keyDigest({ name }: Pick<PublicArea, 'name'>): Digest {
   return parseDigest(toHex(name.subarray(2)))
@@ -115,6 +122,14 @@ export async function pinMachine(file: string, machine: EnrolledMachine): Promis
   const changed = changedParts(pinned, machine)
   if (changed.length === 0) return 'known'
   throw new SealError('SEAL_MACHINE_CHANGED', `not as it was enrolled: ${changed.join(', ')}`)
+}
+
+/** By a person only: the next machine that answers is the one that is known. A verifier that runs looks at the file each time. */
+export async function forgetMachine(file: string): Promise<void> {
+  await reportingIo(async () => {
+    await rm(file, { force: true })
+    await syncDirectory(path.dirname(file))
+  })
 }
 
 function changedParts(pinned: EnrolledMachine, now: EnrolledMachine): readonly string[] {

@@ -16,7 +16,7 @@ import { challengeMachine, type EnrolmentOffer, enrol, judgeTpm } from './enrolm
 import { SealError } from './errors.ts'
 import { type Finding, finding } from './findings.ts'
 import { reportingIo } from './io.ts'
-import { type EnrolledMachine, keyDigest, pinMachine, readMachine } from './machine.ts'
+import { type EnrolledMachine, keyDigest, machineFile, pinMachine, readMachine } from './machine.ts'
 import { type AttestationVerdict, verifyAttestation } from './verify-attestation.ts'
 
 /*
@@ -41,6 +41,8 @@ export interface VerifierOptions {
 export interface MachineExpectation {
   /** What is in force here. */
   readonly store: StoreClaim
+  /** Versions of the stores before it, by digest, for one who has their history; those that were in force here count anyway. */
+  readonly earlier?: ReadonlyMap<Digest, number>
   /** Entries that the ledger of dom0 has at least. */
   readonly ledgerSize: number
   readonly isHardwareRequired: boolean
@@ -92,8 +94,13 @@ export class AttestationVerifier {
   static async open(options: VerifierOptions): Promise<AttestationVerifier> {
     const bytes = await reportingIo(() => readBounded(memoryFile(options), memoryBytesMax))
     const memory = bytes === null ? { since: null, stores: [] } : bytes.parse(parseMemory)
-    await readMachine(machineFile(options))
+    await readMachine(machineFile(options.directory))
     return new AttestationVerifier(options, memory)
+  }
+
+  /** As the file has it now: a person may have removed it meanwhile. Throws `SEAL_MACHINE_INVALID`. */
+  known(): Promise<EnrolledMachine | null> {
+    return readMachine(machineFile(this.#options.directory))
   }
 
   ask(): Question {
@@ -112,7 +119,7 @@ export class AttestationVerifier {
       return refused(finding('ATTEST_REPLAYED', 'It answers no question that is open here.'))
     using held = new DisposableStack()
     if (question.challenge !== null) held.use(question.challenge.expected)
-    const known = await readMachine(machineFile(this.#options))
+    const known = await this.known()
     if (known !== null) return await this.#judge(attestation, known, expected, this.#memory.since)
     const offer: EnrolmentOffer = {
       endorsementKey: parsePublicArea(untrusted.endorsementKey),
@@ -132,22 +139,22 @@ export class AttestationVerifier {
     // What another TPM told before says nothing about this one.
     const examined = await this.#judge(attestation, machine, expected, null)
     // One that is in no good state is not believed to be the one to know.
-    if (examined.kind === 'accepted') await pinMachine(machineFile(this.#options), machine)
+    if (examined.kind === 'accepted') await pinMachine(machineFile(this.#options.directory), machine)
     return examined
   }
 
   async #judge(
     attestation: Attestation,
     machine: EnrolledMachine,
-    { store, ledgerSize, isHardwareRequired }: MachineExpectation,
+    { store, earlier = new Map(), ledgerSize, isHardwareRequired }: MachineExpectation,
     since: TpmTime | null,
   ): Promise<Examined> {
-    const { stores } = this.#memory
+    const remembered = this.#memory.stores.map(one => [one.digest, one.version] as const)
     const verdict: AttestationVerdict = verifyAttestation(attestation, {
       nonce: attestation.nonce,
       machine,
       store,
-      earlier: new Map(stores.map(({ digest, version }) => [digest, version])),
+      earlier: new Map([...earlier, ...remembered]),
       since,
       ledgerSize,
       isHardwareRequired,
@@ -220,10 +227,6 @@ function parseMemory(untrustedBytes: Uint8Array): Memory {
     if (!(cause instanceof CodedError)) throw cause
     throw new SealError('SEAL_MACHINE_INVALID', `attested.json: ${cause.message}`, { cause })
   }
-}
-
-function machineFile({ directory }: VerifierOptions): string {
-  return path.join(directory, 'machine.json')
 }
 
 function memoryFile({ directory }: VerifierOptions): string {

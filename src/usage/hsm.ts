@@ -1,3 +1,4 @@
+import { machineOptions, machineText } from './machine.ts'
 import { helpOption, jsonOption, settingsOption, type Usage } from './usage.ts'
 
 export const hsmSettings = '/etc/strongroom/hsm.json'
@@ -26,6 +27,7 @@ export const hsmUsage = {
       text: 'the same passphrase for other recipients, or for a new token with --recovery-key',
     },
     envelopes: { text: 'list the envelopes' },
+    machine: { text: machineText },
     recover: {
       operands: 'ENVELOPE',
       text: 'print the passphrase of an envelope with --recovery-key, without the token',
@@ -53,6 +55,7 @@ export const hsmUsage = {
       of: ['attend'],
       text: 'ask with zenity or kdialog, not on the terminal',
     },
+    ...machineOptions,
     json: jsonOption,
     help: helpOption,
   },

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Digest, parseDigest } from '../../src/base/names.ts'
 import type { Attestor } from '../../src/hsm/remote.ts'
 import { type Dom0Tpm, ledgerClaim, openDom0Tpm } from '../../src/main/dom0-tpm.ts'
+import { machineCommand } from '../../src/main/machine-command.ts'
 import type { Attested } from '../../src/qrexec/calls/attest.ts'
 import { type SoftwareTpm, softwareTpm } from '../tpm/swtpm.ts'
 import { codeOf, never, textOf } from './support.ts'
@@ -234,6 +235,25 @@ describe('is refused, with the reason, to a dom0', () => {
     expect(lines.at(-1)).toContain('"outcome":"refused"')
     expect(lines.at(-1)).toContain('ATTEST_STORE_TAMPERED')
   })
+})
+
+it('`hsm machine --forget` makes the service that runs enrol the next machine', async () => {
+  await honest()
+  await release()
+  await using other = await softwareTpm()
+  const one = await machine('other', other)
+  await one.anchor(sealed.version)
+  world.attestor = await boot(one)
+  expect(await refusal()).toContain('ATTEST_OTHER_MACHINE')
+  const home = path.join(world.directory, 'hsm')
+  const shown = await machineCommand(home, { forget: false, yes: false })
+  expect(shown.text.join('\n')).toMatch(/^tpm {8}[0-9a-f]{64}, software.*counter {4}index 0x1805347/s)
+  expect(await refusal()).toContain('ATTEST_OTHER_MACHINE')
+  await machineCommand(home, { forget: true, yes: true })
+  expect(await refusal()).toBe('released')
+  expect((await machineCommand(home, { forget: false, yes: false })).text).not.toEqual(shown.text)
+  world.attestor = await boot(await machine())
+  expect(await refusal()).toContain('ATTEST_OTHER_MACHINE')
 })
 
 it('a binding that wants hardware is not content with software', async () => {
