@@ -116,6 +116,8 @@ describe('processes', () => {
     ['hsm-vm', 'src/repository/repository.ts'],
     ['hsm-vm', 'src/tpm/device/tpm.ts'],
     ['mgmt-vm', 'src/tpm/device/tpm.ts'],
+    ['mgmt-vm', 'src/sealing/sign.ts'],
+    ['mgmt-vm', 'src/sealing/store.ts'],
     ['seal', 'src/tpm/device/tpm.ts'],
     ['cli', 'src/crypto/aead.ts'],
   ])('%s may not reach %s, not even through a chain or for a type', (name, forbidden) => {

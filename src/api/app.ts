@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { ApiPorts, RouteContext } from './context.ts'
 import { JobFeeds } from './job-feeds.ts'
 import { JobHistory } from './job-history.ts'
+import { attestationRoutes } from './routes/attestation.ts'
 import { healthRoutes } from './routes/health.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { ledgerRoutes } from './routes/ledger.ts'
@@ -55,6 +56,7 @@ const allRoutes = [
   jobRoutes,
   scheduleRoutes,
   ledgerRoutes,
+  attestationRoutes,
 ]
 
 async function describeApi(app: Routes): Promise<void> {

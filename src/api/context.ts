@@ -5,6 +5,7 @@ import type { Catalogue } from './catalogue/catalogue.ts'
 import type { Dom0Port } from './dom0.ts'
 import type { JobFeeds } from './job-feeds.ts'
 import type { JobHistory } from './job-history.ts'
+import type { MachineWatch } from './machine-watch.ts'
 
 /** What the API is made of; nothing else is reached. */
 export interface ApiPorts {
@@ -15,6 +16,8 @@ export interface ApiPorts {
   readonly token: TokenCheck
   /** The log whose checkpoints this VM witnesses, and the keys it checks them with; null before that is set up. */
   readonly ledger: { readonly origin: string; readonly verifierKeys: readonly string[] } | null
+  /** Asks dom0 to attest; null before the ledger is set up. */
+  readonly machine: Pick<MachineWatch, 'latest' | 'look'> | null
 }
 
 /** What every route is given. */

@@ -5,6 +5,7 @@ import { parseJson } from '../base/json.ts'
 import { dom0, type ProfileName } from '../base/names.ts'
 import { StreamReader } from '../base/reader.ts'
 import type { Call, Transport } from '../qrexec/call.ts'
+import { attestMachine } from '../qrexec/calls/attest.ts'
 import { cosignLedger, readLedger } from '../qrexec/calls/ledger.ts'
 import {
   cancelJob,
@@ -55,6 +56,7 @@ export function dom0Over(transport: Transport): Dom0Port {
     events: (profile, signal) => openEvents(transport, profile, signal),
     ledger: (from, signal) => ask(readLedger, '', { from }, signal),
     cosign: (cosignature, signal) => ask(cosignLedger, '', cosignature, signal),
+    attest: (question, signal) => ask(attestMachine, '', question, signal),
   }
 }
 

@@ -1,6 +1,7 @@
 import type { IdempotencyKey, JobId, ProfileName, SnapshotId } from '../base/names.ts'
 import type { ReadChoice } from '../base/read-choice.ts'
 import type { RestoreChoice } from '../base/restore-choice.ts'
+import type { AttestAnswer, Question } from '../qrexec/calls/attest.ts'
 import type { CosignRequest, LedgerPage } from '../qrexec/calls/ledger.ts'
 import type { Alarm, BackupOrder, Job, ProfileState, SnapshotSummary } from '../qrexec/calls/orders.ts'
 
@@ -47,4 +48,6 @@ export interface Dom0Port {
   ledger(from: number, signal: AbortSignal): Promise<LedgerPage>
   /** Hands in this VM's cosignature of the checkpoint of `size`. */
   cosign(cosignature: CosignRequest, signal: AbortSignal): Promise<void>
+  /** Which sealed store dom0 uses, signed by its TPM; that it has none is an answer too. */
+  attest(question: Question, signal: AbortSignal): Promise<AttestAnswer>
 }

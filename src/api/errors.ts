@@ -52,6 +52,16 @@ export const apiErrors = {
     meaning: 'There is nothing to acknowledge: the witness has raised no alarm.',
     hint: 'nothing to do; other alarms of `strongroom status` end when their cause does',
   },
+  MACHINE_WITHOUT_TPM: {
+    kind: 'integrity',
+    meaning: 'dom0 says that it has no TPM, and the machine that is known here has one.',
+    hint: 'is `tpm` still in the settings of dom0? Else it hides what it uses, or is another machine',
+  },
+  API_ATTESTATION_OFF: {
+    kind: 'missing',
+    meaning: 'This service asks no machine to attest.',
+    hint: 'it follows no ledger: finish its set-up',
+  },
   API_STREAMS_BUSY: {
     kind: 'unavailable',
     meaning: 'As many event streams are open as this service allows.',

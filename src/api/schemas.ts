@@ -293,6 +293,53 @@ export const LedgerSchema = Type.Object(
 )
 export type LedgerView = Static<typeof LedgerSchema>
 
+const MachineStates = Type.Enum(['accepted', 'refused', 'unanswered'], {
+  description: 'unanswered: nothing was proven, for a reason that may pass',
+})
+
+export const AttestationSchema = Type.Object(
+  {
+    attestation: Nullable(
+      Type.Object(
+        {
+          time: Time,
+          state: MachineStates,
+          known: Type.Boolean({ description: 'whether this machine has attested before' }),
+          configuration: Nullable(Configuration),
+          machine: Nullable(
+            Type.Object(
+              {
+                endorsement: Type.String({ description: 'which TPM it is: SHA-256 in the name of its key' }),
+                attestationKey: Type.String({ description: 'SHA-256 in the name of the key that signs' }),
+                tpm: Type.Enum(['hardware', 'software', 'unproven']),
+              },
+              { ...closed, description: 'as it was enrolled' },
+            ),
+          ),
+          findings: Type.Array(
+            Type.Object(
+              {
+                code: Type.String(),
+                severity: Type.Enum(['refused', 'noted']),
+                words: Type.String(),
+                hint: Type.String({ description: 'what a person can do' }),
+              },
+              closed,
+            ),
+          ),
+          error: Nullable(ErrorReportSchema),
+        },
+        closed,
+      ),
+    ),
+  },
+  {
+    ...closed,
+    description: 'null: dom0 has no TPM and never had one, or nobody has asked since this service started',
+  },
+)
+export type AttestationView = Static<typeof AttestationSchema>
+
 export const StatusSchema = Type.Object(
   {
     time: Time,
@@ -310,6 +357,12 @@ export const StatusSchema = Type.Object(
           state: Type.Enum(['witnessed', 'alarm']),
         },
         { ...closed, description: 'the newest checkpoint that this VM has verified' },
+      ),
+    ),
+    machine: Nullable(
+      Type.Object(
+        { state: MachineStates, time: Time },
+        { ...closed, description: 'what dom0 attested last; null: it has no TPM, or was not asked yet' },
       ),
     ),
     alarms: Type.Array(

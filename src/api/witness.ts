@@ -2,6 +2,7 @@ import type { Milliseconds } from '../base/brand.ts'
 import { fromHex, toHex } from '../base/bytes.ts'
 import type { Clock } from '../base/environment.ts'
 import type { Log } from '../base/log.ts'
+import { Serially } from '../base/serially.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { LedgerError } from '../ledger/errors.ts'
 import { emptyRoot, hashBytes } from '../ledger/merkle.ts'
@@ -12,7 +13,7 @@ import type { Catalogue } from './catalogue/catalogue.ts'
 import type { WitnessState } from './catalogue/witness-records.ts'
 import type { Dom0Port } from './dom0.ts'
 
-const pollMilliseconds: Milliseconds = 60_000
+export const pollMilliseconds: Milliseconds = 60_000
 
 export interface WitnessPorts {
   readonly clock: Clock
@@ -30,6 +31,7 @@ export interface WitnessPorts {
  */
 export class LedgerWitness {
   readonly #ports: WitnessPorts
+  readonly #one = new Serially()
   /** In this process; a cosignature that was lost is made again. */
   #cosignedSize: number | null = null
 
@@ -51,7 +53,11 @@ export class LedgerWitness {
   }
 
   /** One look at the ledger. An alarm is recorded, not thrown; what dom0 or the catalogue throw is. */
-  async poll(signal: AbortSignal): Promise<void> {
+  poll(signal: AbortSignal): Promise<void> {
+    return this.#one.run(() => this.#poll(signal))
+  }
+
+  async #poll(signal: AbortSignal): Promise<void> {
     const { clock, catalogue, dom0, ledgerKey, witness } = this.#ports
     const before = await catalogue.witness.get(ledgerKey.name)
     const page = await dom0.ledger(before?.size ?? 0, signal)

@@ -1,4 +1,5 @@
 import type {
+  AttestationView,
   JobsView,
   JobView,
   LedgerView,
@@ -138,6 +139,30 @@ export const parseLedgerView: Parser<LedgerView> = fields('ledger', {
   keys: list(text),
 })
 
+const machineState = is.literal('accepted', 'refused', 'unanswered')
+
+export const parseAttestationView: Parser<AttestationView> = fields('attestation', {
+  attestation: is.nullable(
+    fields('attestation', {
+      time,
+      state: machineState,
+      known: is.boolean,
+      configuration: is.nullable(fields('configuration', { version: count, digest: text })),
+      machine: is.nullable(
+        fields('machine', {
+          endorsement: text,
+          attestationKey: text,
+          tpm: is.literal('hardware', 'software', 'unproven'),
+        }),
+      ),
+      findings: list(
+        fields('finding', { code: text, severity: is.literal('refused', 'noted'), words: text, hint: text }),
+      ),
+      error: is.nullable(fields('error', { code: text, kind: errorKind, message: text, hint: text })),
+    }),
+  ),
+})
+
 export const parseStatusView: Parser<StatusView> = fields('status', {
   time,
   dom0: fields('dom0', { reachable: is.boolean, code: is.nullable(text) }),
@@ -145,6 +170,7 @@ export const parseStatusView: Parser<StatusView> = fields('status', {
   ledger: is.nullable(
     fields('ledger', { size: count, root: text, seen: time, state: is.literal('witnessed', 'alarm') }),
   ),
+  machine: is.nullable(fields('machine', { state: machineState, time })),
   alarms: list(fields('alarm', { code: text, message: text, time, profile: is.nullable(text) })),
   running: list(parseJobView),
   profiles: list(

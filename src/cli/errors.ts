@@ -56,6 +56,11 @@ export const cliErrors = {
     meaning: 'More than one snapshot of the profile has an id that begins so.',
     hint: 'list them with: strongroom snapshots PROFILE',
   },
+  CLI_MACHINE_REFUSED: {
+    kind: 'integrity',
+    meaning: 'dom0 did not prove that it uses the sealed store.',
+    hint: 'each finding says what to do; see docs/how-to/attest-a-machine.md',
+  },
   CLI_LEDGER_KEY: {
     kind: 'usage',
     meaning: 'There is no key to verify the ledger with, or what was given is none.',

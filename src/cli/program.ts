@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { errorKinds } from '../base/errors.ts'
 import { allUsages } from '../usage/all.ts'
+import { addAttest } from './commands/attest.ts'
 import { addCancel } from './commands/cancel.ts'
 import { addCheck } from './commands/check.ts'
 import { addCompletions } from './commands/completions.ts'
@@ -30,6 +31,7 @@ const allCommands = [
   addHold,
   addSchedule,
   addLedger,
+  addAttest,
   addCompletions,
 ]
 

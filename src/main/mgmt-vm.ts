@@ -7,6 +7,7 @@ import { readTokenFile, writeTokenFile } from '../api/auth.ts'
 import { Catalogue } from '../api/catalogue/catalogue.ts'
 import { sqliteDialect } from '../api/catalogue/sqlite.ts'
 import { dom0Over } from '../api/dom0-port.ts'
+import { MachineWatch } from '../api/machine-watch.ts'
 import { Scheduler } from '../api/scheduler.ts'
 import { LedgerWitness } from '../api/witness.ts'
 import { fromBase64, toBase64 } from '../base/bytes.ts'
@@ -17,14 +18,17 @@ import { localTransport } from '../host/local/transport.ts'
 import { hsmWitnessKey, ledgerKey as ledgerKeyOf, witnessName } from '../ledger/identities.ts'
 import { formatVerifierKey, verifierKey } from '../ledger/note.ts'
 import type { Signer } from '../ledger/signing.ts'
+import { makerCertificates } from '../sealing/makers.ts'
+import { AttestationVerifier } from '../sealing/verifier.ts'
 import { managementSettings, managementUsage } from '../usage/management.ts'
 import { runCommand } from './command-line.ts'
+import { machineCommand } from './machine-command.ts'
 import { roleCommand } from './role-command.ts'
 import { readSettings } from './settings.ts'
 import { makeSigningKey, readSigningKey } from './signing-key.ts'
 import { onStop } from './stop.ts'
 
-/* The management VM: the API, the schedules, and a witness of the ledger. Knows names of profiles and counts of bytes. */
+/* The management VM: the API, the schedules, a witness of the ledger, and a verifier of dom0. Knows names of profiles and counts of bytes. */
 
 const publicKey = is.name(text => fromBase64(text))
 const parseSettings = fields('management settings', {
@@ -35,6 +39,8 @@ const parseSettings = fields('management settings', {
   api: is.string(4000),
   /** Public keys of dom0's ledger and of the HSM VM as its witness, pinned at set-up. */
   keys: fields('keys', { dom0: publicKey, hsm: publicKey }),
+  /** Which TPM of dom0 is good enough; `tpm` where absent: any. */
+  attestation: is.optional(is.literal('tpm', 'hardware')),
 })
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: managementUsage.options })
@@ -58,6 +64,12 @@ if (command === 'init') {
   process.exit()
 }
 
+if (command === 'machine') {
+  const { forget = false, yes = false } = values
+  await runCommand(values.json, () => machineCommand(settings.home, { forget, yes }))
+  process.exit()
+}
+
 const dom0 = dom0Over(localTransport(settings.qrexec))
 const catalogue = await Catalogue.open(() => sqliteDialect(path.join(settings.home, 'catalogue.sqlite')))
 const ledgerKey = ledgerKeyOf(settings.keys)
@@ -69,6 +81,23 @@ const verifierKeys = [
   verifierKey(witness.name, 'cosignature/v1', signer.publicKey),
 ].map(formatVerifierKey)
 
+const { clock } = environment
+const ledgerWitness = new LedgerWitness({ clock, catalogue, dom0, log, ledgerKey, witness })
+const machine = new MachineWatch({
+  clock,
+  catalogue,
+  dom0,
+  log,
+  witness: ledgerWitness,
+  origin: ledgerKey.name,
+  openVerifier: async () =>
+    AttestationVerifier.open({
+      directory: settings.home,
+      ...environment,
+      roots: await makerCertificates(path.join(settings.home, 'tpm-makers')),
+    }),
+  isHardwareRequired: settings.attestation === 'hardware',
+})
 const app = await buildApi({
   dom0,
   catalogue,
@@ -76,10 +105,11 @@ const app = await buildApi({
   log,
   token: await readTokenFile(tokenFile),
   ledger: { origin: ledgerKey.name, verifierKeys },
+  machine,
 })
-const { clock } = environment
 void new Scheduler({ clock, catalogue, dom0, log }).run(stop.signal)
-void new LedgerWitness({ clock, catalogue, dom0, log, ledgerKey, witness }).run(stop.signal)
+void ledgerWitness.run(stop.signal)
+void machine.run(stop.signal)
 await rm(settings.api, { force: true })
 await app.listen({ path: settings.api })
 await chmod(settings.api, 0o600)

@@ -1,14 +1,21 @@
+import { machineOptions, machineText } from './machine.ts'
 import { helpOption, jsonOption, settingsOption, type Usage } from './usage.ts'
 
 export const managementSettings = '/etc/strongroom/management.json'
 
 export const managementUsage = {
   name: 'management',
-  summary: 'the management VM: the API, the schedules, and a witness of the ledger',
+  summary: 'the management VM: the API, the schedules, a witness of the ledger, and a verifier of dom0',
   serves: 'serve the API until SIGTERM',
   commands: {
     init: { text: 'make the token of the API and the key of the witness; prints the public key' },
+    machine: { text: machineText },
   },
-  options: { settings: settingsOption(managementSettings), json: jsonOption, help: helpOption },
+  options: {
+    settings: settingsOption(managementSettings),
+    ...machineOptions,
+    json: jsonOption,
+    help: helpOption,
+  },
   examples: ['init', '--settings /etc/strongroom/management.json'],
 } as const satisfies Usage

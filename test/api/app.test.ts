@@ -169,6 +169,7 @@ describe('/openapi.json', () => {
     expect(document.openapi).toBe('3.1.0')
     expect(document.security).toEqual([{ token: [] }])
     expect(Object.keys(document.paths).sort()).toEqual([
+      '/v1/attestation',
       '/v1/health',
       '/v1/jobs',
       '/v1/jobs/{id}',

@@ -10,6 +10,7 @@ import {
 import type { ReadChoice } from '../../src/base/read-choice.ts'
 import type { RestoreChoice } from '../../src/base/restore-choice.ts'
 import { EngineError } from '../../src/engine/errors.ts'
+import type { AttestAnswer, Attested, Question } from '../../src/qrexec/calls/attest.ts'
 import type { CosignRequest, LedgerPage } from '../../src/qrexec/calls/ledger.ts'
 import type { Job, JobKind, ProfileState, SnapshotSummary } from '../../src/qrexec/calls/orders.ts'
 
@@ -26,6 +27,8 @@ export class FakeDom0 implements Dom0Port {
   ledgerPage: (from: number) => LedgerPage = () => {
     throw new Error('no ledger in this test')
   }
+  /** Its TPM; `null`: it has none. */
+  attestor: { answer(question: Question, signal: AbortSignal): Promise<Attested> } | null = null
   snapshotsOf: readonly SnapshotSummary[] = []
   state: ProfileState = {
     name: work,
@@ -137,6 +140,11 @@ export class FakeDom0 implements Dom0Port {
   async cosign(cosignature: CosignRequest): Promise<void> {
     this.#called(`cosign ${cosignature.size}`)
     this.cosigned.push(cosignature)
+  }
+
+  async attest(question: Question, signal: AbortSignal): Promise<AttestAnswer> {
+    this.#called('attest')
+    return { attested: this.attestor && (await this.attestor.answer(question, signal)) }
   }
 
   /** Changes a job, and tells those who follow its profile. */

@@ -44,7 +44,16 @@ export async function startApi(overrides: Partial<ApiPorts> = {}): Promise<Harne
   const log = new MemoryLog()
   const catalogue = await Catalogue.open(() => sqliteDialect(':memory:'))
   const environment = { clock, entropy: countingEntropy() }
-  const ports = { dom0, catalogue, environment, log, token: tokenCheck(token), ledger: null, ...overrides }
+  const ports = {
+    dom0,
+    catalogue,
+    environment,
+    log,
+    token: tokenCheck(token),
+    ledger: null,
+    machine: null,
+    ...overrides,
+  }
   const app = await buildApi(ports)
   return {
     app,

@@ -4,6 +4,7 @@ import type { Schedule } from '../catalogue/schedule-records.ts'
 import type { WitnessState } from '../catalogue/witness-records.ts'
 import type { RouteContext } from '../context.ts'
 import type { OfferedProfiles } from '../dom0.ts'
+import type { MachineState } from '../machine-watch.ts'
 import { StatusSchema, type StatusView } from '../schemas.ts'
 import type { Routes } from '../server.ts'
 import { nextStarts } from '../timetable.ts'
@@ -24,7 +25,7 @@ export function statusRoutes(app: Routes, context: RouteContext): void {
 }
 
 async function statusOf(context: RouteContext): Promise<StatusView> {
-  const { catalogue, environment, ledger } = context
+  const { catalogue, environment, ledger, machine } = context
   const now = environment.clock.now()
   const dom0 = await askDom0(context)
   const [backups, successes, checks, scrubs, running, schedules] = await Promise.all([
@@ -36,6 +37,7 @@ async function statusOf(context: RouteContext): Promise<StatusView> {
     catalogue.schedules.list(),
   ])
   const witness = ledger === null ? null : await catalogue.witness.get(ledger.origin)
+  const attested = machine?.latest ?? null
   const scheduleOf = new Map<string, Schedule>(schedules.map(schedule => [schedule.profile, schedule]))
   const stateOf = new Map(dom0.offered?.profiles.map(state => [String(state.name), state]))
   const names = dom0.offered?.profiles.map(({ name }) => name) ?? [...scheduleOf.keys(), ...backups.keys()]
@@ -44,7 +46,9 @@ async function statusOf(context: RouteContext): Promise<StatusView> {
     dom0: { reachable: dom0.offered !== null, code: dom0.code },
     configuration: dom0.offered === null ? null : { ...dom0.offered.configuration },
     ledger: witness === null ? null : ledgerView(witness),
+    machine: attested && { state: attested.state, time: attested.time.toISOString() },
     alarms: [
+      ...machineAlarms(attested, dom0.offered !== null),
       ...dom0.alarms.map(({ code, message }) => ({ code, message, time: now.toISOString(), profile: null })),
       ...(dom0.offered?.alarms ?? []).map(({ code, message, time }) => ({
         code,
@@ -92,6 +96,21 @@ interface Dom0State {
 
 function ledgerView({ size, root, seen, alarm }: WitnessState): NonNullable<StatusView['ledger']> {
   return { size, root, seen: seen.toISOString(), state: alarm === null ? 'witnessed' : 'alarm' }
+}
+
+/** Of a machine that has attested before. One that is away as a whole is no alarm. */
+function machineAlarms(machine: MachineState | null, isReachable: boolean): StatusView['alarms'] {
+  if (machine === null || !machine.isKnown || machine.state === 'accepted') return []
+  const { state, findings, error } = machine
+  if (state === 'unanswered' && !isReachable) return []
+  const reasons: readonly { readonly code: string; readonly message: string }[] =
+    error === null
+      ? findings
+          .filter(({ severity }) => severity === 'refused')
+          .map(({ code, words }) => ({ code, message: words }))
+      : [error]
+  const time = machine.time.toISOString()
+  return reasons.map(({ code, message }) => ({ code, message, time, profile: null }))
 }
 
 /** What needs a person, the ledger first. */

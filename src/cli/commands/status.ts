@@ -49,7 +49,7 @@ function alarmText({ code, message, time, profile }: StatusView['alarms'][number
   return printable(`${timeText(time)}  ${subject}${message} [${code}]`)
 }
 
-function systemText({ dom0, configuration, ledger }: StatusView): string {
+function systemText({ dom0, configuration, ledger, machine }: StatusView): string {
   const lines = [
     dom0.reachable ? 'dom0           answers' : `dom0           does not answer [${dom0.code ?? 'INTERNAL'}]`,
   ]
@@ -57,6 +57,7 @@ function systemText({ dom0, configuration, ledger }: StatusView): string {
     lines.push(`configuration  version ${configuration.version}, ${configuration.digest.slice(0, 12)}`)
   if (ledger !== null)
     lines.push(`ledger         ${ledger.size} entries, ${ledger.state}, seen ${timeText(ledger.seen)}`)
+  if (machine !== null) lines.push(`attestation    ${machine.state}, ${timeText(machine.time)}`)
   return lines.map(line => `${printable(line)}\n`).join('')
 }
 

@@ -17,6 +17,16 @@ export const attestedRelease: Scenario = {
       'first release: the machine proves that its keys are in one TPM, and is known from now on',
     )
     await expectBackup('done', 'released again')
+    const expectManagement = async (state: string, wanted: string) => {
+      const { attestation } = await one.attestation()
+      const codes = attestation?.findings.map(({ code }) => code) ?? []
+      const found = [attestation?.state ?? 'nothing', ...codes, attestation?.error?.code ?? '']
+        .join(' ')
+        .trim()
+      must(found.startsWith(state) && found.includes(wanted), `the management VM shows: ${found}`)
+      say(`the management VM, which has the ledger only, shows: ${found}`)
+    }
+    await expectManagement('accepted', 'ATTEST_SOFTWARE_TPM')
     await one.restartMachine()
     await expectBackup('done', 'after the machine was switched off and on')
 
@@ -33,9 +43,11 @@ export const attestedRelease: Scenario = {
     await one.anchor()
     await one.startHost()
     await expectBackup('ATTEST_OTHER_MACHINE', 'another machine with a copy of the disk')
+    await expectManagement('refused', 'ATTEST_OTHER_MACHINE')
 
     await one.setTpm(null)
     await system.restartHost()
     await expectBackup('HSM_REFUSED_ATTESTATION', 'a machine that shows no TPM')
+    await expectManagement('refused', 'MACHINE_WITHOUT_TPM')
   },
 }
