@@ -1,3 +1,4 @@
+import { BaseError } from '../base/base-errors.ts'
 import { errorKinds, reportOf } from '../base/errors.ts'
 import { createLog } from '../base/log.ts'
 
@@ -24,4 +25,9 @@ export async function runCommand(
     if (json) console.error(JSON.stringify({ v: 1, type: 'error', code, message, hint }))
     else console.error(`error: ${message} (${code})\nhint: ${hint}`)
   }
+}
+
+/** An operand or option without which a command cannot be understood. Throws `FIELD_INVALID`. */
+export function missing(what: string): never {
+  throw new BaseError('FIELD_INVALID', `${what} is missing`)
 }

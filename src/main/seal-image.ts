@@ -7,7 +7,7 @@ import type { ImageProgress } from '../sealing/image.ts'
 import { type ImageTrust, imageCommand, verifyImageCommand } from '../sealing/image-commands.ts'
 import type { SealPlace } from '../sealing/show.ts'
 import { askSecret } from './ask.ts'
-import type { Answer } from './command-line.ts'
+import { type Answer, missing } from './command-line.ts'
 
 /* `strongroom seal image [verify]`: its options, its passphrase and its progress. */
 
@@ -26,9 +26,8 @@ export async function sealImage(
   store: SealPlace,
   signal: AbortSignal,
 ): Promise<Answer> {
-  const { out, source = store, certificate } = values
+  const { out = missing('--out'), source = store, certificate } = values
   const [key, ...others] = values.key ?? []
-  if (out === undefined) throw new BaseError('FIELD_INVALID', '--out is missing')
   if (operand === 'verify') return verifyImageCommand(out, trustOf(values), progress, signal)
   if (operand !== undefined)
     throw new BaseError('FIELD_INVALID', `'${printable(operand)}' is not verify`, {

@@ -6,10 +6,8 @@ import { equalConstantTime } from '../base/bytes.ts'
 import { systemClock, systemEntropy } from '../base/environment.ts'
 import { readBounded } from '../base/files.ts'
 import type { Secret } from '../base/secret.ts'
-import { softHsmModule } from '../hsm/modules.ts'
-import { pinFromFile, pinFromTerminal } from '../hsm/pin.ts'
 import { tokenSigner } from '../hsm/seal-signer.ts'
-import { TokenProcess } from '../hsm/token-process.ts'
+import type { TokenProcess } from '../hsm/token-process.ts'
 import { parseConfiguration } from '../profiles/config.ts'
 import { discardCommand } from '../sealing/ceremony/discard.ts'
 import { initCommand } from '../sealing/ceremony/init.ts'
@@ -30,11 +28,12 @@ import { FileSealedStore } from '../sealing/store.ts'
 import { sealWorkspace } from '../sealing/workspace.ts'
 import { sealUsage } from '../usage/seal.ts'
 import { askSecret, askYes } from './ask.ts'
-import { type Answer, runCommand } from './command-line.ts'
+import { type Answer, missing, runCommand } from './command-line.ts'
 import { roleCommand } from './role-command.ts'
 import { expiryOf, roleKeys, rolePairs, thresholdsOf } from './seal-arguments.ts'
 import { sealImage } from './seal-image.ts'
 import { sealedPlace, sealedPolicy, storeOptions } from './sealed-configuration.ts'
+import { openToken, tokenPin } from './token.ts'
 
 /* Ceremonies on a superadmin's machine, or on any holder's. */
 
@@ -95,7 +94,7 @@ async function init(signal: AbortSignal): Promise<Answer> {
 
 async function key(signal: AbortSignal): Promise<Answer> {
   const name = operand('NAME')
-  using token = openToken()
+  using token = tokenAtHand()
   if (token !== null) {
     const { publicKey } = await tokenSigner(token, true, signal)
     return await tokenKeyCommand({ directory: dir, name, publicKey })
@@ -183,7 +182,7 @@ function installed({ version, digest }: { version: number; digest: string }): An
 /** Those of the workspace have one passphrase; each that is named may have its own. */
 async function keysAtHand(held: DisposableStack, signal: AbortSignal): Promise<KeysAtHand> {
   let known: Secret | null = null
-  const token = held.use(openToken())
+  const token = held.use(tokenAtHand())
   return {
     signers: token === null ? [] : [await tokenSigner(token, false, signal)],
     keyFiles: values.key ?? [],
@@ -196,19 +195,11 @@ async function keysAtHand(held: DisposableStack, signal: AbortSignal): Promise<K
   }
 }
 
-function openToken(): TokenProcess | null {
-  const { token: label, module = softHsmModule(), 'pin-file': pinFile } = values
+function tokenAtHand(): TokenProcess | null {
+  const { token: label, module, 'pin-file': pinFile } = values
   if (label === undefined) return null
-  const { SOFTHSM2_CONF: softHsm } = process.env
-  return new TokenProcess({
-    modulePath: module,
-    label,
-    pin:
-      pinFile === undefined
-        ? pinFromTerminal('PIN of the token: ', { input: process.stdin, output: process.stderr })
-        : pinFromFile(pinFile),
-    environment: softHsm === undefined ? {} : { SOFTHSM2_CONF: softHsm },
-  })
+  const { SOFTHSM2_CONF: softhsmConfiguration } = process.env
+  return openToken({ label, module, softhsmConfiguration, pin: tokenPin(pinFile) })
 }
 
 function confirming(question: string): (text: readonly string[]) => Promise<boolean> {
@@ -236,8 +227,4 @@ function place(): Omit<SealPlace, 'clock'> {
 
 function operand(name: string): string {
   return operands[0] ?? missing(name)
-}
-
-function missing(what: string): never {
-  throw new BaseError('FIELD_INVALID', `${what} is missing`)
 }
