@@ -1,10 +1,9 @@
 import { equalConstantTime, fromBase64, toBase64, utf8 } from '../base/bytes.ts'
-import { CodedError } from '../base/errors.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type Digest, parseDigest } from '../base/names.ts'
 import { sha256 } from '../crypto/digest.ts'
 import type { SignedAttest } from '../tpm/public/attest.ts'
-import { SealError } from './errors.ts'
+import { parsingAs, SealError } from './errors.ts'
 import { isEventList, isPcrList, type MeasuredEvent, type PcrClaim } from './event-log.ts'
 
 /*
@@ -67,19 +66,12 @@ const shape = fields('attestation', {
 
 /** Exactly the spelling of `encodeAttestation` is accepted. Throws `SEAL_ATTESTATION_INVALID`. */
 export function parseAttestation(untrustedBytes: Uint8Array): Attestation {
-  const attestation = parseShape(untrustedBytes)
+  const attestation = parsingAs('SEAL_ATTESTATION_INVALID', 'the attestation', () =>
+    shape(parseJson(untrustedBytes, { bytesMax: attestationBytesMax, depthMax: 4 })),
+  )
   if (!equalConstantTime(encodeAttestation(attestation), untrustedBytes))
     throw new SealError('SEAL_ATTESTATION_INVALID', 'the attestation is not spelled as it must be')
   return attestation
-}
-
-function parseShape(untrustedBytes: Uint8Array): Attestation {
-  try {
-    return shape(parseJson(untrustedBytes, { bytesMax: attestationBytesMax, depthMax: 4 }))
-  } catch (cause) {
-    if (!(cause instanceof CodedError)) throw cause
-    throw new SealError('SEAL_ATTESTATION_INVALID', `the attestation: ${cause.message}`, { cause })
-  }
 }
 
 export function encodeAttestation(attestation: Attestation): Uint8Array {

@@ -1,8 +1,7 @@
 import { utf8 } from '../base/bytes.ts'
-import { CodedError } from '../base/errors.ts'
 import { readBounded, writeDurably } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
-import { SealError } from './errors.ts'
+import { parsingAs, SealError } from './errors.ts'
 import { reportingIo } from './io.ts'
 
 /*
@@ -80,12 +79,11 @@ export async function anchorCounter(
 export async function readCounterBase(file: string): Promise<number> {
   const bytes = await reportingIo(() => readBounded(file, baseBytesMax))
   if (bytes === null) throw new SealError('SEAL_COUNTER_UNANCHORED', `there is no ${file}`)
-  return bytes.parse(untrustedBytes => {
-    try {
-      return shape(parseJson(untrustedBytes, { bytesMax: baseBytesMax })).base
-    } catch (cause) {
-      if (!(cause instanceof CodedError)) throw cause
-      throw new SealError('SEAL_COUNTER_UNANCHORED', `the base of the counter: ${cause.message}`, { cause })
-    }
-  })
+  return bytes.parse(untrustedBytes =>
+    parsingAs(
+      'SEAL_COUNTER_UNANCHORED',
+      'the base of the counter',
+      () => shape(parseJson(untrustedBytes, { bytesMax: baseBytesMax })).base,
+    ),
+  )
 }

@@ -1,4 +1,4 @@
-import { type ErrorCatalogue, errorClass } from '../base/errors.ts'
+import { CodedError, type ErrorCatalogue, errorClass } from '../base/errors.ts'
 
 export const sealingErrors = {
   SEAL_TOO_LARGE: {
@@ -298,3 +298,13 @@ export const sealingErrors = {
 } as const satisfies ErrorCatalogue
 
 export class SealError extends errorClass(sealingErrors) {}
+
+/** Gives whatever `parse` refuses the code of the thing that it reads, which `what` names. */
+export function parsingAs<T>(code: keyof typeof sealingErrors, what: string, parse: () => T): T {
+  try {
+    return parse()
+  } catch (cause) {
+    if (!(cause instanceof CodedError)) throw cause
+    throw new SealError(code, `${what}: ${cause.message}`, { cause })
+  }
+}

@@ -1,9 +1,8 @@
 import { utf8 } from '../base/bytes.ts'
-import { CodedError } from '../base/errors.ts'
 import { readBounded, writeDurably } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type Digest, parseDigest } from '../base/names.ts'
-import { SealError } from './errors.ts'
+import { parsingAs } from './errors.ts'
 import { reportingIo } from './io.ts'
 
 /*
@@ -29,13 +28,10 @@ const shape = fields('floor', {
 })
 
 function parseFloor(untrustedBytes: Uint8Array): Floor {
-  try {
+  return parsingAs('SEAL_FLOOR_INVALID', 'the floor', () => {
     const { version, digest, rootVersion } = shape(parseJson(untrustedBytes, { bytesMax: floorBytesMax }))
     return { version, digest, rootVersion }
-  } catch (cause) {
-    if (!(cause instanceof CodedError)) throw cause
-    throw new SealError('SEAL_FLOOR_INVALID', `the floor: ${cause.message}`, { cause })
-  }
+  })
 }
 
 /** `null` before anything was in force. A file that is there and cannot be understood is an alarm, not a beginning. */

@@ -1,14 +1,13 @@
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { equalConstantTime, fromBase64, fromHex, toBase64, toHex, utf8 } from '../base/bytes.ts'
-import { CodedError } from '../base/errors.ts'
 import { readBounded, syncDirectory, writeDurably } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type Digest, parseDigest } from '../base/names.ts'
 import { usablePcrs } from '../tpm/public/pcrs.ts'
 import { type PublicArea, parsePublicArea, whyNotAttestationKey } from '../tpm/public/public-area.ts'
 import type { CounterAnchor } from './counter-standing.ts'
-import { SealError } from './errors.ts'
+import { parsingAs, SealError } from './errors.ts'
 import { isPcr, isPcrList, type PcrClaim } from './event-log.ts'
 import { reportingIo } from './io.ts'
 
@@ -42,9 +41,14 @@ export interface EnrolledMachine {
   readonly counter: CounterAnchor | null
 }
 
-const isFirmware = (value: unknown): bigint => {
+/** A number of 64 bits, as a TPM counts: 16 lower-case hex digits. */
+export const isNumber64 = (value: unknown): bigint => {
   const text = is.string(16)(value)
   return Buffer.from(fromHex(text, 8)).readBigUInt64BE()
+}
+
+export function encodeNumber64(number: bigint): string {
+  return number.toString(16).padStart(16, '0')
 }
 
 const shape = fields('machine', {
@@ -54,7 +58,7 @@ const shape = fields('machine', {
   attestationKey: (value: unknown) => parsePublicArea(fromBase64(is.string(areaTextMax)(value))),
   certificate: is.nullable(is.name(parseDigest)),
   tpm: is.literal(...tpmKinds),
-  firmware: is.nullable(isFirmware),
+  firmware: is.nullable(isNumber64),
   storePcr: isPcr,
   platform: isPcrList,
   counter: is.nullable(
@@ -64,16 +68,13 @@ const shape = fields('machine', {
 
 /** Throws `SEAL_MACHINE_INVALID`. */
 export function parseMachine(untrustedBytes: Uint8Array): EnrolledMachine {
-  try {
+  return parsingAs('SEAL_MACHINE_INVALID', 'the enrolled machine', () => {
     const { v: _v, type: _type, ...machine } = shape(parseJson(untrustedBytes, { bytesMax: machineBytesMax }))
     usablePcrs([machine.storePcr, ...machine.platform.map(({ pcr }) => pcr)])
     const unfit = whyNotAttestationKey(machine.attestationKey)
     if (unfit !== null) throw new SealError('SEAL_MACHINE_INVALID', `its attestation key: ${unfit}`)
     return machine
-  } catch (cause) {
-    if (!(cause instanceof CodedError)) throw cause
-    throw new SealError('SEAL_MACHINE_INVALID', `the enrolled machine: ${cause.message}`, { cause })
-  }
+  })
 }
 
 export function encodeMachine(machine: EnrolledMachine): Uint8Array {
@@ -85,7 +86,7 @@ export function encodeMachine(machine: EnrolledMachine): Uint8Array {
     attestationKey: toBase64(attestationKey.bytes),
     certificate,
     tpm,
-    firmware: firmware?.toString(16).padStart(16, '0') ?? null,
+    firmware: firmware === null ? null : encodeNumber64(firmware),
     storePcr,
     platform: platform.map(({ pcr, value }) => ({ pcr, value })),
     counter: counter && { index: counter.index, base: counter.base },

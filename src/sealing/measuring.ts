@@ -1,5 +1,4 @@
 import { equalConstantTime, fromHex, utf8 } from '../base/bytes.ts'
-import { CodedError } from '../base/errors.ts'
 import { readBounded, writeDurably } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import type { Digest } from '../base/names.ts'
@@ -7,7 +6,7 @@ import { Serially } from '../base/serially.ts'
 import type { SignedAttest } from '../tpm/public/attest.ts'
 import { type PcrValues, unmeasured } from '../tpm/public/pcrs.ts'
 import { type Attestation, type AttestationClaims, qualifyingData } from './attestation.ts'
-import { SealError } from './errors.ts'
+import { parsingAs, SealError } from './errors.ts'
 import { digestBytes, eventsMax, isEventList, type MeasuredEvent, pcrClaimsOf, replay } from './event-log.ts'
 import { reportingIo } from './io.ts'
 
@@ -109,12 +108,11 @@ async function resume(
 const shape = fields('log', { v: is.literal(1), type: is.literal('measurements'), log: isEventList })
 
 function parseLog(untrustedBytes: Uint8Array): readonly MeasuredEvent[] {
-  try {
-    return shape(parseJson(untrustedBytes, { bytesMax: logBytesMax, depthMax: 4 })).log
-  } catch (cause) {
-    if (!(cause instanceof CodedError)) throw cause
-    throw new SealError('SEAL_LOG_INVALID', `the log of measurements: ${cause.message}`, { cause })
-  }
+  return parsingAs(
+    'SEAL_LOG_INVALID',
+    'the log of measurements',
+    () => shape(parseJson(untrustedBytes, { bytesMax: logBytesMax, depthMax: 4 })).log,
+  )
 }
 
 async function readLog(file: string): Promise<readonly MeasuredEvent[]> {

@@ -1,9 +1,8 @@
 import { utf8 } from '../base/bytes.ts'
-import { CodedError } from '../base/errors.ts'
 import { readBounded } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type Digest, parseDigest } from '../base/names.ts'
-import { SealError } from './errors.ts'
+import { parsingAs, SealError } from './errors.ts'
 import { reportingIo } from './io.ts'
 
 /*
@@ -26,12 +25,11 @@ const shape = fields('pin', {
 })
 
 function parsePin(untrustedBytes: Uint8Array): RootPin {
-  try {
-    return shape(parseJson(untrustedBytes, { bytesMax: pinBytesMax })).root
-  } catch (cause) {
-    if (!(cause instanceof CodedError)) throw cause
-    throw new SealError('SEAL_PIN_INVALID', `the pin: ${cause.message}`, { cause })
-  }
+  return parsingAs(
+    'SEAL_PIN_INVALID',
+    'the pin',
+    () => shape(parseJson(untrustedBytes, { bytesMax: pinBytesMax })).root,
+  )
 }
 
 export function encodePin(pin: RootPin): Uint8Array {

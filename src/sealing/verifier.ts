@@ -2,7 +2,6 @@ import type { X509Certificate } from 'node:crypto'
 import path from 'node:path'
 import { toHex, utf8 } from '../base/bytes.ts'
 import type { Clock, Entropy } from '../base/environment.ts'
-import { CodedError } from '../base/errors.ts'
 import { readBounded, writeDurably } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import { type Digest, parseDigest } from '../base/names.ts'
@@ -13,10 +12,18 @@ import { parseAttest, type TpmTime } from '../tpm/public/attest.ts'
 import { parsePublicArea } from '../tpm/public/public-area.ts'
 import { type Attestation, parseAttestation, type StoreClaim } from './attestation.ts'
 import { challengeMachine, type EnrolmentOffer, enrol, judgeTpm } from './enrolment.ts'
-import { SealError } from './errors.ts'
+import { parsingAs } from './errors.ts'
 import { type Finding, finding } from './findings.ts'
 import { reportingIo } from './io.ts'
-import { type EnrolledMachine, keyDigest, machineFile, pinMachine, readMachine } from './machine.ts'
+import {
+  type EnrolledMachine,
+  encodeNumber64,
+  isNumber64,
+  keyDigest,
+  machineFile,
+  pinMachine,
+  readMachine,
+} from './machine.ts'
 import { type AttestationVerdict, verifyAttestation } from './verify-attestation.ts'
 
 /*
@@ -62,12 +69,6 @@ interface OpenQuestion {
 interface Memory {
   readonly since: TpmTime | null
   readonly stores: readonly StoreClaim[]
-}
-
-const isNumber64 = (value: unknown): bigint => BigInt(`0x${is.name(parseHex64)(value)}`)
-function parseHex64(untrustedText: string): string {
-  if (/^[0-9a-f]{16}$/.test(untrustedText)) return untrustedText
-  throw new SealError('SEAL_MACHINE_INVALID', 'not 64 bits in hex')
 }
 
 const shape = fields('attested', {
@@ -175,7 +176,7 @@ export class AttestationVerifier {
     const text = JSON.stringify({
       v: 1,
       type: 'attested',
-      since: since && { ...since, clock: since.clock.toString(16).padStart(16, '0') },
+      since: since && { ...since, clock: encodeNumber64(since.clock) },
       stores: memory.stores,
     })
     await reportingIo(() => writeDurably(memoryFile(this.#options), utf8(`${text}\n`), 0o600))
@@ -220,13 +221,10 @@ function refused(...findings: readonly Finding[]): Examined {
 }
 
 function parseMemory(untrustedBytes: Uint8Array): Memory {
-  try {
+  return parsingAs('SEAL_MACHINE_INVALID', 'attested.json', () => {
     const { since, stores } = shape(parseJson(untrustedBytes, { bytesMax: memoryBytesMax }))
     return { since, stores }
-  } catch (cause) {
-    if (!(cause instanceof CodedError)) throw cause
-    throw new SealError('SEAL_MACHINE_INVALID', `attested.json: ${cause.message}`, { cause })
-  }
+  })
 }
 
 function memoryFile({ directory }: VerifierOptions): string {

@@ -92,7 +92,7 @@ function quoteFindings(
     .filter(({ verdict }) => verdict === 'failed')
     // Another machine's signature is no second fault.
     .filter(({ item }) => item !== 'signature' || key === keyDigest(attestationKey))
-    .map(({ item, words }) => finding(codeOfItem[item], `${words[0]?.toUpperCase()}${words.slice(1)}.`))
+    .map(({ item, words }) => finding(codeOfItem[item], sentence(words)))
   const agreed = [storePcr, ...platform.map(({ pcr }) => pcr)].sort((a, b) => a - b).join(', ')
   const claimed = pcrs.map(({ pcr }) => pcr).join(', ')
   if (claimed === agreed) return failed
@@ -189,7 +189,7 @@ function counterFindings(attestation: Attestation, machine: EnrolledMachine): re
   const { checks, value } = verifyCounter(attestation.counter, expected)
   if (value === null) {
     const words = checks.find(({ verdict }) => verdict === 'failed')?.words ?? ''
-    return [finding('ATTEST_COUNTER_WRONG', `${words[0]?.toUpperCase()}${words.slice(1)}.`)]
+    return [finding('ATTEST_COUNTER_WRONG', sentence(words))]
   }
   const { version } = attestation.store
   const found = `The counter stands for version ${value - anchor.base}, the store is version ${version}.`
@@ -217,6 +217,10 @@ function kindFindings({ machine, isHardwareRequired }: AttestationExpectation): 
   if (machine.tpm === 'unproven')
     return [finding('ATTEST_HARDWARE_UNPROVEN', 'It was enrolled without.', severity)]
   return []
+}
+
+function sentence(words: string): string {
+  return `${words[0]?.toUpperCase()}${words.slice(1)}.`
 }
 
 function short(digest: Digest): string {
