@@ -1,7 +1,7 @@
 import type { Digest } from '../base/names.ts'
 import { SealError } from './errors.ts'
 import { type PublicKey, shortId } from './keys.ts'
-import { type Custody, contentRoles, type Root, type RootRole } from './root.ts'
+import { type Custody, publisherKeys, type Root, type RootRole } from './root.ts'
 import type { RootContent } from './root-candidate.ts'
 
 /* The next root, from the present one and what is to be different. Pure. */
@@ -35,7 +35,7 @@ export function changeRoot(root: Root, change: RootChange): RootContent {
     update(role, one => ({ ...one, keys: [...one.keys.filter(held => held !== key), key] }))
   for (const { role, key } of change.add) if (role !== publishing) add(role, key.id)
   // Whoever may seal something may publish it; whoever may no longer, may not.
-  const [before, after] = [sealing(root.roles), sealing(roles)]
+  const [before, after] = [publisherKeys(root.roles), publisherKeys(roles)]
   update(publishing, one => ({
     ...one,
     keys: one.keys.filter(key => after.has(key) || !before.has(key)),
@@ -50,11 +50,6 @@ export function changeRoot(root: Root, change: RootChange): RootContent {
     keys: new Map([...keys].filter(([id]) => [...roles.values()].some(role => role.keys.includes(id)))),
     roles,
   }
-}
-
-/** The keys of all roles that hold files. */
-function sealing(roles: Root['roles']): ReadonlySet<Digest> {
-  return new Set(contentRoles({ roles }).flatMap(name => roles.get(name)?.keys ?? []))
 }
 
 /** The roles that a key is in. Throws `SEAL_KEY_NOT_HELD`. */

@@ -120,6 +120,16 @@ export function contentRoles({ roles }: Pick<Root, 'roles'>): readonly string[] 
   return [...roles.keys()].filter(name => !isStructural(name)).sort()
 }
 
+/** The keys of all roles that hold files, each once. Whoever may seal something may publish it. */
+export function publisherKeys(roles: Root['roles']): ReadonlySet<Digest> {
+  return new Set(contentRoles({ roles }).flatMap(name => roles.get(name)?.keys ?? []))
+}
+
+/** The snapshot's role. A snapshot only names what was sealed, and nobody can name what was not. */
+export function publishers(roles: Root['roles']): RootRole {
+  return { keys: [...publisherKeys(roles)], threshold: 1, paths: [] }
+}
+
 function isStructural(name: string): boolean {
   return structuralRoles.includes(name)
 }

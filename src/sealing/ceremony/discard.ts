@@ -5,12 +5,11 @@ import { type PublicKey, shortId } from '../keys.ts'
 import { type MemorySigner, memorySigner } from '../memory-signer.ts'
 import { planSeal } from '../plan.ts'
 import { signProposal } from '../proposal.ts'
-import { contentRoles, ownerRole, type Root, type RootRole } from '../root.ts'
+import { contentRoles, ownerRole, publishers, type Root, type RootRole } from '../root.ts'
 import type { RootContent } from '../root-candidate.ts'
 import type { SealReport } from '../show.ts'
 import { proposalOf } from '../sign.ts'
 import { openCopy, requirePin, requireSealed } from './copy.ts'
-import { publishers } from './init.ts'
 import { type ProposalReport, publish } from './propose.ts'
 
 /*

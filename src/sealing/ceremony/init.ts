@@ -16,7 +16,7 @@ import {
 } from '../key-file.ts'
 import { type PublicKey, shortId } from '../keys.ts'
 import { encodePin } from '../pin.ts'
-import { type Custody, contentRoles, ownerRole, type RootRole } from '../root.ts'
+import { type Custody, ownerRole, publishers, type RootRole } from '../root.ts'
 import { signFirstRoot } from '../root-candidate.ts'
 import type { SealReport } from '../show.ts'
 import { standardRoles } from '../standard-roles.ts'
@@ -111,12 +111,6 @@ function roleOf(
   const usual = role === 'root' && custody === 'split' ? splitRootThreshold : 1
   const paths = new Map<string, readonly string[]>(Object.entries(standardRoles)).get(role) ?? []
   return { keys: keys.map(({ id }) => id), threshold: thresholds?.get(role) ?? usual, paths }
-}
-
-/** Whoever may seal something may publish it. A snapshot only names what was sealed, and nobody can name what was not. */
-export function publishers(roles: ReadonlyMap<string, RootRole>): RootRole {
-  const keys = contentRoles({ roles }).flatMap(role => roles.get(role)?.keys ?? [])
-  return { keys: [...new Set(keys)], threshold: 1, paths: [] }
 }
 
 function described(
