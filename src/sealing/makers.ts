@@ -1,18 +1,15 @@
 import { X509Certificate } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { errnoOf, printable } from '../base/errors.ts'
+import { printable } from '../base/errors.ts'
 import { SealError } from './errors.ts'
-import { reportingIo } from './io.ts'
+import { namesIn, reportingIo } from './io.ts'
 
 /** Certificates of makers of TPMs, one PEM file each; none when there is no such directory. Throws `SEAL_MACHINE_INVALID`. */
 export async function makerCertificates(directory: string): Promise<readonly X509Certificate[]> {
-  const names = await reportingIo(() => readdir(directory)).catch(error => {
-    if (error instanceof SealError && errnoOf(error.cause) === 'ENOENT') return []
-    throw error
-  })
   const certificates: X509Certificate[] = []
-  for (const name of names.filter(one => one.endsWith('.pem')).sort()) {
+  for (const name of await namesIn(directory)) {
+    if (!name.endsWith('.pem')) continue
     const pem = await reportingIo(() => readFile(path.join(directory, name)))
     try {
       certificates.push(new X509Certificate(pem))

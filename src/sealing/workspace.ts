@@ -1,5 +1,7 @@
 import path from 'node:path'
 
+export const proposalEnding = '.proposal'
+
 /** Where whoever seals keeps things, below one directory. */
 export interface SealWorkspace {
   readonly directory: string
@@ -36,7 +38,7 @@ export function updateFile({ updates }: SealWorkspace, version: number): string 
 }
 
 export function proposalFile({ proposals }: SealWorkspace, version: number): string {
-  return path.join(proposals, `${version}.proposal`)
+  return path.join(proposals, `${version}${proposalEnding}`)
 }
 
 /** The whole store in one file, for a machine that has none. */

@@ -1,9 +1,6 @@
-import { readdir } from 'node:fs/promises'
 import path from 'node:path'
-import { errnoOf } from '../../base/errors.ts'
 import type { Secret } from '../../base/secret.ts'
-import { SealError } from '../errors.ts'
-import { reportingIo } from '../io.ts'
+import { namesIn } from '../io.ts'
 import { encryptedKeyFileEnding, keyFileEnding, readKeyFile } from '../key-file.ts'
 import type { SealSigner } from '../signer.ts'
 import type { SealWorkspace } from '../workspace.ts'
@@ -30,12 +27,7 @@ export async function openKeys(
 
 /** The private keys in a directory; none when it is not there. */
 export async function keyFilesOf(directory: string): Promise<readonly string[]> {
-  const names = await reportingIo(() => readdir(directory)).catch(error => {
-    if (error instanceof SealError && errnoOf(error.cause) === 'ENOENT') return []
-    throw error
-  })
-  return names
+  return (await namesIn(directory))
     .filter(name => name.endsWith(keyFileEnding) || name.endsWith(encryptedKeyFileEnding))
-    .sort()
     .map(name => path.join(directory, name))
 }

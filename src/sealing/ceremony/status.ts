@@ -1,13 +1,12 @@
-import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import type { Clock } from '../../base/environment.ts'
-import { CodedError, errnoOf } from '../../base/errors.ts'
+import { CodedError } from '../../base/errors.ts'
 import type { Digest } from '../../base/names.ts'
-import { SealError } from '../errors.ts'
-import { reportingIo } from '../io.ts'
+import { namesIn } from '../io.ts'
 import { shortId } from '../keys.ts'
 import { type Custody, ownerRole } from '../root.ts'
 import type { SealReport } from '../show.ts'
+import { proposalEnding } from '../workspace.ts'
 import { openCopy, openProposal, type SealCopy } from './copy.ts'
 import { nextStep, type SignatureState, signaturesOf } from './describe.ts'
 import { keyFilesOf } from './keys-at-hand.ts'
@@ -88,12 +87,9 @@ type Opened = { readonly file: string; readonly proposal: Awaited<ReturnType<typ
 /** Those that can still come into force; older ones have been sealed or overtaken. */
 async function openProposals(copy: SealCopy, clock: Clock): Promise<readonly Opened[]> {
   const { proposals } = copy.workspace
-  const names = await reportingIo(() => readdir(proposals)).catch(error => {
-    if (error instanceof SealError && errnoOf(error.cause) === 'ENOENT') return []
-    throw error
-  })
   const opened: Opened[] = []
-  for (const name of names.filter(one => one.endsWith('.proposal')).sort()) {
+  for (const name of await namesIn(proposals)) {
+    if (!name.endsWith(proposalEnding)) continue
     const file = path.join(proposals, name)
     try {
       opened.push({ file, proposal: await openProposal(copy, file, clock) })
