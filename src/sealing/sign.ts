@@ -2,13 +2,13 @@ import { missingOf } from './demand.ts'
 import { SealError } from './errors.ts'
 import { shortId } from './keys.ts'
 import { proposedFiles, type SealPlan } from './plan.ts'
-import { completeProposal, type Proposal, proposedChanges, readProposal, signProposal } from './proposal.ts'
+import { completeProposal, type Proposal, proposedChanges, readProposal } from './proposal.ts'
 import type { SealSigner } from './signer.ts'
 import type { StoreFiles } from './store-files.ts'
 import { encodeUpdate } from './update.ts'
 import type { SealedConfiguration } from './verify.ts'
 
-/* Seals a plan in one go, where all keys that are needed are at hand. What is made is verified before it is given out. */
+/* From a plan to the update that the machines get. What is made is verified before it is given out. */
 
 export interface SealedUpdate {
   readonly files: StoreFiles
@@ -20,18 +20,6 @@ export interface SealedUpdate {
 export function proposalOf(plan: SealPlan): Proposal {
   const { installed, pin, now } = plan.request
   return readProposal(installed, proposedFiles(plan), pin, now)
-}
-
-/** Throws `SEAL_SIGNERS_SHORT`, before anyone is asked, when too few are at hand. */
-export async function signPlan(
-  plan: SealPlan,
-  signers: readonly SealSigner[],
-  signal: AbortSignal,
-): Promise<SealedUpdate> {
-  const proposal = proposalOf(plan)
-  requireSigners(proposal, signers)
-  const signed = await signProposal(proposal, signers, signal)
-  return sealedUpdate(signed.proposal, plan.request.now)
 }
 
 /** Throws `SEAL_THRESHOLD` while signatures are missing. */

@@ -11,9 +11,10 @@ import { type Envelope, encodeEnvelope, parseEnvelope, preAuthEncoding } from '.
 import { type PublicKey, publicKey } from '../../src/sealing/keys.ts'
 import type { RootPin } from '../../src/sealing/pin.ts'
 import { planSeal } from '../../src/sealing/plan.ts'
+import { signProposal } from '../../src/sealing/proposal.ts'
 import type { Root, RootRole } from '../../src/sealing/root.ts'
 import { type RootContent, signFirstRoot } from '../../src/sealing/root-candidate.ts'
-import { signPlan } from '../../src/sealing/sign.ts'
+import { proposalOf, requireSigners, sealedUpdate } from '../../src/sealing/sign.ts'
 import type { SealSigner } from '../../src/sealing/signer.ts'
 import { standardRoles } from '../../src/sealing/standard-roles.ts'
 import type { StoreFiles } from '../../src/sealing/store-files.ts'
@@ -110,7 +111,11 @@ export async function next(
     renew: options.renew === true ? 'all' : [],
     now,
   })
-  return await signPlan(plan, options.with ?? everySigner, signal)
+  const proposal = proposalOf(plan)
+  const signers = options.with ?? everySigner
+  requireSigners(proposal, signers)
+  const signed = await signProposal(proposal, signers, signal)
+  return sealedUpdate(signed.proposal, now)
 }
 
 /** Two versions of one store. */
