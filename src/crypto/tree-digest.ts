@@ -39,7 +39,7 @@ export function compareNames(one: string, other: string): number {
 }
 
 /** The order in which a tree is walked: `a`, `a/b`, `a.b`, although a dot sorts before a slash. */
-export function compareTreePaths(one: string, other: string): number {
+function compareTreePaths(one: string, other: string): number {
   return compareNames(one.replaceAll('/', '\0'), other.replaceAll('/', '\0'))
 }
 

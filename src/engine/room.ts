@@ -4,9 +4,9 @@ import { dom0, type VmName } from '../base/names.ts'
  * How many jobs run at once: of all together, of all VMs beside dom0, and of each of these. So two are left to dom0 whatever
  * VMs order, and two to the other VMs whatever one of them orders.
  */
-export const jobsMax = 8
-export const jobsOfVmsMax = 6
-export const jobsOfOneVmMax = 4
+const jobsMax = 8
+const jobsOfVmsMax = 6
+const jobsOfOneVmMax = 4
 
 /** Whether one more of `initiator` may run. `running`: whose the jobs are that do. */
 export function hasRoom(running: readonly VmName[], initiator: VmName): boolean {

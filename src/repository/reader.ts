@@ -150,7 +150,7 @@ export async function readFile(
   return Buffer.concat(parts)
 }
 
-export async function readBlob(
+async function readBlob(
   source: BlobSource,
   type: BlobType,
   id: Uint8Array,

@@ -58,7 +58,7 @@ export function requirePinnedRoot(untrustedPayload: Uint8Array, pin: RootPin): V
  * Root n + 1: signed by the threshold of n before anything in it is parsed, then by its own; nobody else's signature
  * may be on it.
  */
-export function verifyNextRoot(untrustedBytes: Uint8Array, trusted: VerifiedRoot): VerifiedRoot {
+function verifyNextRoot(untrustedBytes: Uint8Array, trusted: VerifiedRoot): VerifiedRoot {
   const what = rootFile(trusted.root.version + 1)
   const before = expectation(trusted.root, what)
   const envelope = parseEnvelope(untrustedBytes, what)

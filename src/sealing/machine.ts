@@ -19,7 +19,7 @@ import { reportingIo } from './io.ts'
 const machineBytesMax = 16_384
 const areaTextMax = 2048
 
-export const tpmKinds = ['hardware', 'software', 'unproven'] as const
+const tpmKinds = ['hardware', 'software', 'unproven'] as const
 /** `hardware`: a certificate of its maker was verified. */
 export type TpmKind = (typeof tpmKinds)[number]
 

@@ -7,6 +7,7 @@ export interface Channel {
   close(): void
 }
 
+/** Of a command and of an answer: tag, length, and what to do or how it went. */
 export const headerLength = 10
 const answerBytesMax = 4096
 

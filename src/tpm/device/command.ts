@@ -3,6 +3,7 @@ import type { Secret } from '../../base/secret.ts'
 import { TpmError } from '../errors.ts'
 import { joined, nothing, sized, u8, u16, u32 } from '../public/marshal.ts'
 import { TpmReader } from '../public/reader.ts'
+import { headerLength } from './channel.ts'
 import { refusal } from './response-codes.ts'
 import type { Tpm } from './tpm.ts'
 
@@ -58,7 +59,7 @@ const attemptsMax = 5
 
 /** Nothing was done yet: a TPM says so when it first has to write down that passwords are being tried. */
 function asksToRetry(answer: Uint8Array): boolean {
-  return answer.byteLength === 10 && view(answer).readUInt32BE(6) === retryCode
+  return answer.byteLength === headerLength && view(answer).readUInt32BE(6) === retryCode
 }
 
 function encode({ code, handles = [], authorisations = [], parameters = nothing }: Command): Uint8Array {
@@ -66,7 +67,7 @@ function encode({ code, handles = [], authorisations = [], parameters = nothing 
   const area = authorisations.length > 0 ? joined(u32(sessions.byteLength), sessions) : nothing
   const body = joined(...handles.map(u32), area, parameters)
   const kind = authorisations.length > 0 ? tag.withSessions : tag.withoutSessions
-  const bytes = joined(u16(kind), u32(10 + body.byteLength), u32(code), body)
+  const bytes = joined(u16(kind), u32(headerLength + body.byteLength), u32(code), body)
   for (const part of [sessions, area, body]) part.fill(0)
   return bytes
 }
@@ -104,7 +105,7 @@ export function readAnswer<T>({ parameters }: Answer, name: string, read: (reade
 }
 
 /** A deadline of the connection's own is enough for what must be done on every path. */
-export const unhurried: AbortSignal = new AbortController().signal
+const unhurried: AbortSignal = new AbortController().signal
 
 const flushContext = 0x165
 

@@ -14,7 +14,7 @@ import type { Tpm } from './tpm.ts'
 
 const code = { create: 0x153, load: 0x157, policyPcr: 0x17f, unseal: 0x15e } as const
 const blobBytesMax = 1024
-export const sealedBytesMax = 128
+const sealedBytesMax = 128
 
 /** May lie anywhere: it is encrypted under a key that never leaves the TPM. */
 export interface SealedSecret {

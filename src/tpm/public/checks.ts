@@ -15,7 +15,7 @@ export interface Check<Item extends string = string> {
   readonly words: string
 }
 
-export const commonItems = [
+const commonItems = [
   'key',
   'signature',
   'form',

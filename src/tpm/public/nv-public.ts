@@ -17,7 +17,7 @@ const nvAttribute = {
 export const counterLength = 8
 
 /** Written by the owner, read by everyone; never set, only counted up. */
-export const counterAttributes =
+const counterAttributes =
   counterType |
   nvAttribute.ownerWrite |
   nvAttribute.ownerRead |

@@ -14,7 +14,7 @@ export function parseSignature(untrustedBytes: Uint8Array): Uint8Array {
   return signature
 }
 
-export function readSignature(reader: TpmReader): Uint8Array {
+function readSignature(reader: TpmReader): Uint8Array {
   const scheme = reader.u16()
   const hash = reader.u16()
   if (scheme !== algorithm.ecdsa || hash !== algorithm.sha256)
