@@ -6,8 +6,9 @@ import { algorithm, hierarchy } from '../public/constants.ts'
 import { parseCounter } from '../public/counter.ts'
 import { joined, nothing, sized, u16 } from '../public/marshal.ts'
 import { counterLength, counterPublic } from '../public/nv-public.ts'
-import { emptyPassword, readAnswer, run } from './command.ts'
+import { emptyPassword, run } from './command.ts'
 import type { LoadedKey } from './keys.ts'
+import { readNv, readNvPublic } from './nv.ts'
 import { readStatement } from './quote.ts'
 import type { Tpm } from './tpm.ts'
 
@@ -20,13 +21,10 @@ const code = {
   define: 0x12a,
   undefine: 0x122,
   increment: 0x134,
-  read: 0x14e,
-  readPublic: 0x169,
   certify: 0x184,
 } as const
 /** In the range of the TPM's owner (TCG Registry of Reserved TPM 2.0 Handles). */
 export const counterIndexDefault = 0x01805347
-const nvPublicMax = 128
 
 export interface CounterSettings {
   readonly index?: number
@@ -53,12 +51,7 @@ export function tpmCounter(
   const byOwner = { password: ownerPassword }
 
   const requireCounter = async (signal: AbortSignal): Promise<void> => {
-    const answer = await run(tpm, { name: 'NV_ReadPublic', code: code.readPublic, handles: [index] }, signal)
-    const area = readAnswer(answer, 'NV_ReadPublic', reader => {
-      const bytes = reader.sized(nvPublicMax)
-      reader.sized(nvPublicMax)
-      return bytes
-    })
+    const area = await readNvPublic(tpm, index, signal)
     if (equalConstantTime(area, counterPublic(index, true))) return
     if (equalConstantTime(area, counterPublic(index, false)))
       throw new TpmError('TPM_NOT_FOUND', `counter 0x${index.toString(16)} was never counted up`)
@@ -70,16 +63,7 @@ export function tpmCounter(
 
   const read = async (signal: AbortSignal): Promise<number> => {
     await requireCounter(signal)
-    const command = {
-      name: 'NV_Read',
-      code: code.read,
-      handles: [index, index],
-      authorisations: [emptyPassword],
-      parameters: joined(u16(counterLength), u16(0)),
-    }
-    return parseCounter(
-      readAnswer(await run(tpm, command, signal), 'NV_Read', reader => reader.sized(counterLength)),
-    )
+    return parseCounter(await readNv(tpm, index, { at: 0, length: counterLength }, signal))
   }
 
   const countUp = async (signal: AbortSignal): Promise<void> => {
