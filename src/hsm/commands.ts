@@ -48,7 +48,7 @@ export function makeRecoveryKey(entropy: Entropy): { readonly identity: Secret; 
   return { identity, recipient: recipient.text }
 }
 
-export interface NewEpoch extends StoredEnvelope {
+export interface EnvelopeWithDigest extends StoredEnvelope {
   /** To be sealed in `hsm/PROFILE.json`, together with the epoch. */
   readonly digest: Digest
 }
@@ -62,7 +62,7 @@ export async function newEpoch(
   profile: ProfileName,
   recipients: readonly string[],
   signal: AbortSignal,
-): Promise<NewEpoch> {
+): Promise<EnvelopeWithDigest> {
   using passphrase = newPassphrase(entropy)
   const envelope = await envelopeFor(passphrase, token, recipients, signal)
   const epochs = (await envelopes.list()).filter(one => one.profile === profile).map(({ epoch }) => epoch)
@@ -93,7 +93,7 @@ export async function rewrap(
   { profile, epoch }: Pick<StoredEnvelope, 'profile' | 'epoch'>,
   recipients: readonly string[],
   signal: AbortSignal,
-): Promise<NewEpoch> {
+): Promise<EnvelopeWithDigest> {
   const [newest] = await envelopes.revisions(profile, epoch)
   if (newest === undefined)
     throw new HsmError('HSM_ENVELOPE_MISSING', `there is no envelope for ${profile} in epoch ${epoch}`)
@@ -125,7 +125,7 @@ async function tokenKeyOf(token: TokenProcess, signal: AbortSignal): Promise<Tok
   return { point, agree: peerPoint => token.agree(peerPoint, signal) }
 }
 
-export async function listEnvelopes(envelopes: EnvelopeStore): Promise<readonly NewEpoch[]> {
+export async function listEnvelopes(envelopes: EnvelopeStore): Promise<readonly EnvelopeWithDigest[]> {
   return Promise.all(
     (await envelopes.list()).map(async one => {
       const bytes = await envelopes.get(one)
