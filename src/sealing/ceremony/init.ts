@@ -1,5 +1,7 @@
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { Entropy } from '../../base/environment.ts'
+import { printable } from '../../base/errors.ts'
 import { makePrivateDirectory, writeDurably } from '../../base/files.ts'
 import type { Digest } from '../../base/names.ts'
 import { nodeDisk } from '../disk.ts'
@@ -56,15 +58,41 @@ export async function initCommand(
   options: SealInitOptions,
   signal: AbortSignal,
 ): Promise<SealReport<SealInitResult>> {
-  const { directory, custody, expires, holders = new Map(), withOwner = true } = options
+  const { directory, holders = new Map(), thresholds = new Map(), withOwner = true } = options
   const workspace = sealWorkspace(directory)
   if (await hasGeneration(workspace.store))
     throw new SealError('SEAL_EXISTS', `there is a sealed store in ${workspace.store} already`)
   const held = ['root', ...(withOwner ? [ownerRole] : []), ...Object.keys(standardRoles)]
-  for (const role of holders.keys())
-    if (!held.includes(role)) throw new SealError('SEAL_ROOT_INVALID', `there is no role '${role}' to hold`)
+  for (const role of [...holders.keys(), ...thresholds.keys()])
+    if (!held.includes(role))
+      throw new SealError('SEAL_ROOT_INVALID', `there is no role '${printable(role)}' to hold`, {
+        hint: `the roles are ${held.join(', ')}`,
+      })
   await reportingIo(() => makePrivateDirectory(workspace.keys))
-  const made: { role: string; file: string; signer: KeyFileSigner }[] = []
+  const made: MadeKey[] = []
+  try {
+    return await makeRoot(options, held, made, signal)
+  } catch (cause) {
+    // No root names them: left behind, they would be in the way of the next try.
+    for (const { file } of made) await reportingIo(() => rm(file, { force: true }))
+    throw cause
+  }
+}
+
+interface MadeKey {
+  readonly role: string
+  readonly file: string
+  readonly signer: KeyFileSigner
+}
+
+async function makeRoot(
+  options: SealInitOptions,
+  held: readonly string[],
+  made: MadeKey[],
+  signal: AbortSignal,
+): Promise<SealReport<SealInitResult>> {
+  const { directory, custody, expires, holders = new Map() } = options
+  const workspace = sealWorkspace(directory)
   const roles = new Map<string, RootRole>()
   const keys = new Map<Digest, PublicKey>()
   for (const role of held) {
@@ -89,7 +117,7 @@ async function makeKeys(
   role: string,
   { custody, protection, entropy }: SealInitOptions,
   directory: string,
-  made: { role: string; file: string; signer: KeyFileSigner }[],
+  made: MadeKey[],
 ): Promise<readonly PublicKey[]> {
   const count = role === 'root' && custody === 'split' ? splitRootKeys : 1
   const ending = protection === null ? keyFileEnding : encryptedKeyFileEnding

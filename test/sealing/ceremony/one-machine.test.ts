@@ -126,6 +126,22 @@ describe('init', () => {
     expect(result.keyFiles.filter(({ role }) => role === 'root')).toHaveLength(3)
   })
 
+  test('a refused root leaves no key behind, so that the corrected command works', async () => {
+    await init()
+    const held = { directory: directory.at('other'), thresholds: new Map([['root', 2]]) }
+    expect(await codeOf(() => init(held))).toBe('SEAL_ROOT_INVALID')
+    expect(await readdir(directory.at('other/keys'))).toEqual([])
+    await writeFile(directory.at('other/keys/owner.pem'), 'of somebody')
+    expect(await codeOf(() => init({ directory: directory.at('other') }))).toBe('SEAL_EXISTS')
+    expect(await readdir(directory.at('other/keys'))).toEqual(['owner.pem'])
+    await rm(directory.at('other/keys/owner.pem'))
+    await init({ directory: directory.at('other') })
+  })
+
+  test('a threshold of a role that there is not is no threshold: refused', async () => {
+    expect(await codeOf(() => init({ thresholds: new Map([['profile', 2]]) }))).toBe('SEAL_ROOT_INVALID')
+  })
+
   test('never a second time', async () => {
     await init()
     expect(await codeOf(() => init())).toBe('SEAL_EXISTS')
