@@ -59,7 +59,7 @@ export const sealingErrors = {
   SEAL_ROOT_INVALID: {
     kind: 'integrity',
     meaning: 'The root contradicts itself: unknown keys, an impossible threshold, or overlapping roles.',
-    hint: 'make the root again',
+    hint: 'correct its holders and thresholds, and make it again',
   },
   SEAL_ROOT_UNPINNED: {
     kind: 'integrity',
@@ -113,8 +113,8 @@ export const sealingErrors = {
   },
   SEAL_UPDATE_MALFORMED: {
     kind: 'usage',
-    meaning: 'An update is not a list of named envelopes.',
-    hint: 'deliver the file that `seal sign` wrote, unchanged',
+    meaning: 'An update or a proposal is not a list of named envelopes.',
+    hint: 'name the file as it was made, unchanged: updates/N.update or whole.update; review, sign and merge take N.proposal',
   },
   SEAL_FILE_MISSING: {
     kind: 'integrity',

@@ -47,8 +47,10 @@ export function parseNamed(header: string, untrustedBytes: Uint8Array): StoreFil
       `an update of ${untrustedBytes.byteLength} bytes; at most ${updateBytesMax}`,
     )
   const bytes = view(untrustedBytes)
+  const kind = header.startsWith('strongroom proposal') ? 'a proposal' : 'an update'
+  const malformed = (found: string) => new SealError('SEAL_UPDATE_MALFORMED', `not ${kind}: ${found}`)
   if (bytes.subarray(0, header.length).toString('latin1') !== header)
-    throw malformed(`it does not begin with '${printable(header.trim())}'`)
+    throw malformed(`it does not begin with '${header.trim()}'`)
   const named = new Map<string, Uint8Array>()
   for (let at = header.length; at < bytes.byteLength; ) {
     const nameEnd = bytes.indexOf(space, at)
@@ -101,8 +103,4 @@ export function changedFiles(installed: StoreFiles, next: StoreFiles): StoreFile
       return present === undefined || !view(present).equals(bytes)
     }),
   )
-}
-
-function malformed(found: string): SealError {
-  return new SealError('SEAL_UPDATE_MALFORMED', `not an update: ${found}`)
 }

@@ -13,11 +13,12 @@ import {
   writeGeneration,
 } from '../generation.ts'
 import { reportingIo } from '../io.ts'
+import { shortId } from '../keys.ts'
 import { encodePin, hasPin, type RootPin, readPin } from '../pin.ts'
 import { nothingSealed, type Proposal, readProposal } from '../proposal.ts'
 import { readProposalFile } from '../proposal-file.ts'
 import type { SealedUpdate } from '../sign.ts'
-import { rootFile, type StoreFiles } from '../store-files.ts'
+import { rootFile, type StoreFiles, snapshotFile } from '../store-files.ts'
 import { encodeUpdate } from '../update.ts'
 import { floorOf, type SealedConfiguration, verifyStore } from '../verify.ts'
 import { type SealWorkspace, sealWorkspace, updateFile, wholeFile } from '../workspace.ts'
@@ -63,7 +64,18 @@ export function requireSealed({ present, workspace }: SealCopy): SealedConfigura
 /** A proposal in a file, read against the copy. Where no root is trusted yet, the proposal's own is taken: show it. */
 export async function openProposal(copy: SealCopy, file: string, clock: Clock): Promise<Proposal> {
   const untrusted = await readProposalFile(file)
+  requireNotSealed(copy, untrusted)
   return readProposal(copy.installed, untrusted, copy.pin ?? firstRootOf(untrusted), clock.now())
+}
+
+/** One more signature under what is in force changes its bytes, and nothing else: not to be taken for a fork. */
+function requireNotSealed({ present }: SealCopy, { snapshot }: StoreFiles): void {
+  if (present === null || snapshot === null) return
+  if (sha256Hex(parseEnvelope(snapshot, snapshotFile).payload) !== present.digest) return
+  throw new SealError(
+    'SEAL_INSTALLED',
+    `version ${present.version} (${shortId(present.digest)}…) is sealed here already`,
+  )
 }
 
 function firstRootOf(untrusted: StoreFiles): RootPin {

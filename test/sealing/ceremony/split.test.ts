@@ -81,6 +81,26 @@ describe('the first version', () => {
     expect(await readFile(own)).toEqual(before)
   })
 
+  test('a signature that comes after it was sealed is no fork', async () => {
+    await threeHolders()
+    const { file } = (await alice.propose()).result
+    const late = await carol.receives(file)
+    await carol.sign(late)
+    const own = [await bob.receives(file), await user.receives(file)]
+    await alice.sign(file)
+    await bob.sign(String(own[0]))
+    await user.sign(String(own[1]))
+    await alice.merge(file, ...own)
+    expect(await versionOf(alice)).toBe(1)
+    expect(await codeOf(() => alice.merge(file, late))).toBe('SEAL_INSTALLED')
+    expect(await codeOf(() => alice.review(late))).toBe('SEAL_INSTALLED')
+  })
+
+  test('a file that is none is called no proposal', async () => {
+    await threeHolders()
+    await expect(alice.review(alice.workspace.pin)).rejects.toThrow(/^not a proposal: /)
+  })
+
   test('with too few signatures nothing is sealed, and it is told whose are missing', async () => {
     await threeHolders()
     const { file } = (await alice.propose()).result
