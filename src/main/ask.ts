@@ -21,5 +21,7 @@ export async function askSecret(question: string): Promise<Secret> {
   const terminal = { input: process.stdin, output: process.stderr }
   const secret = await askUnseen(`${question}: `, terminal, secretBytesMax)
   if (secret !== null) return secret
-  throw new BaseError('FIELD_INVALID', 'no terminal to ask on', { hint: 'run the command on a terminal' })
+  throw new BaseError('FIELD_INVALID', 'no terminal to ask on', {
+    hint: 'run the command on a terminal; a script takes keys without a passphrase (--no-passphrase), or in a token with --pin-file',
+  })
 }

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { BaseError } from '../base/base-errors.ts'
 import { equalConstantTime } from '../base/bytes.ts'
 import { systemClock, systemEntropy } from '../base/environment.ts'
+import { printable } from '../base/errors.ts'
 import { readBounded } from '../base/files.ts'
 import type { Secret } from '../base/secret.ts'
 import { tokenSigner } from '../hsm/seal-signer.ts'
@@ -158,7 +159,10 @@ async function install(): Promise<Answer> {
   const machine = values.machine ?? dir
   const file = values.update ?? missing('--update')
   const update = await readBounded(file, updateBytesMax)
-  if (update === null) throw new BaseError('FIELD_INVALID', `there is no file ${file}`)
+  if (update === null)
+    throw new BaseError('FIELD_INVALID', `there is no file ${printable(file)}`, {
+      hint: 'updates are in updates/ of the workspace where they were sealed',
+    })
   if (values.unseal !== undefined) {
     const statement = await readUnsealing(values.unseal)
     return installed(await replaceStore({ directory: machine, statement, update, parseConfiguration, clock }))
@@ -176,7 +180,7 @@ async function install(): Promise<Answer> {
 }
 
 function installed({ version, digest }: { version: number; digest: string }): Answer {
-  return { result: { version, digest }, text: [`installed  version ${version}, ${digest}`] }
+  return { result: { version, digest }, text: [`installed version ${version}, ${digest}`] }
 }
 
 /** Those of the workspace have one passphrase; each that is named may have its own. */
@@ -206,7 +210,10 @@ function confirming(question: string): (text: readonly string[]) => Promise<bool
   return async text => {
     if (yes) return true
     console.error(text.join('\n'))
-    return askYes(question)
+    if (process.stdin.isTTY) return askYes(question)
+    throw new SealError('SEAL_DECLINED', 'no terminal to ask on; nothing was signed', {
+      hint: 'answer on a terminal; a script says --yes, after somebody has read what changes (strongroom seal review)',
+    })
   }
 }
 

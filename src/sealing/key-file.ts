@@ -51,7 +51,10 @@ export async function createKeyFile(
     await reportingIo(() => writeNew(file, bytes))
   } catch (cause) {
     if (cause instanceof SealError && errnoOf(cause.cause) === 'EEXIST')
-      throw new SealError('SEAL_EXISTS', `${file} exists; a key is never overwritten`, { cause })
+      throw new SealError('SEAL_EXISTS', `${file} exists; a key is never overwritten`, {
+        cause,
+        hint: 'choose another name or directory, or move the file away',
+      })
     throw cause
   } finally {
     bytes.fill(0)

@@ -19,7 +19,10 @@ export async function writePublicKey(file: string, { handle }: PublicKey): Promi
 /** Throws `SEAL_KEY_INVALID`, `SEAL_IO`. */
 export async function readPublicKey(file: string): Promise<PublicKey> {
   const bytes = await reportingIo(() => readBounded(file, publicKeyBytesMax))
-  if (bytes === null) throw new SealError('SEAL_KEY_INVALID', `there is no file ${printable(file)}`)
+  if (bytes === null)
+    throw new SealError('SEAL_KEY_INVALID', `there is no file ${printable(file)}`, {
+      hint: 'name the NAME.pub that the holder has sent',
+    })
   return bytes.parse(untrustedBytes => parsePublicKey(untrustedBytes, printable(file)))
 }
 
@@ -30,6 +33,9 @@ function parsePublicKey(untrustedBytes: Uint8Array, name: string): PublicKey {
     if (!pem.startsWith('-----BEGIN PUBLIC KEY-----')) throw new Error('not a public key')
     return publicKeyOf(createPublicKey({ key: pem, format: 'pem' }))
   } catch (cause) {
-    throw new SealError('SEAL_KEY_INVALID', `${name} holds no Ed25519 or P-256 public key in PEM`, { cause })
+    throw new SealError('SEAL_KEY_INVALID', `${name} holds no Ed25519 or P-256 public key in PEM`, {
+      cause,
+      hint: 'name the NAME.pub that strongroom seal key makes, or what openssl pkey -pubout writes; a private key stays with its holder',
+    })
   }
 }

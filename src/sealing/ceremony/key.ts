@@ -46,7 +46,9 @@ export async function tokenKeyCommand(
 
 function keyPlace({ directory, name }: KeyOptions): string {
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(name))
-    throw new SealError('SEAL_KEY_FILE_INVALID', 'the name of a key has letters, digits, dots and dashes')
+    throw new SealError('SEAL_KEY_FILE_INVALID', 'the name of a key has letters, digits, dots and dashes', {
+      hint: 'its directory is --dir',
+    })
   return path.join(sealWorkspace(directory).keys, name)
 }
 
