@@ -5,12 +5,17 @@ import { askUnseen } from '../base/terminal.ts'
 
 const secretBytesMax = 1024
 
-/** A question on the terminal; only `yes` is yes. Without a terminal the answer is no. */
+/** A question on the terminal; only `yes` is yes. Without a terminal the answer is no. Throws `CANCELLED` at ^C and ^D. */
 export async function askYes(question: string): Promise<boolean> {
   if (!process.stdin.isTTY) return false
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
   try {
     return (await terminal.question(`${question} [yes/no] `)).trim() === 'yes'
+  } catch (cause) {
+    // Neither a yes nor a no: a release that is asked about goes on waiting.
+    if (cause instanceof Error && cause.name === 'AbortError')
+      throw new BaseError('CANCELLED', 'nothing was answered', { cause, hint: 'run the command again' })
+    throw cause
   } finally {
     terminal.close()
   }

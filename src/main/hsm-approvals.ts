@@ -70,6 +70,11 @@ export async function decide(
 /** Asks about each release once, as it comes. */
 export async function attend(home: string, dialog: string | null, signal: AbortSignal): Promise<Answer> {
   const ask = dialog === null ? onTerminal : inDialog(dialog)
+  // Without anybody to ask, each would be denied for good.
+  if (dialog === null && !process.stdin.isTTY)
+    throw new BaseError('FIELD_INVALID', 'no terminal to ask on', {
+      hint: 'run the command on a terminal, or ask in a window: --dialog zenity or kdialog',
+    })
   const asked = new Set<string>()
   console.error('waiting for releases; ^C ends')
   while (!signal.aborted) {
