@@ -42,7 +42,12 @@ export function planSeal(request: SealRequest): SealPlan {
   const present = installed.snapshot === null ? null : verifyStore(installed, pin, null, now)
   const root = nextRoot(request)
   const roles = new Map<string, ReadonlyMap<string, Uint8Array>>()
-  const isRenewed = (role: string) => request.renew === 'all' || request.renew.includes(role)
+  // What nobody can sign any more has no end; what a holder has kept can be renewed beside it.
+  const lasts = (role: string) => {
+    const sealed = present?.roles.get(role)
+    return present?.custody === 'discarded' && sealed !== undefined && sealed.expires > request.expires
+  }
+  const isRenewed = (role: string) => (request.renew === 'all' ? !lasts(role) : request.renew.includes(role))
   for (const [role, files] of filesByRole(request.files, root.root)) {
     const sealed = present?.roles.get(role)
     if (sealed === undefined || isRenewed(role) || sealed.expires <= now || !sameFiles(sealed.files, files))

@@ -98,6 +98,17 @@ describe('discarded keys', () => {
     expect((await admin.merge(own)).result.update).not.toBeNull()
   })
 
+  test('leave its holder to renew it, with nothing that nobody could sign', async () => {
+    await discarded()
+    const { file, difference } = (await admin.propose({ renew: true })).result
+    expect(difference[0]).toMatch(/ signs roles\/hsm\.json, snapshot\.json$/)
+    const own = await user.receives(file)
+    await user.receives(admin.workspace.pin)
+    await user.follows(admin, 2)
+    await user.sign(own)
+    expect((await admin.merge(own)).result.update).not.toBeNull()
+  })
+
   test('are in no file', async () => {
     const keys = await discarded()
     // The first is made of the first bytes of the entropy, so what to search for is known.
