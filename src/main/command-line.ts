@@ -29,5 +29,5 @@ export async function runCommand(
 
 /** An operand or option without which a command cannot be understood. Throws `FIELD_INVALID`. */
 export function missing(what: string): never {
-  throw new BaseError('FIELD_INVALID', `${what} is missing`)
+  throw new BaseError('FIELD_INVALID', `${what} is missing`, { hint: 'see the command with --help' })
 }

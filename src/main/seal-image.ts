@@ -34,7 +34,9 @@ export async function sealImage(
       hint: 'see strongroom seal --help',
     })
   if ((key === undefined) !== (certificate === undefined) || others.length > 0)
-    throw new BaseError('FIELD_INVALID', 'one --key and its --certificate go together')
+    throw new BaseError('FIELD_INVALID', 'one --key and its --certificate go together', {
+      hint: 'without both the image is not signed',
+    })
   using held = new DisposableStack()
   const passphrase = async (file: string): Promise<Secret> =>
     held.use(await askSecret(`Passphrase of ${path.basename(file)}`))

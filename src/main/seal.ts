@@ -68,7 +68,7 @@ const commands: Record<keyof typeof sealUsage.commands, (signal: AbortSignal) =>
     ),
   unseal,
   status: async () => statusCommand(dir, clock),
-  show: async () => showCommand({ ...place(), clock }),
+  show: async () => showCommand({ ...place(), clock, out: values.out }),
   verify: async () => verifyCommand({ ...place(), clock }),
   install,
   image: signal => sealImage(values, operands[0], { ...place(), clock }, signal),

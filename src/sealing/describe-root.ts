@@ -37,7 +37,8 @@ function describeRole(
 }
 
 function quorum({ keys, threshold }: RootRole): string {
-  return `${threshold} of ${keys.length} keys`
+  const all = keys.length > 1 && threshold === keys.length
+  return `${threshold} of ${keys.length} keys${all ? ', all of them: one that is lost cannot be replaced' : ''}`
 }
 
 function changed(what: string, before: string | undefined, after: string): readonly string[] {

@@ -1,4 +1,4 @@
-import { constants } from 'node:fs'
+import { constants, existsSync } from 'node:fs'
 import { open, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { utf8 } from '../base/bytes.ts'
@@ -31,6 +31,10 @@ export async function createDraft(directory: string): Promise<void> {
  */
 export async function readDraft(directory: string): Promise<ReadonlyMap<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>()
+  if (!existsSync(directory))
+    throw new SealError('SEAL_DRAFT_INVALID', `there is no draft at ${printable(directory)}`, {
+      hint: `strongroom seal show --out ${printable(directory)} makes one of what is sealed`,
+    })
   await reportingIo(() => readFolder(directory, '', files, draftFilesMax))
   return new Map([...files].sort(([one], [other]) => (one < other ? -1 : 1)))
 }
@@ -78,7 +82,8 @@ function readmeText(): string {
   })
   return `# Draft of the sealed configuration
 
-Edit the files here, then run \`strongroom seal sign\`. It shows what would change before it signs anything.
+Edit the files here, then run \`strongroom seal sign\`, or \`strongroom seal propose\` when others hold keys that have to sign. Both
+show what would change before anything is signed.
 
 ${rows.join('\n')}
 

@@ -1,7 +1,13 @@
+import { existsSync } from 'node:fs'
+import path from 'node:path'
 import type { Clock } from '../base/environment.ts'
+import { printable } from '../base/errors.ts'
+import { makePrivateDirectory, writeDurably } from '../base/files.ts'
 import type { Digest } from '../base/names.ts'
+import { SealError } from './errors.ts'
 import { readFloor } from './floor.ts'
 import { readGeneration } from './generation.ts'
+import { reportingIo } from './io.ts'
 import { readPin } from './pin.ts'
 import type { Custody } from './root.ts'
 import { type SealedConfiguration, verifyStore } from './verify.ts'
@@ -41,15 +47,20 @@ export interface SealShowResult {
   readonly files: readonly { readonly path: string; readonly bytes: number }[]
 }
 
-/** `strongroom seal show`: what is sealed, after verifying it. */
-export async function showCommand(place: SealPlace): Promise<SealReport<SealShowResult>> {
-  const result = shown(await verifyPlace(place))
+/** `strongroom seal show`: what is sealed, after verifying it. `out`: where its files are written, as a draft. Throws `SEAL_EXISTS`. */
+export async function showCommand(
+  place: SealPlace & { readonly out?: string | undefined },
+): Promise<SealReport<SealShowResult>> {
+  const configuration = await verifyPlace(place)
+  if (place.out !== undefined) await writeFiles(place.out, configuration.files)
+  const result = shown(configuration)
   const roles = result.roles.map(
     role =>
       `role      ${role.role}: version ${role.version}, ${role.files} files, ${role.threshold} of ${role.keys.length} keys, expires ${role.expires}`,
   )
   const files = result.files.map(file => `file      ${file.path} (${file.bytes} bytes)`)
-  return { result, text: [...summary(result), ...roles, ...files] }
+  const written = place.out === undefined ? [] : [`written   ${place.out}`]
+  return { result, text: [...summary(result), ...roles, ...files, ...written] }
 }
 
 /** `strongroom seal verify`: throws what is wrong; an expired store verifies, and says so. */
@@ -62,6 +73,19 @@ export async function verifyCommand(place: SealPlace): Promise<SealReport<SealSh
 export async function verifyPlace({ store, pin, floor, clock }: SealPlace): Promise<SealedConfiguration> {
   const remembered = floor === null ? null : await readFloor(floor)
   return verifyStore(await readGeneration(store), await readPin(pin), remembered, clock.now())
+}
+
+async function writeFiles(out: string, files: ReadonlyMap<string, Uint8Array>): Promise<void> {
+  if (existsSync(out))
+    throw new SealError('SEAL_EXISTS', `${printable(out)} exists; nothing is overwritten`, {
+      hint: 'move it away first, or choose another directory',
+    })
+  await reportingIo(() => makePrivateDirectory(out))
+  for (const [name, bytes] of files) {
+    const file = path.join(out, name)
+    await reportingIo(() => makePrivateDirectory(path.dirname(file)))
+    await reportingIo(() => writeDurably(file, bytes))
+  }
 }
 
 function shown(configuration: SealedConfiguration): SealShowResult {

@@ -124,8 +124,8 @@ export const sealUsage = {
     out: {
       type: 'string',
       value: 'PATH',
-      of: ['unseal', 'image'],
-      text: 'the statement (default: ./unseal.json); where the image is, or is to be',
+      of: ['unseal', 'image', 'show'],
+      text: 'the statement (default: ./unseal.json); where the image is, or is to be; where to write the sealed files, such as a new draft',
     },
     machine: {
       type: 'string',

@@ -64,8 +64,21 @@ export function requireSealed({ present, workspace }: SealCopy): SealedConfigura
 /** A proposal in a file, read against the copy. Where no root is trusted yet, the proposal's own is taken: show it. */
 export async function openProposal(copy: SealCopy, file: string, clock: Clock): Promise<Proposal> {
   const untrusted = await readProposalFile(file)
+  requireSameRoot(copy, untrusted)
   requireNotSealed(copy, untrusted)
   return readProposal(copy.installed, untrusted, copy.pin ?? firstRootOf(untrusted), clock.now())
+}
+
+/** Somebody else's proposal is no fork of what is sealed here. */
+function requireSameRoot({ pin }: SealCopy, untrusted: StoreFiles): void {
+  if (pin === null || pin.version !== 1 || !untrusted.roots.has(1)) return
+  const { digest } = firstRootOf(untrusted)
+  if (digest === pin.digest) return
+  throw new SealError(
+    'SEAL_ROOT_UNPINNED',
+    `the proposal is of root ${shortId(digest)}…; here ${shortId(pin.digest)}… is trusted`,
+    { hint: 'name a proposal of your own root, or the --dir where the other one is trusted' },
+  )
 }
 
 /** One more signature under what is in force changes its bytes, and nothing else: not to be taken for a fork. */
@@ -84,6 +97,9 @@ function firstRootOf(untrusted: StoreFiles): RootPin {
     throw new SealError(
       'SEAL_ROOT_UNPINNED',
       `no root is trusted here, and the proposal has no ${rootFile(1)}`,
+      {
+        hint: 'put pin.json of whoever made the root into --dir, and install its updates/whole.update there first',
+      },
     )
   return { version: 1, digest: sha256Hex(parseEnvelope(bytes, rootFile(1)).payload) }
 }

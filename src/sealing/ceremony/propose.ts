@@ -2,10 +2,12 @@ import type { Clock } from '../../base/environment.ts'
 import { makePrivateDirectory } from '../../base/files.ts'
 import type { Digest } from '../../base/names.ts'
 import { readDraft } from '../draft.ts'
+import { parseEnvelope } from '../envelope.ts'
+import { SealError } from '../errors.ts'
 import { reportingIo } from '../io.ts'
 import { planSeal } from '../plan.ts'
 import type { Proposal } from '../proposal.ts'
-import { writeProposal } from '../proposal-file.ts'
+import { readProposalFile, writeProposal } from '../proposal-file.ts'
 import type { SealReport } from '../show.ts'
 import { proposalOf } from '../sign.ts'
 import { proposalFile, type SealWorkspace } from '../workspace.ts'
@@ -73,8 +75,23 @@ export async function publish(
 ): Promise<SealReport<ProposalReport>> {
   const file = proposalFile(workspace, proposal.configuration.version)
   await reportingIo(() => makePrivateDirectory(workspace.proposals))
+  const replaced = await isSigned(file)
   await writeProposal(file, proposal)
-  return reportOf(proposal, file, workspace.directory)
+  const { result, text } = reportOf(proposal, file, workspace.directory)
+  const careful = 'careful   another proposal was in this file, with signatures: those are to be given again'
+  return { result, text: replaced ? [careful, ...text] : text }
+}
+
+/** Whether there is a proposal that somebody has signed. What cannot be read is none. */
+async function isSigned(file: string): Promise<boolean> {
+  try {
+    const { roots, snapshot, roles } = await readProposalFile(file)
+    const envelopes = [...roots.values(), ...roles.values(), ...(snapshot === null ? [] : [snapshot])]
+    return envelopes.some(bytes => parseEnvelope(bytes, file).signatures.length > 0)
+  } catch (error) {
+    if (error instanceof SealError) return false
+    throw error
+  }
 }
 
 export function reportOf(proposal: Proposal, file: string, directory: string): SealReport<ProposalReport> {

@@ -188,6 +188,42 @@ describe('the next version', () => {
     const other = (await alice.propose()).result.file
     expect(await codeOf(() => alice.merge(one, other))).toBe('SEAL_PROPOSALS_DIFFER')
   })
+
+  test('who proposes again is told that signatures were lost, if there were any', async () => {
+    await firstVersion()
+    await alice.draft('hsm/work.json', '{"epoch":2}\n')
+    const { file } = (await alice.propose()).result
+    await alice.draft('hsm/work.json', '{"epoch":3}\n')
+    expect((await alice.propose()).text[0]).toMatch(/^proposal /)
+    await user.sign(file)
+    await alice.draft('hsm/work.json', '{"epoch":4}\n')
+    expect((await alice.propose()).text[0]).toMatch(/^careful .* signatures/)
+  })
+
+  test('whoever did not make the root has a draft of what is sealed, and proposes from there', async () => {
+    await firstVersion()
+    expect(await codeOf(() => user.propose())).toBe('SEAL_DRAFT_INVALID')
+    const { store, pin, floor, draft } = user.workspace
+    await showCommand({ store, pin, floor, clock, out: draft })
+    expect(await codeOf(() => showCommand({ store, pin, floor, clock, out: draft }))).toBe('SEAL_EXISTS')
+    expect(await codeOf(() => user.propose())).toBe('SEAL_UNCHANGED')
+    await user.draft('hsm/work.json', '{"epoch":2}\n')
+    const { file, difference } = (await user.propose()).result
+    expect(difference.filter(line => /^(added|changed|removed) /.test(line))).toEqual([
+      'changed hsm/work.json',
+    ])
+    await user.sign(file)
+    await user.merge(file)
+    expect(await versionOf(user)).toBe(2)
+  })
+
+  test('a proposal under another root is named as such', async () => {
+    await firstVersion()
+    await dave.init({ custody: 'superadmin' })
+    await dave.draft('hsm/work.json', '{"epoch":2}\n')
+    const { file } = (await dave.propose()).result
+    expect(await codeOf(() => alice.review(file))).toBe('SEAL_ROOT_UNPINNED')
+  })
 })
 
 describe('rotation', () => {
