@@ -12,6 +12,7 @@ import type { TokenProcess } from '../hsm/token-process.ts'
 import { parseConfiguration } from '../profiles/config.ts'
 import { discardCommand } from '../sealing/ceremony/discard.ts'
 import { initCommand } from '../sealing/ceremony/init.ts'
+import { initDiscardedCommand } from '../sealing/ceremony/init-discarded.ts'
 import { keyCommand, tokenKeyCommand } from '../sealing/ceremony/key.ts'
 import type { KeysAtHand } from '../sealing/ceremony/keys-at-hand.ts'
 import { mergeCommand } from '../sealing/ceremony/merge.ts'
@@ -79,10 +80,8 @@ if (command !== null) await runCommand(values.json, commands[command])
 async function init(signal: AbortSignal): Promise<Answer> {
   const holders = Map.groupBy(await roleKeys('holder', values.holder), ({ role }) => role)
   using passphrase = values['no-passphrase'] ? null : await newPassphrase()
-  const options = {
+  const shared = {
     directory: dir,
-    custody: custodyOf(values.custody ?? 'superadmin'),
-    expires: expiryOf(values.expires),
     protection: passphrase === null ? null : { passphrase },
     entropy: systemEntropy,
     holders: new Map([...holders].map(([role, held]) => [role, held.map(({ key: one }) => one)])),
@@ -90,7 +89,13 @@ async function init(signal: AbortSignal): Promise<Answer> {
     withOwner: !values['without-owner-key'],
   }
   // Awaited here: the passphrase ends with this block.
-  return await initCommand(options, signal)
+  if (values.custody === 'discarded')
+    return await initDiscardedCommand(
+      { ...shared, draft: values.draft ?? missing('--draft'), clock, validate },
+      signal,
+    )
+  const custody = custodyOf(values.custody ?? 'superadmin')
+  return await initCommand({ ...shared, custody, expires: expiryOf(values.expires) }, signal)
 }
 
 async function key(signal: AbortSignal): Promise<Answer> {
@@ -224,7 +229,7 @@ function validate(files: ReadonlyMap<string, Uint8Array>): void {
 function custodyOf(text: string): 'superadmin' | 'split' {
   if (text === 'superadmin' || text === 'split') return text
   throw new BaseError('FIELD_INVALID', '--custody is superadmin or split', {
-    hint: 'to discard the keys, seal a configuration first, and then run strongroom seal discard',
+    hint: 'to discard keys that are in use, run strongroom seal discard',
   })
 }
 

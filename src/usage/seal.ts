@@ -39,7 +39,7 @@ export const sealUsage = {
       type: 'string',
       value: 'WHO',
       of: ['init', 'rotate-root'],
-      text: 'superadmin (default) or split; see discard for the third',
+      text: 'superadmin (default), split, or for init also discarded: seal --draft with keys that exist for one moment',
     },
     holder: {
       type: 'string',
@@ -76,6 +76,12 @@ export const sealUsage = {
       value: 'ROLE',
       of: ['discard'],
       text: 'a role whose holders go on, such as hsm: a lost token must not end all backups',
+    },
+    draft: {
+      type: 'string',
+      value: 'DIR',
+      of: ['init'],
+      text: 'with --custody discarded: the configuration that is sealed once and for all',
     },
     'without-owner-key': {
       type: 'boolean',

@@ -19,7 +19,7 @@ import { type ProposalReport, publish } from './propose.ts'
  */
 
 /** No role has to be signed again: nobody could. */
-const forever = new Date('9999-12-31T23:59:59.000Z')
+export const forever = new Date('9999-12-31T23:59:59.000Z')
 
 export interface DiscardOptions {
   readonly directory: string
@@ -70,11 +70,15 @@ export async function discardCommand(
   return {
     result: { ...result, discarded, kept: keep },
     text: [
-      ...discarded.map(id => `discarded key ${shortId(id)}…: made here, used once, zeroed, never written`),
+      ...describeDiscarded(discarded),
       ...text,
       'careful   once this is in force, nobody can change what is sealed',
     ],
   }
+}
+
+export function describeDiscarded(discarded: readonly Digest[]): readonly string[] {
+  return discarded.map(id => `discarded key ${shortId(id)}…: made here, used once, zeroed, never written`)
 }
 
 function discardedRoot(
