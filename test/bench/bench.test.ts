@@ -56,7 +56,7 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
 )
 
 test.each([
-  [['nosuch'], "there is no 'nosuch'; there are growth, sweep, index, seal"],
+  [['nosuch'], "there is no 'nosuch'; there are growth, sweep, index, release, seal"],
   [['index', '--step', 'nosuch'], "there is no step 'nosuch'; there are objects, build"],
   [['seal', '--step', 'nosuch'], "there is no step 'nosuch'; there are make"],
   [['--size', '1X'], "not a size: '1X'"],

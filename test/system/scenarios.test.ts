@@ -13,7 +13,7 @@ import { rolledBackStorage } from './scenarios/rolled-back-storage.ts'
 import { tokenLost } from './scenarios/token-lost.ts'
 
 /** `npm run scenario -- kill-and-continue` and the long tests kill more often. */
-const killRounds = 4
+const killRounds = 2
 
 describe('whole stories, as `npm run scenario` tells them', () => {
   const stories = {
