@@ -13,6 +13,7 @@ import { IndexTable } from '../src/repository/index-table.ts'
 import { bringIndexTable } from '../src/repository/index-table-update.ts'
 import { IndexTableWriter } from '../src/repository/index-table-writer.ts'
 import { sealUnpacked } from '../src/repository/unpacked.ts'
+import { report } from './report.ts'
 import { parseCount } from './size.ts'
 import { readOptions, stepOf } from './usage.ts'
 
@@ -50,10 +51,6 @@ const objects = path.join(directory, 'index')
 const tablePath = path.join(directory, 'blobs')
 /** The same in every process; there is nothing to protect. */
 const key = new RepositoryKey(new Uint8Array(repositoryKeyLength).fill(7))
-
-function report(what: string, value: number, unit: string): void {
-  process.stdout.write(`${JSON.stringify({ what, value: Number(value.toPrecision(4)), unit })}\n`)
-}
 
 const idOf = (blob: number) => hash('sha256', `blob ${blob}`, 'hex')
 const packIdOf = (pack: number) => hash('sha256', `pack ${pack}`, 'hex')

@@ -21,6 +21,7 @@ import { verifierKey } from '../src/ledger/note.ts'
 import type { Configuration } from '../src/profiles/config.ts'
 import { createServer } from '../src/qrexec/server.ts'
 import { AttestationVerifier } from '../src/sealing/verifier.ts'
+import { report } from './report.ts'
 import { parseCount } from './size.ts'
 import { readOptions } from './usage.ts'
 
@@ -44,10 +45,6 @@ const hsmVm = parseVmName('vault')
 const names = { origin: 'strongroom.example/dom0', witness: 'strongroom.example/hsm' }
 const configuration = parseDigest('c'.repeat(64))
 const pinText = '123456'
-
-function report(what: string, value: number, unit: string): void {
-  process.stdout.write(`${JSON.stringify({ what, value: Number(value.toPrecision(4)), unit })}\n`)
-}
 
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'strongroom-bench-release-'))
 try {

@@ -15,6 +15,7 @@ import { readPin } from '../src/sealing/pin.ts'
 import { FileSealedStore } from '../src/sealing/store.ts'
 import { verifyStore } from '../src/sealing/verify.ts'
 import { sealWorkspace, wholeFile } from '../src/sealing/workspace.ts'
+import { report } from './report.ts'
 import { parseCount } from './size.ts'
 import { readOptions, stepOf } from './usage.ts'
 
@@ -43,10 +44,6 @@ const directory = options.directory ?? fs.mkdtempSync(path.join(os.tmpdir(), 'st
 const machine = path.join(directory, 'machine')
 const signal = new AbortController().signal
 const yearMilliseconds = 365 * 86_400_000
-
-function report(what: string, value: number, unit: string): void {
-  process.stdout.write(`${JSON.stringify({ what, value: Number(value.toPrecision(4)), unit })}\n`)
-}
 
 async function timed<T>(what: string, work: () => T | Promise<T>): Promise<T> {
   const before = process.cpuUsage()

@@ -3,8 +3,8 @@ import { readBounded, writeDurably } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import type { Digest } from '../base/names.ts'
 import { Serially } from '../base/serially.ts'
-import type { SignedAttest } from '../tpm/public/attest.ts'
-import { type PcrValues, unmeasured } from '../tpm/public/pcrs.ts'
+import type { MeasuringDevice } from '../tpm/public/measuring-device.ts'
+import { unmeasured } from '../tpm/public/pcrs.ts'
 import { type Attestation, type AttestationClaims, qualifyingData } from './attestation.ts'
 import { parsingAs, SealError } from './errors.ts'
 import { digestBytes, eventsMax, isEventList, type MeasuredEvent, pcrClaimsOf, replay } from './event-log.ts'
@@ -16,20 +16,6 @@ import { reportingIo } from './io.ts'
  */
 
 const logBytesMax = 65_536
-
-/** The TPM of this machine, as measuring needs it. */
-export interface MeasuringDevice {
-  extend(pcr: number, digest: Uint8Array, signal: AbortSignal): Promise<void>
-  read(pcrs: readonly number[], signal: AbortSignal): Promise<PcrValues>
-  /** SHA-256 in the name of the key that signs the statements. */
-  key(signal: AbortSignal): Promise<Digest>
-  /** Statements over the same nonce, by the same key; no counter without an index. */
-  state(
-    nonce: Uint8Array,
-    pcrs: readonly number[],
-    signal: AbortSignal,
-  ): Promise<{ readonly quote: SignedAttest; readonly counter: SignedAttest | null }>
-}
 
 export interface MeasuringSettings {
   readonly storePcr: number

@@ -3,8 +3,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { systemEntropy } from '../../src/base/environment.ts'
 import { RepositoryKey, repositoryKeyLength, sealedOverheadBytes } from '../../src/crypto/aead.ts'
-import { CryptoError } from '../../src/crypto/errors.ts'
 import { poly1305 } from '../../src/crypto/poly1305.ts'
+import { codeOf } from './code-of.ts'
 
 interface Vector {
   readonly name: string
@@ -21,16 +21,6 @@ const vectors = JSON.parse(
 
 const hex = (...parts: readonly string[]) => new Uint8Array(Buffer.from(parts.join(''), 'hex'))
 const encrypt = 'ab'.repeat(32)
-
-function codeOf(act: () => unknown): string {
-  try {
-    act()
-  } catch (error) {
-    if (error instanceof CryptoError) return error.code
-    throw error
-  }
-  return 'none'
-}
 
 describe.each(vectors)('Poly1305-AES, appendix B: $name', vector => {
   test('the tag of the one-time key', () => {

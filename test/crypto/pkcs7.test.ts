@@ -6,8 +6,9 @@ import path from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
-import { CryptoError } from '../../src/crypto/errors.ts'
+
 import { encodeDetachedSignature, parseCertificate, verifyDetachedSignature } from '../../src/crypto/pkcs7.ts'
+import { codeOf } from './code-of.ts'
 
 /* Against OpenSSL's own command line. */
 
@@ -55,15 +56,6 @@ function stockVerify(tool: 'smime' | 'cms', signature: Uint8Array, name: string,
   return spawnSync('openssl', [tool, ...options, ...files], { cwd: directory }).status === 0
 }
 
-function codeOf(act: () => unknown): string {
-  try {
-    act()
-  } catch (error) {
-    if (error instanceof CryptoError) return error.code
-    throw error
-  }
-  return 'none'
-}
 const verify = (signature: Uint8Array, name: string, text = content) =>
   codeOf(() => verifyDetachedSignature(signature, text, parseCertificate(read(`${name}.crt`))))
 const changed = utf8('1123456789abcdef'.repeat(4))

@@ -18,12 +18,13 @@ import {
   pinMachine,
   readMachine,
 } from '../../src/sealing/machine.ts'
-import { type MeasuringDevice, openMeasurements } from '../../src/sealing/measuring.ts'
+import { openMeasurements } from '../../src/sealing/measuring.ts'
 import { verifyAttestation } from '../../src/sealing/verify-attestation.ts'
 import { activateCredential } from '../../src/tpm/device/activate.ts'
 import { tpmCounter } from '../../src/tpm/device/counter.ts'
 import { measuringDevice } from '../../src/tpm/device/measuring-device.ts'
 import { extendPcr, readPcrs } from '../../src/tpm/device/pcrs.ts'
+import type { MeasuringDevice } from '../../src/tpm/public/measuring-device.ts'
 import { codeOf } from '../tpm/expect.ts'
 import {
   type SoftwareTpm,

@@ -1,8 +1,7 @@
 import { toHex } from '../../base/bytes.ts'
-import { type Digest, parseDigest } from '../../base/names.ts'
+import { parseDigest } from '../../base/names.ts'
 import type { Secret } from '../../base/secret.ts'
-import type { SignedAttest } from '../public/attest.ts'
-import type { PcrValues } from '../public/pcrs.ts'
+import type { MeasuringDevice } from '../public/measuring-device.ts'
 import { withLoaded } from './command.ts'
 import type { TpmCounter } from './counter.ts'
 import { createAttestationKey, type LoadedKey } from './keys.ts'
@@ -10,25 +9,12 @@ import { extendPcr, readPcrs } from './pcrs.ts'
 import { quotePcrs } from './quote.ts'
 import type { Tpm } from './tpm.ts'
 
-/* What a machine needs of its TPM in order to measure itself and to answer for it. */
-
-export interface MeasuringTpm {
-  extend(pcr: number, digest: Uint8Array, signal: AbortSignal): Promise<void>
-  read(pcrs: readonly number[], signal: AbortSignal): Promise<PcrValues>
-  key(signal: AbortSignal): Promise<Digest>
-  state(
-    nonce: Uint8Array,
-    pcrs: readonly number[],
-    signal: AbortSignal,
-  ): Promise<{ readonly quote: SignedAttest; readonly counter: SignedAttest | null }>
-}
-
 /** `endorsementPassword` is the one of that hierarchy; most machines have none. */
 export function measuringDevice(
   tpm: Tpm,
   counter: TpmCounter | null = null,
   endorsementPassword: Secret | null = null,
-): MeasuringTpm {
+): MeasuringDevice {
   const withKey = async <T>(signal: AbortSignal, use: (key: LoadedKey) => Promise<T>): Promise<T> =>
     withLoaded(tpm, await createAttestationKey(tpm, endorsementPassword, signal), use)
   return {

@@ -50,6 +50,15 @@ export function unchecked<Item extends string>(item: Item, words: string): Check
   return { item, verdict: 'unchecked', words }
 }
 
+const mayBeUnchecked: ReadonlySet<string> = new Set<CommonItem>(['firmware', 'time'])
+
+/** Nothing failed, and nothing was left unchecked but firmware and time. */
+export function isAccepted(checks: readonly Check[]): boolean {
+  return checks.every(
+    ({ item, verdict }) => verdict === 'passed' || (verdict === 'unchecked' && mayBeUnchecked.has(item)),
+  )
+}
+
 export interface CommonVerdict {
   readonly checks: readonly Check<CommonItem>[]
   /** `null` unless key, signature and form are right: nothing in forged bytes means anything. */

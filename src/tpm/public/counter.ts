@@ -7,11 +7,11 @@ import {
   type CommonItem,
   check,
   checkStatement,
+  isAccepted,
   unchecked,
 } from './checks.ts'
 import { attestType } from './constants.ts'
 import { counterLength, counterName } from './nv-public.ts'
-import { isAccepted } from './quote.ts'
 import { TpmReader } from './reader.ts'
 
 /* A certified counter: its value, signed by the TPM together with what kind of index it is. */

@@ -7,6 +7,7 @@ import {
   type CommonItem,
   check,
   checkStatement,
+  isAccepted,
   unchecked,
 } from './checks.ts'
 import { attestType } from './constants.ts'
@@ -32,18 +33,10 @@ export interface QuoteVerdict {
   readonly attest: Attest | null
 }
 
-const mayBeUnchecked: ReadonlySet<string> = new Set<QuoteItem>(['firmware', 'time'])
-
 export function verifyQuote(quote: SignedAttest, expected: QuoteExpectation): QuoteVerdict {
   const { checks: common, attest } = checkStatement(quote, attestType.quote, expected)
   const checks = [...common, ...checkPcrs(attest, expected.pcrs)]
   return { isAccepted: isAccepted(checks), checks, attest }
-}
-
-export function isAccepted(checks: readonly Check[]): boolean {
-  return checks.every(
-    ({ item, verdict }) => verdict === 'passed' || (verdict === 'unchecked' && mayBeUnchecked.has(item)),
-  )
 }
 
 function checkPcrs(attest: Attest | null, expected: PcrValues): readonly Check<QuoteItem>[] {
