@@ -31,7 +31,11 @@ export function runTool(tool: Tool, input: Input, work: string): Run {
   try {
     execute(tool.init(place))
     const usage = (step: Exclude<Step, 'delta'>) => {
-      warm(step === 'full' ? place.day1 : place.day2)
+      warm(
+        { full: place.day1, incremental: place.day2, check: place.repository, restore: place.repository }[
+          step
+        ],
+      )
       return measure(tool.step(step, place), path.join(place.home, 'usage'))
     }
     const full = usage('full')
@@ -139,7 +143,7 @@ export function execute({ argv, directory, environment }: Command): string {
 
 /** Reads all files once, so that each tool finds them in the page cache. */
 function warm(directory: string): void {
-  execute({ argv: ['sh', '-c', 'cat -- * >/dev/null'], directory })
+  execute({ argv: ['sh', '-c', 'find . -type f -exec cat -- {} + >/dev/null'], directory })
 }
 
 export function bytesIn(directory: string): number {

@@ -1,5 +1,5 @@
-import { closeSync, constants, openSync, writeSync, writevSync } from 'node:fs'
 import { fromHex } from '../base/bytes.ts'
+import { DirectFile } from '../base/direct-file.ts'
 import { release } from '../base/memory.ts'
 import type { RepositoryKey } from '../crypto/aead.ts'
 import { sha256Hex } from '../crypto/digest.ts'
@@ -13,9 +13,6 @@ import { type PackedBlob, plainLengthOf, readPackHeader } from './pack.ts'
  * What costs a restore and a check their time, as plain functions over bytes in memory: MAC, decryption, zstd and SHA-256
  * of many blobs at once. They run on whatever thread there is.
  */
-
-/** Of one `writev`. */
-const writePartsMax = 64
 
 /**
  * `open`: bytes of a pack that hold these blobs. `write`: the same, and where in which file each of them is written.
@@ -59,44 +56,17 @@ function openBlobs(key: RepositoryKey, { offset, untrustedBytes, blobs }: PackBy
   return plaintexts
 }
 
-/** Blobs that follow one another in the file are one write. */
 function writeBlobs(
   key: RepositoryKey,
   { offset, untrustedBytes, blobs, path, targets }: Extract<PackWork, { kind: 'write' }>,
 ): void {
-  const file = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW)
-  let run: Uint8Array[] = []
-  let start = 0
-  let end = 0
-  const flush = () => {
-    writeAll(file, run, start, end - start)
-    for (const bytes of run) release(bytes)
-    run = []
+  using file = new DirectFile(path)
+  for (const [index, blob] of blobs.entries()) {
+    const plaintext = open(key, blob, offset, untrustedBytes)
+    for (const target of targets[index] ?? []) file.write(plaintext, target)
+    release(plaintext)
   }
-  try {
-    for (const [index, blob] of blobs.entries()) {
-      const [first = 0, ...others] = targets[index] ?? []
-      const plaintext = open(key, blob, offset, untrustedBytes)
-      for (const other of others) writeAll(file, [plaintext], other, plaintext.byteLength)
-      if (first !== end || run.length >= writePartsMax) {
-        flush()
-        start = first
-      }
-      run.push(plaintext)
-      end = first + plaintext.byteLength
-    }
-    flush()
-  } finally {
-    closeSync(file)
-  }
-}
-
-function writeAll(file: number, parts: readonly Uint8Array[], offset: number, bytes: number): void {
-  if (bytes === 0) return
-  let written = writevSync(file, parts, offset)
-  // A disk that fills up, or a signal, ends a write early: the rest follows from one buffer, or fails with the reason.
-  for (const rest = written < bytes ? Buffer.concat(parts) : null; rest !== null && written < bytes; )
-    written += writeSync(file, rest, written, bytes - written, offset + written)
+  file.flush()
 }
 
 /** Its hash, its header, and every blob in it. */

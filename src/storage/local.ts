@@ -4,13 +4,14 @@ import type { Milliseconds } from '../base/brand.ts'
 import { toHex } from '../base/bytes.ts'
 import type { Environment } from '../base/environment.ts'
 import { errnoOf } from '../base/errors.ts'
-import { readWhole, writeWhole } from '../base/files.ts'
+import { readWhole } from '../base/files.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { checkBody, checkRemoval, rangeWithin } from './body.ts'
 import { DurableDirectories } from './durable-directories.ts'
 import { StorageError } from './errors.ts'
 import { type FileSystem, holdsExactly, storageErrorOf } from './file-system.ts'
 import { isFanOut, nameOfFile, placeOf } from './layout.ts'
+import { writeNewFile } from './new-file.ts'
 import {
   type ByteRange,
   type ObjectHead,
@@ -28,7 +29,6 @@ const statsAtOnce = 32
 
 /** O_NOFOLLOW: a planted link leads nowhere. O_NONBLOCK: a planted FIFO cannot hold a thread. */
 const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-const temporaryFlags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL
 
 export interface LocalStoreOptions {
   /** true unless told: only locks can be removed. */
@@ -70,7 +70,8 @@ export class LocalStore implements PrunableObjectStore {
       const temporary = this.#path(directory, this.#temporaryName())
       let published: boolean
       try {
-        await this.#writeTemporary(temporary, body, signal)
+        // Readable by nobody but the owner, and no longer writable once it has a name.
+        await writeNewFile(this.#files, temporary, body, 0o400, signal)
         published = await this.#publish(temporary, final)
       } finally {
         // What cannot be removed now is swept later, and a list never shows it.
@@ -159,16 +160,6 @@ export class LocalStore implements PrunableObjectStore {
     const age = this.#environment.clock.now().getTime() - stat.mtimeMs
     if (age < this.#removalAgeMin)
       throw new StorageError('STORAGE_GRACE', `'${name}' is too young to be removed`)
-  }
-
-  /** Readable by nobody but the owner, and no longer writable once it has a name. */
-  async #writeTemporary(path: string, body: Uint8Array, signal: AbortSignal): Promise<void> {
-    await using handle = await this.#files.open(path, temporaryFlags, 0o400)
-    await writeWhole(handle, body, 0)
-    signal.throwIfAborted()
-    // A file whose sync failed is thrown away: a second sync of it might succeed without having written anything.
-    await handle.sync()
-    signal.throwIfAborted()
   }
 
   /** `false` when the name is taken. A link, other than a rename, never replaces. */

@@ -15,6 +15,7 @@ const failing = new Set([
   'readdir',
   'lstat',
   'write',
+  'truncate',
   'sync',
   'stat',
   'read',

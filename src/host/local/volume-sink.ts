@@ -4,6 +4,7 @@ import path from 'node:path'
 import { byteRangeText } from '../../base/byte-range.ts'
 import { CodedError, errnoOf } from '../../base/errors.ts'
 import { makePrivateDirectory, readWhole, syncDirectory, writeWhole } from '../../base/files.ts'
+import { pageBytesMax, Stage, stageBytes } from '../../base/page-aligned.ts'
 import { HostError } from '../errors.ts'
 import type { NewVolume, NewVolumeName, ReadEarlier, VolumeSink } from '../volumes.ts'
 import { parseVolumeName } from './vm-file.ts'
@@ -45,8 +46,9 @@ class LocalVolumeSink implements VolumeSink {
       if (this.#state === 'new') await this.#begin()
       if (this.#volumes.has(file)) throw new HostError('VOLUME_EXISTS', `${what} is there already`)
       await makePrivateDirectory(path.join(this.#places.beside, name.vm))
-      const { handle, isNew } = await openOrCreate(path.join(this.#places.beside, file))
-      const created = new LocalVolume(handle, what, bytes, isNew)
+      const beside = path.join(this.#places.beside, file)
+      const { handle, isNew } = await openOrCreate(beside)
+      const created = new LocalVolume({ handle, direct: await openDirect(beside) }, what, bytes, isNew)
       this.#volumes.set(file, created)
       await handle.truncate(bytes)
       await created.reuse(this.#places.reuse === null ? null : path.join(this.#places.reuse, file))
@@ -112,18 +114,26 @@ class LocalVolumeSink implements VolumeSink {
   }
 }
 
+interface VolumeHandles {
+  readonly handle: FileHandle
+  readonly direct: FileHandle | null
+}
+
 class LocalVolume implements NewVolume {
   readonly left: ReadEarlier | null
   reusable: ReadEarlier | null = null
   readonly #handle: FileHandle
+  /** Past the page cache: see `DirectFile`, which does the same for threads. */
+  #direct: FileHandle | null
   readonly #what: string
   readonly #bytes: number
   #earlier: FileHandle | null = null
   #written = false
   #open = true
 
-  constructor(handle: FileHandle, what: string, bytes: number, isNew: boolean) {
+  constructor({ handle, direct }: VolumeHandles, what: string, bytes: number, isNew: boolean) {
     this.#handle = handle
+    this.#direct = direct
     this.#what = what
     this.#bytes = bytes
     this.left = isNew ? null : (into, offset) => this.#read(handle, into, offset)
@@ -148,7 +158,10 @@ class LocalVolume implements NewVolume {
         `${this.#what}: ${part.byteLength} bytes at ${offset} lie outside its ${this.#bytes}`,
       )
     this.#written = true
-    await withHostErrors(this.#what, () => writeWhole(this.#handle, part, offset))
+    await withHostErrors(this.#what, async () => {
+      const written = await this.#writeDirectly(part, offset)
+      await writeWhole(this.#handle, part.subarray(written), offset + written)
+    })
   }
 
   async finish(): Promise<void> {
@@ -160,7 +173,27 @@ class LocalVolume implements NewVolume {
     if (!this.#open) return
     this.#open = false
     await this.#earlier?.close()
+    await this.#direct?.close()
     await this.#handle.close()
+  }
+
+  /** How many bytes of it were; what is no whole pages is left to the page cache, and everything where it is not offered. */
+  async #writeDirectly(part: Uint8Array, offset: number): Promise<number> {
+    if (offset % pageBytesMax !== 0) return 0
+    using stage = new Stage()
+    const end = part.byteLength - (part.byteLength % pageBytesMax)
+    for (let at = 0; at < end; ) {
+      if (this.#direct === null) return at
+      const length = Math.min(stageBytes, end - at)
+      stage.bytes.set(part.subarray(at, at + length))
+      const written = await this.#direct.write(stage.bytes, 0, length, offset + at).catch(ignoreRefusal)
+      at += written?.bytesWritten ?? 0
+      if (written?.bytesWritten !== length) {
+        await this.#direct.close()
+        this.#direct = null
+      }
+    }
+    return end
   }
 
   /** What cannot be read is not taken over, and fetched as if it were not there. */
@@ -174,7 +207,7 @@ function fileOf({ vm, volume, range }: NewVolumeName): string {
   return path.join(vm, range === null ? `${name}.img` : `${name}.${byteRangeText(range)}.img`)
 }
 
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR } = constants
+const { O_CREAT, O_DIRECT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR, O_WRONLY } = constants
 
 async function openOrCreate(file: string): Promise<{ handle: FileHandle; isNew: boolean }> {
   try {
@@ -183,6 +216,15 @@ async function openOrCreate(file: string): Promise<{ handle: FileHandle; isNew: 
     if (errnoOf(error) !== 'EEXIST') throw error
     return { handle: await open(file, O_RDWR | O_NOFOLLOW), isNew: false }
   }
+}
+
+async function openDirect(file: string): Promise<FileHandle | null> {
+  return (await open(file, O_WRONLY | O_NOFOLLOW | O_DIRECT).catch(ignoreRefusal)) ?? null
+}
+
+/** Not every file system can. */
+function ignoreRefusal(error: unknown): void {
+  if (errnoOf(error) !== 'EINVAL') throw error
 }
 
 async function openIfThere(file: string): Promise<FileHandle | null> {
