@@ -116,14 +116,17 @@ export class BackupCrew {
 
   /** Hands over the packs that are open, unless it was stopped, and ends the threads. */
   async end(): Promise<void> {
+    await this.endThreads()
+    if (!this.#stopped) this.#hand.flush()
+  }
+
+  /** Leaves their memory to what comes after reading; others are started if more is read. */
+  async endThreads(): Promise<void> {
     const threads = this.#threads
     this.#threads = null
     // A thread that ends zeroes its key, which it may still seal with; whoever reads is told of a failure.
     await this.#reading.catch(() => {})
-    if (!this.#stopped) {
-      this.#hand.flush()
-      await threads?.flush()
-    }
+    if (!this.#stopped) await threads?.flush()
     threads?.end()
   }
 

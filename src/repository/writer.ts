@@ -160,6 +160,9 @@ export class BackupWriter {
    */
   async prepare(backup: BackupContents, signal: AbortSignal): Promise<BackupResult> {
     return this.#during(signal, async () => {
+      // A tree names every chunk: what reading needed is given back before it is made.
+      await this.#crew.endThreads()
+      await this.#uploads.idle()
       const { tree, manifest } = this.#addTrees(backup.vms)
       await this.#crew.end()
       this.#flushTrees()
