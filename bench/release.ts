@@ -86,6 +86,7 @@ async function measure(): Promise<void> {
           approve: 'never',
           hours: null,
           attestation: 'none',
+          earlier: [],
         },
       ],
     ]),

@@ -6,59 +6,99 @@ import type { Outcome } from '../qrexec/calls/orders.ts'
 import type { Examination } from '../repository/examination.ts'
 import { completeCommit, repositoryDirectory } from './backup.ts'
 import { runCheck } from './check.ts'
+import { combinedOutcome, type EpochOutcome } from './combined-outcome.ts'
+import { isReliedOn, requireRepositories } from './epochs.ts'
 import { EngineError } from './errors.ts'
 import type { EnginePorts } from './ports.ts'
 import { releasePassphrase } from './release.ts'
 import { repositoryNow } from './repository-now.ts'
 import type { Task } from './task.ts'
 
-/** One accepted order of a check or a restore. */
-export async function runExamination(ports: EnginePorts, task: Task): Promise<Outcome> {
-  const { job, order, profile, binding, configuration, upload, report, signal } = task
-  const repository = repositoryOf(profile.name, binding.epoch)
-  const directory = repositoryDirectory(ports.directory, repository)
-  {
-    await using storage = await ports.storage(profile.destinationVm, repository, upload, signal)
-    await completeCommit(ports, directory, storage, signal)
+const nothingDone = { bytesDone: 0, bytesTotal: 0, bytesStored: 0 }
+
+/** One accepted order of a check: of each repository of the profile, the present one first. */
+export async function runChecks(ports: EnginePorts, task: Task): Promise<Outcome> {
+  const { job, profile, binding } = task
+  const outcomes: EpochOutcome[] = []
+  for (const { epoch, repository } of requireRepositories(ports, profile.name, binding)) {
+    const history = await completedHistory(ports, task, epoch)
+    if (!isReliedOn(history, binding)) continue
+    using claiming = task.unnamedPacks.claiming(repository, job.ordered)
+    const outcome = await examine(ports, task, history, 'check', examination =>
+      runCheck(ports, task, examination, claiming),
+    )
+    outcomes.push({ epoch, outcome })
   }
-  const history = repositoryNow(ports, profile.name, binding.epoch)
-  using claiming = task.unnamedPacks.claiming(repository, job.ordered)
-  const purpose: Purpose = job.kind === 'restore' ? 'restore' : 'check'
-  const snapshot = job.kind === 'restore' ? snapshotOf(history, order.snapshot ?? null) : null
-  const progress = { bytesDone: 0, bytesTotal: 0, bytesStored: 0 }
-  report({ phase: 'passphrase', ...progress })
+  return combinedOutcome(outcomes)
+}
+
+/** One accepted order of a restore: the snapshot is in the repository of one epoch. */
+export async function runRestore(ports: EnginePorts, task: Task): Promise<Outcome> {
+  const { order, profile, binding, report, signal } = task
+  const wanted = order.snapshot ?? null
+  for (const { epoch } of requireRepositories(ports, profile.name, binding)) {
+    const history = await completedHistory(ports, task, epoch)
+    const snapshot = snapshotOf(history, wanted)
+    if (snapshot === null) continue
+    return await examine(ports, task, history, 'restore', examination =>
+      ports.examiner.restore(examination, snapshot, order.choice ?? wholeSnapshot, report, signal),
+    )
+  }
+  throw new EngineError(
+    'SNAPSHOT_NOT_FOUND',
+    wanted === null
+      ? 'the ledger has no snapshot of this profile'
+      : `the ledger has no snapshot ${wanted} in an epoch that is sealed`,
+  )
+}
+
+/** A commit that was interrupted is completed first. */
+async function completedHistory(
+  ports: EnginePorts,
+  { profile, upload, signal }: Task,
+  epoch: number,
+): Promise<RepositoryHistory> {
+  const repository = repositoryOf(profile.name, epoch)
+  const directory = repositoryDirectory(ports.directory, repository)
+  await using storage = await ports.storage(profile.destinationVm, repository, upload, signal)
+  await completeCommit(ports, directory, storage, signal)
+  return repositoryNow(ports, profile.name, epoch)
+}
+
+async function examine(
+  ports: EnginePorts,
+  { job, profile, configuration, report, signal }: Task,
+  history: RepositoryHistory,
+  purpose: Extract<Purpose, 'check' | 'restore'>,
+  work: (examination: Examination) => Promise<Outcome>,
+): Promise<Outcome> {
+  const { epoch, repository } = history
+  report({ phase: 'passphrase', ...nothingDone })
   using passphrase = await releasePassphrase(
     ports,
     {
       configuration,
       job,
       hsmVm: profile.passphraseVm,
-      epoch: binding.epoch,
+      epoch,
       purpose,
-      onWaiting: () => report({ phase: 'approval', ...progress }),
+      onWaiting: () => report({ phase: 'approval', ...nothingDone }),
     },
     signal,
   )
-  const examination: Examination = {
+  // Awaited here: the passphrase ends with this block.
+  return await work({
     job: job.id,
     profile: profile.name,
     repository,
     storageVm: profile.destinationVm,
     history,
     passphrase,
-  }
-  // Awaited here: the passphrase ends with this block.
-  return snapshot === null
-    ? await runCheck(ports, task, examination, claiming)
-    : await ports.examiner.restore(examination, snapshot, order.choice ?? wholeSnapshot, report, signal)
+  })
 }
 
-function snapshotOf({ snapshots }: RepositoryHistory, wanted: SnapshotId | null): SnapshotId {
+/** `wanted: null`: the newest. */
+function snapshotOf({ snapshots }: RepositoryHistory, wanted: SnapshotId | null): SnapshotId | null {
   const found = wanted === null ? snapshots.at(-1) : snapshots.find(one => one.snapshotId === wanted)
-  if (found === undefined)
-    throw new EngineError(
-      'SNAPSHOT_NOT_FOUND',
-      wanted === null ? 'the ledger has no snapshot of this profile' : `the ledger has no snapshot ${wanted}`,
-    )
-  return found.snapshotId
+  return found?.snapshotId ?? null
 }

@@ -3,6 +3,7 @@ import type { EntryOf } from '../ledger/entry.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import { type HoldLimits, holdEnd } from '../profiles/holds.ts'
 import type { SnapshotSummary } from '../qrexec/calls/orders.ts'
+import { readableRepositories } from './epochs.ts'
 import { EngineError } from './errors.ts'
 import type { EnginePorts } from './ports.ts'
 import { summariesOf } from './snapshots.ts'
@@ -64,11 +65,16 @@ async function find(ports: EnginePorts, { profile: name, snapshot, initiator }: 
   const binding = value.bindings.get(name)
   if (profile === undefined || binding === undefined)
     throw new EngineError('PROFILE_NOT_FOUND', `the sealed configuration has no profile '${name}'`)
-  const history = ports.ledger.repository(name, binding.epoch)
-  if (history === null || !history.snapshots.some(({ snapshotId }) => snapshotId === snapshot))
-    throw new EngineError('SNAPSHOT_NOT_FOUND', `the ledger has no snapshot ${snapshot} in the present epoch`)
+  const history = readableRepositories(ports, name, binding).find(({ snapshots }) =>
+    snapshots.some(({ snapshotId }) => snapshotId === snapshot),
+  )
+  if (history === undefined)
+    throw new EngineError(
+      'SNAPSHOT_NOT_FOUND',
+      `the ledger has no snapshot ${snapshot} in an epoch that is sealed`,
+    )
   const time = ports.environment.clock.now()
-  const common = { time, profile: name, epoch: binding.epoch, snapshotId: snapshot, initiator }
+  const common = { time, profile: name, epoch: history.epoch, snapshotId: snapshot, initiator }
   return { history, limits: profile.holds, common: { ...common, configuration: digest } }
 }
 

@@ -1,13 +1,7 @@
 import { toHex } from '../base/bytes.ts'
 import { newJobId } from '../base/environment.ts'
 import { reportOf } from '../base/errors.ts'
-import {
-  type IdempotencyKey,
-  type JobId,
-  parseIdempotencyKey,
-  repositoryOf,
-  type VmName,
-} from '../base/names.ts'
+import { type IdempotencyKey, type JobId, parseIdempotencyKey, type VmName } from '../base/names.ts'
 import { requireConsistent, wholeSnapshot } from '../base/restore-choice.ts'
 import { Serially } from '../base/serially.ts'
 import type { Entry } from '../ledger/entry.ts'
@@ -288,7 +282,7 @@ export class Orders {
         },
         takeRoom: () => this.#takeRoom(running),
       })
-      const turn = await this.#turnOf(job, accepted, signal)
+      const turn = await this.#turnOf(job, accepted.order, signal)
       leave = turn.leave
       const started = await this.#board.save({ ...job, state: 'running', started: clock.now() })
       const unnamedPacks = this.#unnamedPacks
@@ -308,19 +302,15 @@ export class Orders {
     }
   }
 
-  /** When it is its turn in its repository: what is ordered as it is sealed by then. */
+  /** When it is its turn in the repositories of its profile: what is ordered as it is sealed by then. */
   async #turnOf(
     job: Job,
-    before: Accepted,
+    order: Order,
     signal: AbortSignal,
   ): Promise<{ readonly accepted: Accepted; readonly leave: () => void }> {
-    const repository = ({ binding }: Accepted) => repositoryOf(job.profile, binding.epoch)
-    const leave = await this.#turns.enter(repository(before), job.kind === 'prune', signal)
+    const leave = await this.#turns.enter(job.profile, job.kind === 'prune', signal)
     try {
-      const accepted = await asSealed(this.#ports.configuration, before.order)
-      if (repository(accepted) === repository(before)) return { accepted, leave }
-      leave()
-      return await this.#turnOf(job, accepted, signal)
+      return { accepted: await asSealed(this.#ports.configuration, order), leave }
     } catch (error) {
       leave()
       throw error

@@ -11,23 +11,21 @@ import { nextSealedRun } from './sealed-schedules.ts'
  */
 export function profileState(
   profile: Pick<Profile, 'name' | 'checkWithinDays' | 'maxAgeDays' | 'schedule'>,
-  history: RepositoryHistory | null,
+  histories: readonly RepositoryHistory[],
   began: Date,
   now: Date,
 ): ProfileState {
-  const stored = history !== null && history.snapshots.length > 0 ? history : null
-  const unreadSince = stored === null ? null : oldestOf(slotTimes(stored.checks, stored.time, now))
+  const stored = histories.filter(({ snapshots }) => snapshots.length > 0)
+  const unread = stored.map(({ checks, time }) => oldestOf(slotTimes(checks, time, now)))
+  const unreadSince = unread.length === 0 ? null : new Date(Math.min(...unread.map(Number)))
+  const past = stored.flatMap(({ snapshots }) => snapshots).filter(({ time }) => time <= now)
+  const newest = past.sort((one, other) => one.entry - other.entry).at(-1)
   return {
     name: profile.name,
     unreadSince,
     nextRun: nextSealedRun(profile, now),
     alarms: [
-      ...overdueBackup(
-        profile,
-        stored?.snapshots.findLast(({ time }) => time <= now)?.time ?? null,
-        began,
-        now,
-      ),
+      ...overdueBackup(profile, newest?.time ?? null, began, now),
       ...(unreadSince === null ? [] : overdueCheck(profile, unreadSince, now)),
     ],
   }

@@ -15,6 +15,8 @@ import type { Repository } from '../repository/repository.ts'
 import type { PrunableObjectStore } from '../storage/object-store.ts'
 import { completeCommit, knownBlobs, openPinned, repositoryDirectory } from './backup.ts'
 import { CachingStore } from './caching-store.ts'
+import { combinedOutcome, type EpochOutcome } from './combined-outcome.ts'
+import { readableRepositories, requireRepositories } from './epochs.ts'
 import { EngineError } from './errors.ts'
 import { type Accepted, asSealed } from './order.ts'
 import { PackJournal, unclaimed } from './pack-journal.ts'
@@ -48,12 +50,24 @@ export function requireRetention({ name, retention }: Profile): Retention {
   throw new EngineError('RETENTION_MISSING', `profile '${name}' keeps every snapshot`)
 }
 
-/** One accepted order of a prune. The repository must be this job's alone. */
-export async function runPrune(ports: EnginePorts, task: PruneJob): Promise<Outcome> {
-  const { job, profile, binding, configuration, signal } = task
+/** Of the repository of one epoch. */
+interface EpochPrune extends PruneJob {
+  readonly epoch: number
+}
+
+/** One accepted order of a prune, in each repository of the profile. They must be this job's alone. */
+export async function runPrunes(ports: EnginePorts, task: PruneJob): Promise<Outcome> {
+  const { profile, binding } = task
   requireRetention(profile)
-  historyNow(ports, task)
-  const name = repositoryOf(profile.name, binding.epoch)
+  const outcomes: EpochOutcome[] = []
+  for (const { epoch } of requireRepositories(ports, profile.name, binding))
+    outcomes.push({ epoch, outcome: await runPrune(ports, { ...task, epoch }) })
+  return combinedOutcome(outcomes)
+}
+
+async function runPrune(ports: EnginePorts, task: EpochPrune): Promise<Outcome> {
+  const { job, profile, epoch, configuration, signal } = task
+  const name = repositoryOf(profile.name, epoch)
   const directory = repositoryDirectory(ports.directory, name)
 
   reporter(task)('passphrase')
@@ -63,7 +77,7 @@ export async function runPrune(ports: EnginePorts, task: PruneJob): Promise<Outc
       configuration,
       job,
       hsmVm: profile.passphraseVm,
-      epoch: binding.epoch,
+      epoch,
       purpose: 'prune',
       onWaiting: () => reporter(task)('approval'),
     },
@@ -86,7 +100,7 @@ interface Opened {
   readonly repository: Repository
 }
 
-async function prune(ports: EnginePorts, task: PruneJob, opened: Opened): Promise<Outcome> {
+async function prune(ports: EnginePorts, task: EpochPrune, opened: Opened): Promise<Outcome> {
   const { signal } = task
   const { storage, cache, repository } = opened
   const report = reporter(task)
@@ -99,7 +113,7 @@ async function prune(ports: EnginePorts, task: PruneJob, opened: Opened): Promis
     indexSets: history.indexSets,
     table,
   }
-  const judged = judge(ports, task, history)
+  const judged = judge(ports, task)
   const forgotten = forgettable(judged)
   const staying = judged.filter(({ reasons }) => reasons.length > 0).map(one => one.snapshot.snapshotId)
   const plan = await sparingResumable(
@@ -132,12 +146,18 @@ function reporter(task: PruneJob) {
     task.report({ phase, ...done, bytesStored: 0 })
 }
 
-function historyNow(ports: EnginePorts, { profile, binding }: PruneJob): RepositoryHistory {
-  return repositoryNow(ports, profile.name, binding.epoch)
+function historyNow(ports: EnginePorts, { profile, epoch }: EpochPrune): RepositoryHistory {
+  return repositoryNow(ports, profile.name, epoch)
 }
 
-function judge(ports: EnginePorts, { profile }: PruneJob, history: RepositoryHistory) {
-  return judgeSnapshots(requireRetention(profile), history, ports.environment.clock.now())
+/** Of the epoch's own snapshots, among all of the profile. */
+function judge(
+  ports: EnginePorts,
+  { profile, binding, epoch }: Pick<EpochPrune, 'profile' | 'binding' | 'epoch'>,
+) {
+  const histories = readableRepositories(ports, profile.name, binding)
+  const now = ports.environment.clock.now()
+  return judgeSnapshots(profile.retention, histories, now).filter(({ snapshot }) => snapshot.epoch === epoch)
 }
 
 /** What an interrupted backup has stored is named by no index yet, and waits for the next backup to go on with it. */
@@ -197,7 +217,7 @@ function foreseen(
  */
 async function record(
   ports: EnginePorts,
-  task: PruneJob,
+  task: EpochPrune,
   found: {
     readonly history: RepositoryHistory
     readonly forgotten: readonly Recorded<'snapshot'>[]
@@ -210,7 +230,7 @@ async function record(
   if (forgotten.length + plan.replaced.length + listOf(removal).length === 0) return null
   return task.decide(async () => {
     const sealed = await asSealed(ports.configuration, task.order)
-    requireForgettable(ports, task, sealed, forgotten)
+    requireForgettable(ports, { ...sealed, epoch: task.epoch }, forgotten)
     const { forgets, prunes } = pruneEntries({
       ...found,
       time: ports.environment.clock.now(),
@@ -222,20 +242,17 @@ async function record(
   })
 }
 
-/** A prune is long: a hold may have come, or another configuration, which of an older epoch keeps everything. */
+/** A prune is long: a hold may have come, or another configuration, which of an epoch that it does not have keeps everything. */
 function requireForgettable(
   ports: EnginePorts,
-  task: PruneJob,
-  { profile, binding }: Accepted,
+  sealed: Accepted & Pick<EpochPrune, 'epoch'>,
   forgotten: readonly Recorded<'snapshot'>[],
 ): void {
-  const retention = binding.epoch === task.binding.epoch ? profile.retention : null
-  const wanted = new Set(forgotten.map(({ snapshotId }) => snapshotId))
-  const judged = judgeSnapshots(retention, historyNow(ports, task), ports.environment.clock.now())
-  for (const { snapshot, reasons } of judged) {
-    const { snapshotId } = snapshot
-    if (reasons.length === 0 || !wanted.has(snapshotId)) continue
-    if (reasons.includes('held'))
+  const reasonsOf = new Map(judge(ports, sealed).map(one => [one.snapshot.snapshotId, one.reasons]))
+  for (const { snapshotId } of forgotten) {
+    const reasons = reasonsOf.get(snapshotId)
+    if (reasons?.length === 0) continue
+    if (reasons?.includes('held'))
       throw new EngineError('HELD_MEANWHILE', `snapshot ${snapshotId} is held now`, { retry: true })
     throw new EngineError('RETENTION_CHANGED', `what is sealed now keeps snapshot ${snapshotId}`, {
       retry: true,
@@ -246,7 +263,7 @@ function requireForgettable(
 /** Removes what may go once the HSM VM has seen the entry that says so; if it has not, all of it stays for now. */
 async function removeUnder(
   ports: EnginePorts,
-  task: PruneJob,
+  task: EpochPrune,
   { storage, repository }: Opened,
   removal: Removal,
   entry: number | null,

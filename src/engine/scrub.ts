@@ -2,23 +2,36 @@ import { countText } from '../base/quantities.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Outcome } from '../qrexec/calls/orders.ts'
 import type { ScrubFinding } from '../storage/scrub-lines.ts'
+import { combinedOutcome, type EpochOutcome } from './combined-outcome.ts'
+import { isReliedOn, requireRepositories } from './epochs.ts'
 import { EngineError } from './errors.ts'
 import type { EnginePorts } from './ports.ts'
-import { repositoryNow } from './repository-now.ts'
 import type { Task } from './task.ts'
+
+type ScrubPorts = Pick<EnginePorts, 'ledger' | 'log' | 'scrub'>
 
 const namedMax = 10
 const ownWord = 'this is the storage’s own word; a check that reads the data proves it'
+
+/** Of each repository of the profile, the present one first. */
+export async function runScrubs(ports: ScrubPorts, task: Task): Promise<Outcome> {
+  const { profile, binding } = task
+  const outcomes: EpochOutcome[] = []
+  for (const history of requireRepositories(ports, profile.name, binding))
+    if (isReliedOn(history, binding))
+      outcomes.push({ epoch: history.epoch, outcome: await runScrub(ports, task, history) })
+  return combinedOutcome(outcomes)
+}
 
 /**
  * Has the storage hash what it keeps. It is not believed: damage that it reports is an alarm, and that it reports none
  * proves nothing. No passphrase is released for it.
  */
-export async function runScrub(
-  ports: Pick<EnginePorts, 'ledger' | 'log' | 'scrub'>,
-  { profile, binding, report, signal }: Task,
+async function runScrub(
+  ports: ScrubPorts,
+  { profile, report, signal }: Task,
+  history: RepositoryHistory,
 ): Promise<Outcome> {
-  const history = repositoryNow(ports, profile.name, binding.epoch)
   const { repository } = history
   report({ phase: 'scrubbing', bytesDone: 0, bytesTotal: 0, bytesStored: 0 })
   const { objects, bytes, damaged, findings } = await ports.scrub(

@@ -9,6 +9,7 @@ import {
 } from '../base/names.ts'
 import * as calls from '../qrexec/calls/orders.ts'
 import { type Handler, type IncomingCall, respond } from '../qrexec/server.ts'
+import { readableRepositories } from './epochs.ts'
 import { EngineError } from './errors.ts'
 import { adminVm, type Judge } from './judge.ts'
 import { Listeners, tell } from './listener.ts'
@@ -109,9 +110,9 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
       const profiles = [...value.profiles.values()]
         .filter(({ name }) => mayOrder(source, name))
         .map(profile => {
-          const epoch = value.bindings.get(profile.name)?.epoch ?? 0
-          const history = ports.ledger.repository(profile.name, epoch)
-          return profileState(profile, history, ports.ledger.began, now)
+          const binding = value.bindings.get(profile.name)
+          const histories = binding === undefined ? [] : readableRepositories(ports, profile.name, binding)
+          return profileState(profile, histories, ports.ledger.began, now)
         })
       const { alarm } = ports.configuration
       return { configuration: { version, digest }, profiles, alarms: alarm ? [alarm] : [] }

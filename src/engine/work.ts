@@ -1,9 +1,9 @@
 import type { Outcome } from '../qrexec/calls/orders.ts'
 import { runBackup } from './backup.ts'
-import { runExamination } from './examine.ts'
+import { runChecks, runRestore } from './examine.ts'
 import type { EnginePorts } from './ports.ts'
-import { runPrune } from './prune.ts'
-import { runScrub } from './scrub.ts'
+import { runPrunes } from './prune.ts'
+import { runScrubs } from './scrub.ts'
 import type { Task } from './task.ts'
 
 /** How a job comes to its point of no return, beyond which it cannot be cancelled. */
@@ -29,12 +29,13 @@ export async function work(
       return outcome
     }
     case 'prune':
-      return await runPrune(ports, { ...task, decide })
+      return await runPrunes(ports, { ...task, decide })
     case 'scrub':
-      return await runScrub(ports, task)
+      return await runScrubs(ports, task)
     case 'check':
+      return await runChecks(ports, task)
     case 'restore':
-      return await runExamination(ports, task)
+      return await runRestore(ports, task)
     default:
       return kind satisfies never
   }

@@ -17,6 +17,7 @@ export interface PendingRelease {
   readonly job: JobId
   readonly profile: ProfileName
   readonly purpose: Purpose
+  readonly epoch: number
   readonly initiator: VmName
   readonly asked: Date
   readonly expires: Date
@@ -65,7 +66,7 @@ export class Approvals {
     }
     const { release, verdict } = known
     // What was shown is what is released.
-    for (const field of ['profile', 'purpose', 'initiator'] as const)
+    for (const field of ['profile', 'purpose', 'epoch', 'initiator'] as const)
       if (release[field] !== request[field])
         throw new HsmError('HSM_REFUSED_REQUEST', `job ${request.job} was asked for with another ${field}`)
     if (verdict === 'denied') throw denied(request.job)
@@ -77,13 +78,13 @@ export class Approvals {
     this.#waiting.delete(job)
   }
 
-  #add({ job, profile, purpose, initiator, expires }: ReleaseRequest): void {
+  #add({ job, profile, purpose, epoch, initiator, expires }: ReleaseRequest): void {
     if (this.#waiting.size >= waitingMax)
       throw new HsmError('HSM_BUSY', `${waitingMax} releases wait for a person`, { retry: true })
     const code = approvalCode(job)
     if ([...this.#waiting.values()].some(({ release }) => release.code === code))
       throw new HsmError('HSM_REFUSED_REQUEST', 'another release with the same code waits')
-    const release = { code, job, profile, purpose, initiator, asked: this.#clock.now(), expires }
+    const release = { code, job, profile, purpose, epoch, initiator, asked: this.#clock.now(), expires }
     this.#waiting.set(job, { release, verdict: null })
   }
 

@@ -1,4 +1,4 @@
-import { open, readdir, unlink } from 'node:fs/promises'
+import { link, open, readdir, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { errnoOf } from '../base/errors.ts'
 import { ignoreMissing, makePrivateDirectory, readBounded, syncDirectory } from '../base/files.ts'
@@ -7,6 +7,8 @@ import type { Untrusted } from '../base/untrusted.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { envelopeBytesMax } from './envelope.ts'
 import { HsmError } from './errors.ts'
+
+const besideDigits = 16
 
 export interface StoredEnvelope {
   readonly profile: ProfileName
@@ -104,17 +106,21 @@ function missing({ profile, epoch }: Pick<StoredEnvelope, 'profile' | 'epoch'>):
   throw new HsmError('HSM_ENVELOPE_MISSING', `there is no envelope for ${profile} in epoch ${epoch}`)
 }
 
-/** Throws with `EEXIST` when there is one. */
+/** There whole or not at all, whenever this is interrupted. Throws with `EEXIST` when there is one. */
 async function writeNew(file: string, bytes: Uint8Array): Promise<void> {
-  const handle = await open(file, 'wx', 0o600)
+  // No two envelopes are the same: whoever writes beside this one writes to another file.
+  const beside = `${file}.${sha256Hex(bytes).slice(0, besideDigits)}.new`
   try {
-    await handle.writeFile(bytes)
-    await handle.sync()
-  } catch (error) {
-    await unlink(file).catch(() => {})
-    throw error
+    const handle = await open(beside, 'wx', 0o600)
+    try {
+      await handle.writeFile(bytes)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await link(beside, file)
   } finally {
-    await handle.close()
+    await unlink(beside).catch(() => {})
   }
 }
 

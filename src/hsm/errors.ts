@@ -176,8 +176,8 @@ export const hsmErrors = {
   },
   HSM_REFUSED_EPOCH: {
     kind: 'refused',
-    meaning: 'The request is for another epoch than the sealed one.',
-    hint: 'an older epoch is opened with its own sealed binding or with the recovery key',
+    meaning: 'The request is for an epoch that is not sealed, or for a backup into an earlier one.',
+    hint: 'seal the earlier epoch with its envelope under `earlier_epochs`, or open it with its recovery key',
   },
   HSM_REFUSED_PURPOSE: {
     kind: 'refused',

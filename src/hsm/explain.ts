@@ -5,11 +5,14 @@ import { describeHours } from '../profiles/hours.ts'
 /* The sealed rules of one profile in words, for the person whose token it is. The other half of `release.ts`. */
 
 export function explainBinding(profile: ProfileName, binding: HsmBinding): readonly string[] {
-  const { purposes, approve, hours, releasesPerDay, attestation, stockPassphrase, epoch } = binding
+  const { purposes, approve, hours, releasesPerDay, attestation, stockPassphrase, epoch, earlier } = binding
   const bound = purposes.filter(purpose => purpose !== 'restore')
   const when = hours === null ? 'at any time' : `from ${describeHours(hours)}`
   return [
     `${profile}, epoch ${epoch}`,
+    ...(earlier.length === 0
+      ? []
+      : [`  for what is in epoch ${earlier.map(one => one.epoch).join(', ')} too, but no backups`]),
     ...(bound.length === 0 ? [] : [`  released for ${listed(bound)} ${when}`]),
     ...(purposes.includes('restore') ? ['  released for restore at any time'] : []),
     ...(purposes.length === 0 ? ['  released for nothing'] : []),

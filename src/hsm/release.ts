@@ -1,5 +1,5 @@
 import { type Digest, dom0, type ProfileName, type VmName } from '../base/names.ts'
-import type { HsmBinding, ReleasePurpose } from '../profiles/binding.ts'
+import { type HsmBinding, type ReleasePurpose, sealedEpochs } from '../profiles/binding.ts'
 import { describeHours, isWithinHours } from '../profiles/hours.ts'
 import type { HsmErrorCode } from './errors.ts'
 import type { ReleaseRequest } from './passphrase-service.ts'
@@ -55,8 +55,8 @@ export function judge(request: ReleaseRequest, context: RequestContext): Judgeme
       `dom0 has configuration ${short(request.configuration)}, this VM ${short(configurationDigest)}`,
     )
   if (binding === null) return refuseProfile(profile)
-  if (request.epoch !== binding.epoch)
-    return refuse('HSM_REFUSED_EPOCH', `epoch ${request.epoch} is asked for, ${binding.epoch} is sealed`)
+  const otherEpoch = judgeEpoch(binding, request)
+  if (!otherEpoch.allow) return otherEpoch
   if (!binding.purposes.includes(request.purpose))
     return refuse('HSM_REFUSED_PURPOSE', `'${request.purpose}' is not among ${quoted(binding.purposes)}`)
   return firstRefusal(
@@ -65,6 +65,15 @@ export function judge(request: ReleaseRequest, context: RequestContext): Judgeme
     judgeHours(binding, request.purpose, context.now),
     judgeLimit(binding, context),
   )
+}
+
+/** What is new goes under the present key alone. */
+function judgeEpoch(binding: HsmBinding, { epoch, purpose }: ReleaseRequest): Judgement {
+  const sealed = sealedEpochs(binding).map(one => one.epoch)
+  if (!sealed.includes(epoch))
+    return refuse('HSM_REFUSED_EPOCH', `epoch ${epoch} is asked for, ${sealed.join(', ')} are sealed`)
+  if (epoch === binding.epoch || purpose !== 'backup') return allowed
+  return refuse('HSM_REFUSED_EPOCH', `a backup in epoch ${epoch}; backups go into epoch ${binding.epoch}`)
 }
 
 /** For `qubes.BackupPassphrase`, which carries nothing but the profile's name. Its purpose is a backup. */

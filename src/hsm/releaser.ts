@@ -6,7 +6,7 @@ import { type Digest, dom0, type ProfileName, parseProfileName, type VmName } fr
 import type { Secret } from '../base/secret.ts'
 import type { Untrusted } from '../base/untrusted.ts'
 import { parseEntry } from '../ledger/entry.ts'
-import type { HsmBinding } from '../profiles/binding.ts'
+import { type HsmBinding, sealedEpochs } from '../profiles/binding.ts'
 import type { Configuration } from '../profiles/config.ts'
 import type { Question } from '../qrexec/calls/attest.ts'
 import type { ReleaseAnswer, ReleaseCall, WitnessAnswer, WitnessCall } from '../qrexec/calls/release.ts'
@@ -102,7 +102,7 @@ export class Releaser {
         releases,
       }
       requireAllowed(judgeStock(context))
-      const envelope = await this.#sealedEnvelope(profile, binding)
+      const envelope = await this.#sealedEnvelope(profile, binding, binding?.epoch)
       const key = await this.#wrappingKey(signal)
       await allow()
       return await opened(envelope, key, signal)
@@ -153,7 +153,7 @@ export class Releaser {
     }
     const question = await this.#attestation(call, binding, digest)
     if (question !== null) return { question }
-    const envelope = await this.#sealedEnvelope(profile, binding)
+    const envelope = await this.#sealedEnvelope(profile, binding, request.epoch)
     const state = examineCheckpoint(store.witness, call, value.roles, ledger)
     if ('witnessSize' in state) return state
     requireRecorded(call, state)
@@ -189,9 +189,12 @@ export class Releaser {
     )
   }
 
-  #sealedEnvelope(profile: ProfileName, binding: HsmBinding | null) {
-    if (binding === null) throw new HsmError('HSM_REFUSED_PROFILE', `there is no profile '${profile}'`)
-    return this.#ports.store.envelopes.sealed(profile, binding.epoch, binding.envelope)
+  #sealedEnvelope(profile: ProfileName, binding: HsmBinding | null, epoch: number | undefined) {
+    const sealed = binding === null ? [] : sealedEpochs(binding)
+    const found = sealed.find(one => one.epoch === epoch)
+    if (found === undefined)
+      throw new HsmError('HSM_REFUSED_PROFILE', `there is no such epoch of a profile '${profile}'`)
+    return this.#ports.store.envelopes.sealed(profile, found.epoch, found.envelope)
   }
 
   /** Fetched before a release is allowed: a token that is missing or a wrong PIN must not use a request up. */

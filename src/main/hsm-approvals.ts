@@ -116,9 +116,9 @@ function inDialog(program: string): (release: ShownRelease, signal: AbortSignal)
 }
 
 function described(release: ShownRelease): readonly string[] {
-  const { profile, purpose, initiator, job, asked, expires, released } = release
+  const { profile, purpose, epoch, initiator, job, asked, expires, released } = release
   return [
-    `${purpose} of ${profile}, ordered by ${initiator}`,
+    `${purpose} of ${profile}, epoch ${epoch}, ordered by ${initiator}`,
     `job ${job}, asked at ${asked.toISOString()}, denied without an answer at ${expires.toISOString()}`,
     released.length === 0
       ? 'never released before'

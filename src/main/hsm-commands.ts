@@ -5,7 +5,7 @@ import { utf8 } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
 import { errnoOf } from '../base/errors.ts'
 import { makePrivateDirectory, syncDirectory, writeDurably } from '../base/files.ts'
-import { parseProfileName } from '../base/names.ts'
+import { type ProfileName, parseProfileName } from '../base/names.ts'
 import { Secret } from '../base/secret.ts'
 import * as commands from '../hsm/commands.ts'
 import { type Decision, readDecisions } from '../hsm/decisions.ts'
@@ -13,6 +13,7 @@ import { EnvelopeStore } from '../hsm/envelope-store.ts'
 import { HsmError } from '../hsm/errors.ts'
 import type { PinSource } from '../hsm/pin.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
+import { type HsmBinding, sealedEpochs } from '../profiles/binding.ts'
 import type { Answer } from './command-line.ts'
 
 /* `strongroom hsm …`: what a person does in the HSM VM, with the files around it. */
@@ -86,9 +87,11 @@ export async function newEpoch(
   { token, entropy, home }: HsmCommandPorts,
   untrustedProfile: string,
   recoveryKeyFile: string,
+  sealed: (profile: ProfileName) => Promise<HsmBinding | null>,
   signal: AbortSignal,
 ): Promise<Answer> {
   const profile = parseProfileName(untrustedProfile)
+  const binding = await sealed(profile)
   const recovery = commands.makeRecoveryKey(entropy)
   using identity = recovery.identity
   await writeNew(recoveryKeyFile, identity)
@@ -100,13 +103,23 @@ export async function newEpoch(
     signal,
   )
   const envelope = store.pathOf({ profile, epoch, revision: 1 })
+  const earlier = binding === null ? [] : sealedEpochs(binding).toReversed()
   return {
-    result: { profile, epoch, digest, envelope, recoveryKey: recoveryKeyFile },
+    result: { profile, epoch, digest, earlierEpochs: earlier, envelope, recoveryKey: recoveryKeyFile },
     text: [
       `epoch         ${epoch} of ${profile}: a new key for new data`,
+      ...(earlier.length === 0
+        ? []
+        : ['              nothing is encrypted anew: what is stored by now is read with the key before']),
       `envelope      ${envelope}`,
       `digest        ${digest}`,
       `              goes, with the epoch, into hsm/${profile}.json of the seal's draft`,
+      ...(earlier.length === 0
+        ? []
+        : [
+            `earlier       "earlier_epochs": ${JSON.stringify(earlier)}`,
+            '              goes there too: without it what is stored by now is no longer restored',
+          ]),
       `recovery key  ${recoveryKeyFile}`,
       '              keep it offline, and a copy of the envelope with it',
     ],

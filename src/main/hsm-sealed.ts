@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs'
 import { systemClock } from '../base/environment.ts'
-import { parseProfileName } from '../base/names.ts'
+import { type ProfileName, parseProfileName } from '../base/names.ts'
 import { HsmError } from '../hsm/errors.ts'
 import { explainBinding } from '../hsm/explain.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
+import type { HsmBinding } from '../profiles/binding.ts'
 import { type AnchoredCounter, anchorCounter } from '../sealing/counter.ts'
 import type { Answer } from './command-line.ts'
 import { openConfiguration, sealedPlace } from './sealed-configuration.ts'
@@ -26,6 +28,15 @@ export async function anchor(token: TokenProcess, directory: string, signal: Abo
   await token.counter('make', signal)
   const base = await anchorCounter(countedBy(token, directory, signal), version)
   return { result: { version, digest, base }, text: [`anchored  version ${version}, ${digest}`] }
+}
+
+/** As it is sealed now; `null`: it is not. A store is made with the digest of the first epoch, so there may be none yet. */
+export function sealedBinding(directory: string): (profile: ProfileName) => Promise<HsmBinding | null> {
+  return async profile => {
+    if (!existsSync(sealedPlace(directory).store)) return null
+    const sealed = await openConfiguration(directory, systemClock)
+    return sealed.current().value.bindings.get(profile) ?? null
+  }
 }
 
 export async function explain(directory: string, untrustedProfile: string | undefined): Promise<Answer> {

@@ -18,7 +18,7 @@ import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, missing, runCommand } from './command-line.ts'
 import { attend, controlSocket, decide, pending } from './hsm-approvals.ts'
 import { doctor, envelopes, history, init, keys, newEpoch, recover, rewrap } from './hsm-commands.ts'
-import { anchor, countedBy, explain } from './hsm-sealed.ts'
+import { anchor, countedBy, explain, sealedBinding } from './hsm-sealed.ts'
 import { machineCommand } from './machine-command.ts'
 import { roleCommand } from './role-command.ts'
 import { openConfiguration } from './sealed-configuration.ts'
@@ -67,7 +67,8 @@ const commands: Record<
   init: signal => init(ports, signal),
   keys: signal => keys(ports, signal),
   doctor: signal => doctor(ports, signal),
-  'new-epoch': async signal => newEpoch(ports, profile(), recoveryKeyFile(), signal),
+  'new-epoch': async signal =>
+    newEpoch(ports, profile(), recoveryKeyFile(), sealedBinding(sealedDirectory), signal),
   pending: signal => pending(home, signal),
   approve: async signal => decide(home, code(), 'approved', signal),
   deny: async signal => decide(home, code(), 'denied', signal),

@@ -5,17 +5,24 @@ import { ProfileError } from './errors.ts'
 import { type Hours, parseHours } from './hours.ts'
 
 const bindingBytesMax = 16 * KiB
+/** Each is a key that somebody still relies on. */
+const earlierEpochsMax = 64
 const releasesPerDayMax = 10_000
 
 const releasePurposes = ['backup', 'check', 'drill', 'restore', 'prune'] as const
 export type ReleasePurpose = (typeof releasePurposes)[number]
 
-/** How the HSM VM keeps and releases the passphrase of one profile. */
-export interface HsmBinding {
-  /** The life of one passphrase; a higher one is a new repository. */
+/** One passphrase of a profile. */
+export interface SealedEpoch {
   readonly epoch: number
   /** SHA-256 of the age file that holds the passphrase. */
   readonly envelope: Digest
+}
+
+/** How the HSM VM keeps and releases the passphrase of one profile. */
+export interface HsmBinding extends SealedEpoch {
+  /** For all but backups: what was stored before this epoch stays readable. By epoch, oldest first. */
+  readonly earlier: readonly SealedEpoch[]
   /** Whether stock `qubes.BackupPassphrase` is answered too, for which there is no ledger entry. */
   readonly stockPassphrase: boolean
   readonly purposes: readonly ReleasePurpose[]
@@ -29,9 +36,10 @@ export interface HsmBinding {
   readonly attestation: 'none' | 'tpm' | 'hardware'
 }
 
+const sealedEpoch = { epoch: is.integer(1), envelope: is.name(parseDigest) }
 const shape = fields('binding', {
-  epoch: is.integer(1),
-  envelope: is.name(parseDigest),
+  ...sealedEpoch,
+  earlier_epochs: is.optional(is.array(fields('earlier epoch', sealedEpoch), earlierEpochsMax)),
   stock_passphrase: is.boolean,
   purposes: is.array(is.literal(...releasePurposes), releasePurposes.length),
   releases_per_day: is.nullable(is.integer(1, releasesPerDayMax)),
@@ -40,14 +48,27 @@ const shape = fields('binding', {
   attestation: is.optional(is.literal('none', 'tpm', 'hardware')),
 })
 
+/** The epochs that can be read, the present one first. */
+export function sealedEpochs({ epoch, envelope, earlier }: HsmBinding): readonly SealedEpoch[] {
+  return [{ epoch, envelope }, ...earlier.toReversed()]
+}
+
 /** `hsm/PROFILE.json`. Throws a `CodedError`. */
 export function parseBinding(untrustedBytes: Uint8Array): HsmBinding {
   const binding = shape(parseJson(untrustedBytes, { bytesMax: bindingBytesMax }))
   if (new Set(binding.purposes).size < binding.purposes.length)
     throw new ProfileError('CONFIGURATION_FILE_INVALID', "binding: 'purposes' names one twice")
+  const earlier = [...(binding.earlier_epochs ?? [])].sort((one, other) => one.epoch - other.epoch)
+  const numbers = [...earlier.map(({ epoch }) => epoch), binding.epoch]
+  if (numbers.some((epoch, at) => epoch <= (numbers[at - 1] ?? 0)))
+    throw new ProfileError(
+      'CONFIGURATION_FILE_INVALID',
+      "binding: 'earlier_epochs' names one twice, or one that is not before 'epoch'",
+    )
   return {
     epoch: binding.epoch,
     envelope: binding.envelope,
+    earlier,
     stockPassphrase: binding.stock_passphrase,
     purposes: binding.purposes,
     releasesPerDay: binding.releases_per_day,

@@ -156,7 +156,7 @@ describe('what dom0 says of a profile’s data', () => {
     schedule: null,
   }
   const stateOf = (one: EngineBench, now: Date, wanted: object = {}) => {
-    const { unreadSince, alarms } = profileState({ ...profile, ...wanted }, historyOf(one), begin, now)
+    const { unreadSince, alarms } = profileState({ ...profile, ...wanted }, [historyOf(one)], begin, now)
     return { unreadSince, alarms }
   }
 
@@ -187,7 +187,7 @@ describe('what dom0 says of a profile’s data', () => {
   })
 
   it('is nothing while nothing is stored', () => {
-    expect(profileState(profile, null, begin, begin)).toMatchObject({ unreadSince: null, alarms: [] })
+    expect(profileState(profile, [], begin, begin)).toMatchObject({ unreadSince: null, alarms: [] })
   })
 
   it('counts nothing that a check of the structure has seen', async () => {

@@ -16,7 +16,7 @@ function historyOf(...snapshots: readonly number[]): RepositoryHistory {
   return { time: began, snapshots: entries, checks: [] } as unknown as RepositoryHistory
 }
 const alarmsOf = (history: RepositoryHistory | null, days: number, maxAgeDays: number | null = 3) =>
-  profileState({ ...profile, maxAgeDays }, history, began, daysOn(days)).alarms
+  profileState({ ...profile, maxAgeDays }, history === null ? [] : [history], began, daysOn(days)).alarms
 
 describe('the newest snapshot', () => {
   it('is an alarm when it is older than the sealed days, and not before', () => {
@@ -63,8 +63,8 @@ it('the next run is that of the sealed schedule', () => {
     jitterMinutes: 0,
     catchUp: true,
   }
-  expect(profileState(profile, null, began, daysOn(1)).nextRun).toBeNull()
-  expect(profileState({ ...profile, schedule }, null, began, daysOn(1)).nextRun).toEqual(
+  expect(profileState(profile, [], began, daysOn(1)).nextRun).toBeNull()
+  expect(profileState({ ...profile, schedule }, [], began, daysOn(1)).nextRun).toEqual(
     new Date('2026-11-02T20:00:00Z'),
   )
 })

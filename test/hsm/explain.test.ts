@@ -46,6 +46,15 @@ describe('the rules in words', () => {
   also to stock qvm-backup, which leaves no entry in the ledger`)
   })
 
+  it('of the epochs before, which are for reading', () => {
+    const earlier = [{ epoch: 1, envelope: 'a'.repeat(64) }]
+    expect(explained({ epoch: 2, earlier_epochs: earlier })).toContain(
+      'nightly, epoch 2\n  for what is in epoch 1 too, but no backups\n',
+    )
+    expect(() => explained({ earlier_epochs: earlier })).toThrow('not before')
+    expect(() => explained({ epoch: 2, earlier_epochs: [...earlier, ...earlier] })).toThrow('names one twice')
+  })
+
   it('of a profile that is retired', () => {
     expect(explained({ purposes: [] })).toContain('released for nothing')
   })

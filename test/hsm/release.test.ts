@@ -36,7 +36,9 @@ const binding: HsmBinding = {
   approve: 'never',
   hours: null,
   attestation: 'none',
+  earlier: [],
 }
+const withEarlier: HsmBinding = { ...binding, earlier: [{ epoch: 1, envelope: digestOf('1') }] }
 const context: RequestContext = {
   caller: parseVmName('dom0'),
   profile: request.profile,
@@ -69,6 +71,11 @@ describe('a release is allowed', () => {
       'for a restore, at any hour',
       { purpose: 'restore' },
       { binding: { ...nightInBerlin(9, 17).binding, purposes: ['restore'] } },
+    ],
+    [
+      'for what an earlier epoch stored, if that is sealed',
+      { epoch: 1, purpose: 'drill' },
+      { binding: withEarlier },
     ],
     ['for another purpose that is sealed', { purpose: 'drill' }, {}],
     ['until the very moment it expires', { expires: later(1) }, {}],
@@ -109,6 +116,13 @@ describe('a release is refused', () => {
     ],
     ['for a profile that is not sealed', {}, { binding: null }, 'HSM_REFUSED_PROFILE'],
     ['for an older epoch', { epoch: 1 }, {}, 'HSM_REFUSED_EPOCH'],
+    [
+      'for an epoch that is not among the earlier',
+      { epoch: 7 },
+      { binding: withEarlier },
+      'HSM_REFUSED_EPOCH',
+    ],
+    ['for a backup into an earlier epoch', { epoch: 1 }, { binding: withEarlier }, 'HSM_REFUSED_EPOCH'],
     ['for a newer epoch', { epoch: 3 }, {}, 'HSM_REFUSED_EPOCH'],
     ['for a purpose that is not sealed', { purpose: 'restore' }, {}, 'HSM_REFUSED_PURPOSE'],
     ['when nothing is allowed', {}, { binding: { ...binding, purposes: [] } }, 'HSM_REFUSED_PURPOSE'],

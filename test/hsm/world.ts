@@ -85,6 +85,7 @@ export class World {
       approve: 'never',
       hours: null,
       attestation: 'none',
+      earlier: [],
     }
     return world
   }

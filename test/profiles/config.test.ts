@@ -51,6 +51,7 @@ test('the honest configuration', () => {
     approve: 'never',
     hours: null,
     attestation: 'none',
+    earlier: [],
   })
   expect([...configuration.policies]).toEqual([['30-strongroom', 'strongroom.Order * mgmt dom0 allow\n']])
   expect(configuration.roles).toEqual({

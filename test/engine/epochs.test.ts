@@ -1,0 +1,159 @@
+import { expect, it } from 'vitest'
+import { systemEnvironment } from '../../src/base/environment.ts'
+import { parseDigest, parseSnapshotId } from '../../src/base/names.ts'
+import { parseReadChoice } from '../../src/base/read-choice.ts'
+import { summariesOf } from '../../src/engine/snapshots.ts'
+import type { ObjectKind } from '../../src/storage/object-store.ts'
+import { type EngineBench, mgmt, run, seal, testBench } from '../support/engine.ts'
+import { MemoryStore } from '../support/memory-store.ts'
+import { SteppedClock } from '../support/stepped-clock.ts'
+import { profileWith } from './prune-bench.ts'
+
+/* A profile whose key was changed: each epoch has its own repository, and all but backups is about each of them. */
+
+const never = new AbortController().signal
+const day = 24 * 3_600_000
+const empty = {
+  snapshot: undefined,
+  bytes: undefined,
+  bytesStored: undefined,
+  volumes: undefined,
+  objects: undefined,
+  snapshots: undefined,
+  prune: undefined,
+}
+
+interface EpochBench {
+  readonly one: EngineBench
+  readonly stores: Map<string, MemoryStore>
+  backUp(): Promise<string>
+  /** Epochs whose passphrase was released since the last look. */
+  released(): readonly number[]
+}
+
+async function epochBench(retention: string): Promise<EpochBench> {
+  const stores = new Map<string, MemoryStore>()
+  const open = async (_: unknown, repository: string) => {
+    const store = stores.get(repository) ?? new MemoryStore({ appendOnly: false })
+    stores.set(repository, store)
+    return Object.assign(store, { [Symbol.asyncDispose]: async () => {} })
+  }
+  const clock = new SteppedClock('2026-03-02T12:00:00Z')
+  const one = await testBench({
+    profileText: profileWith(retention),
+    environment: { ...systemEnvironment, clock },
+    ports: { storage: open, prunable: open },
+    examiner: {
+      check: async ({ history }) => ({
+        fault: null,
+        proven: null,
+        outcome: { ...empty, snapshots: history.snapshots.length, warnings: ['seen'] },
+      }),
+      restore: async ({ history }, snapshot) => ({
+        ...empty,
+        snapshot: parseSnapshotId(snapshot),
+        warnings: [`from ${history.repository}`],
+      }),
+    },
+  })
+  return {
+    one,
+    stores,
+    async backUp() {
+      clock.time += day
+      const { state, outcome } = await run(one)
+      expect(state).toBe('done')
+      return outcome?.snapshot ?? ''
+    },
+    released: () => one.released.splice(0).map(({ epoch }) => epoch),
+  }
+}
+
+/** The next epoch, with the one before sealed for reading unless told otherwise. */
+function sealEpoch(one: EngineBench, epoch: number, earlier: readonly number[]) {
+  const sealed = (number: number) => ({ epoch: number, envelope: parseDigest(`${number}`.repeat(64)) })
+  return seal(one, (_, binding) => ({
+    binding: { ...binding, ...sealed(epoch), earlier: earlier.map(sealed) },
+  }))
+}
+
+async function countOf(store: MemoryStore | undefined, kind: ObjectKind): Promise<number> {
+  let count = 0
+  if (store !== undefined) for await (const _ of store.list(kind, never)) count += 1
+  return count
+}
+
+const restore = (one: EngineBench, snapshot: string | null) =>
+  run(one, { kind: 'restore', snapshot: snapshot === null ? null : parseSnapshotId(snapshot) })
+const check = (one: EngineBench) => run(one, { kind: 'check', read: parseReadChoice('all') })
+
+it('backups go into the new epoch, and all else is done in each', async () => {
+  const { one, stores, backUp, released } = await epochBench('{ keep_last: 1 }')
+  const first = await backUp()
+  await sealEpoch(one, 2, [1])
+  expect((await restore(one, null)).outcome).toMatchObject({ snapshot: first })
+  const second = await backUp()
+  expect(released()).toEqual([1, 1, 2])
+  expect(await countOf(stores.get('nightly.e2'), 'data')).toBe(
+    await countOf(stores.get('nightly.e1'), 'data'),
+  )
+
+  expect((await restore(one, first)).outcome?.warnings).toEqual(['from nightly.e1'])
+  expect((await restore(one, null)).outcome).toMatchObject({
+    snapshot: second,
+    warnings: ['from nightly.e2'],
+  })
+  expect((await check(one)).outcome).toMatchObject({
+    snapshots: 2,
+    warnings: ['epoch 2: seen', 'epoch 1: seen'],
+  })
+  expect(released()).toEqual([1, 2, 2, 1])
+  const listed = await summariesOf(one.ports, one.profile)
+  expect(listed.map(({ epoch, keptBy }) => [epoch, keptBy])).toEqual([
+    [1, []],
+    [2, ['newest', 'last']],
+  ])
+
+  // All of the earlier epoch goes, the key file apart, which nobody grants the removal of.
+  const pruned = await run(one, { kind: 'prune' })
+  expect(pruned.outcome).toMatchObject({ snapshots: 1, prune: { forgotten: 1 } })
+  for (const kind of ['data', 'index', 'snapshots'] as const)
+    expect(await countOf(stores.get('nightly.e1'), kind), kind).toBe(0)
+  expect(await countOf(stores.get('nightly.e2'), 'snapshots')).toBe(1)
+  released()
+  expect((await check(one)).outcome?.snapshots).toBe(1)
+  expect(released()).toEqual([2])
+  expect((await restore(one, first)).error?.code).toBe('SNAPSHOT_NOT_FOUND')
+})
+
+it('retention counts over epochs, and a hold keeps what is in an earlier one', async () => {
+  const { one, backUp } = await epochBench('{ keep_last: 2 }')
+  const oldest = await backUp()
+  const before = await backUp()
+  await sealEpoch(one, 2, [1])
+  const newest = await backUp()
+  const until = new Date(one.ports.environment.clock.now().getTime() + 10 * day)
+  const request = { profile: one.profile, snapshot: parseSnapshotId(oldest), initiator: mgmt }
+  await one.orders.hold(request, until)
+  const reasons = async () =>
+    (await summariesOf(one.ports, one.profile)).map(({ snapshot, keptBy }) => [snapshot, keptBy])
+  expect(await reasons()).toEqual([
+    [oldest, ['held']],
+    [before, ['last']],
+    [newest, ['newest', 'last']],
+  ])
+  expect((await run(one, { kind: 'prune' })).outcome?.prune?.forgotten).toBe(0)
+})
+
+it('an epoch that is not sealed is left alone, and its snapshots are listed as such', async () => {
+  const { one, stores, backUp, released } = await epochBench('{ keep_last: 1 }')
+  const first = await backUp()
+  await sealEpoch(one, 2, [])
+  await backUp()
+  const packs = await countOf(stores.get('nightly.e1'), 'data')
+  expect((await run(one, { kind: 'prune' })).outcome?.prune?.forgotten).toBe(0)
+  expect(await countOf(stores.get('nightly.e1'), 'data')).toBe(packs)
+  expect((await restore(one, first)).error?.code).toBe('SNAPSHOT_NOT_FOUND')
+  expect(released()).toEqual([1, 2, 2])
+  expect((await summariesOf(one.ports, one.profile))[0]).toMatchObject({ keptBy: ['older-epoch'] })
+})
