@@ -12,6 +12,7 @@ import { Approvals } from '../src/hsm/approvals.ts'
 import { makeRecoveryKey, newEpoch } from '../src/hsm/commands.ts'
 import { softHsmModule } from '../src/hsm/modules.ts'
 import type { ReleaseRequest } from '../src/hsm/passphrase-service.ts'
+import { Releaser } from '../src/hsm/releaser.ts'
 import { RemoteHsm } from '../src/hsm/remote.ts'
 import { serveHsm } from '../src/hsm/serve.ts'
 import { HsmStore } from '../src/hsm/store.ts'
@@ -98,21 +99,23 @@ async function measure(): Promise<void> {
       keys: { dom0: dom0Key.publicKey, hsm: witnessKey, management: null },
     },
   }
-  const handlers = serveHsm({
-    clock: systemClock,
-    log: silentLog,
-    store,
-    token,
-    configuration: async () => ({ value, version: 1, digest: configuration }),
-    ledger: names,
-    approvals: new Approvals(systemClock),
-    machine: await AttestationVerifier.open({
-      directory: path.join(directory, 'hsm'),
+  const handlers = serveHsm(
+    new Releaser({
       clock: systemClock,
-      entropy: systemEntropy,
-      roots: [],
+      log: silentLog,
+      store,
+      token,
+      configuration: async () => ({ value, version: 1, digest: configuration }),
+      ledger: names,
+      approvals: new Approvals(systemClock),
+      machine: await AttestationVerifier.open({
+        directory: path.join(directory, 'hsm'),
+        clock: systemClock,
+        entropy: systemEntropy,
+        roots: [],
+      }),
     }),
-  })
+  )
   const socket = path.join(directory, 'services.sock')
   const calls = createServer(handlers, { log: silentLog })
   const listener = await listenSocket(socket, stream => calls.accept(stream))

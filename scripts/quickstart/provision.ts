@@ -119,6 +119,7 @@ async function writeSettings(home: LocalHome): Promise<void> {
   const hsmHome = home.home(hsm)
   await write(hsm, {
     home: hsmHome,
+    qrexec: path.join(home.run(hsm), 'qrexec.sock'),
     services: home.services(hsm),
     tokenLabel: 'strongroom',
     pinFile: path.join(hsmHome, 'pin'),

@@ -1,4 +1,4 @@
-import type { ProfileName } from '../base/names.ts'
+import type { ProfileName, VmName } from '../base/names.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import { type HsmBinding, sealedEpochs } from '../profiles/binding.ts'
 import { EngineError } from './errors.ts'
@@ -11,13 +11,15 @@ import type { EnginePorts } from './ports.ts'
 
 type Ledger = Pick<EnginePorts, 'ledger'>
 
-/** Repositories that the ledger knows and whose epoch is sealed, the present one first. */
+/** Repositories that the ledger knows and whose epoch is sealed and not destroyed, the present one first. */
 export function readableRepositories(
   { ledger }: Ledger,
   profile: ProfileName,
   binding: HsmBinding,
 ): readonly RepositoryHistory[] {
+  const destroyed = ledger.destroyedEpochs(profile)
   return sealedEpochs(binding)
+    .filter(({ epoch }) => !destroyed.has(epoch))
     .map(({ epoch }) => ledger.repository(profile, epoch))
     .filter(history => history !== null)
 }
@@ -36,4 +38,33 @@ export function requireRepositories(
 /** Of a repository of an earlier epoch that has no snapshots any more, nothing is read: nobody relies on it. */
 export function isReliedOn({ epoch, snapshots }: RepositoryHistory, binding: HsmBinding): boolean {
   return epoch === binding.epoch || snapshots.length > 0
+}
+
+/**
+ * The entry that records a destroyed epoch: appended, unless the ledger has it. The HSM VM has read that nothing is lost by it;
+ * dom0 looks as well. Throws `PROFILE_NOT_FOUND`, `EPOCH_IN_USE`.
+ */
+export async function recordDestroyed(
+  ports: Pick<EnginePorts, 'ledger' | 'configuration' | 'environment' | 'log'>,
+  { profile: name, epoch, source }: { profile: ProfileName; epoch: number; source: VmName },
+): Promise<number> {
+  const { ledger } = ports
+  const { value, digest } = await ports.configuration.current()
+  const profile = value.profiles.get(name)
+  // Of a profile that is no longer sealed, any HSM VM may have had the key. Of one that is, another's word counts for nothing.
+  const isKeeper = profile === undefined ? value.roles.hsm.includes(source) : profile.passphraseVm === source
+  if (!isKeeper) throw new EngineError('PROFILE_NOT_FOUND', `${source} keeps no passphrase of '${name}'`)
+  const known = ledger.destroyedEpochs(name).get(epoch)
+  if (known !== undefined) return known
+  const binding = value.bindings.get(name)
+  if (binding !== undefined && epoch >= binding.epoch)
+    throw new EngineError('EPOCH_IN_USE', `epoch ${epoch} of '${name}' is not an earlier one`)
+  const count = ledger.repository(name, epoch)?.snapshots.length ?? 0
+  if (count > 0)
+    throw new EngineError('EPOCH_IN_USE', `the ledger has ${count} snapshots of '${name}' in epoch ${epoch}`)
+  ports.log.warn('the passphrase of an epoch is destroyed', { profile: name, epoch, source })
+  const time = ports.environment.clock.now()
+  return ledger.append([
+    { type: 'epoch-destroyed', time, profile: name, epoch, initiator: source, configuration: digest },
+  ])
 }

@@ -105,6 +105,11 @@ export const engineErrors = {
     meaning: 'The snapshot is not held.',
     hint: 'list the snapshots; a hold that has come to its date is over',
   },
+  EPOCH_IN_USE: {
+    kind: 'conflict',
+    meaning: 'An epoch is not over: it is the sealed one, or the ledger has snapshots of it.',
+    hint: 'seal a new epoch first; then forget and prune what is in the earlier one',
+  },
   REPOSITORY_UNKNOWN: {
     kind: 'missing',
     meaning: 'The ledger knows no repository of this profile and epoch.',

@@ -34,6 +34,8 @@ export interface LedgerPort {
   /** Durable and signed when it resolves; the index of the first entry. */
   append(entries: readonly Entry[]): Promise<number>
   repository(profile: ProfileName, epoch: number): RepositoryHistory | null
+  /** Whose passphrases are destroyed, by epoch, and where that is recorded. */
+  destroyedEpochs(profile: ProfileName): ReadonlyMap<number, number>
   /** When it was begun. */
   readonly began: Date
   /** When the configuration in force was recorded as such; `null`: none was. */

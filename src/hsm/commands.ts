@@ -65,8 +65,7 @@ export async function newEpoch(
 ): Promise<EnvelopeWithDigest> {
   using passphrase = newPassphrase(entropy)
   const envelope = await envelopeFor(passphrase, token, recipients, signal)
-  const epochs = (await envelopes.list()).filter(one => one.profile === profile).map(({ epoch }) => epoch)
-  const made: StoredEnvelope = { profile, epoch: Math.max(0, ...epochs) + 1, revision: 1 }
+  const made: StoredEnvelope = { profile, epoch: (await envelopes.lastEpoch(profile)) + 1, revision: 1 }
   return { ...made, digest: await envelopes.put(made, envelope) }
 }
 

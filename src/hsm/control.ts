@@ -5,7 +5,7 @@ import type { Call } from '../qrexec/call.ts'
 import { json, nothing } from '../qrexec/calls/codecs.ts'
 import { type Handler, respond } from '../qrexec/server.ts'
 import type { Approvals } from './approvals.ts'
-import type { HsmStore } from './store.ts'
+import { type DestroyedEpoch, type DestroyPorts, destroyEpoch } from './destroy-epoch.ts'
 
 /*
  * What a person's commands ask of the service that runs in the same VM, over a socket in its directory that nobody else may open.
@@ -57,8 +57,25 @@ export const decideRelease = {
   response: nothing,
 } as const satisfies Call<ReturnType<typeof parseDecision>, undefined>
 
-export function serveControl(approvals: Approvals, store: HsmStore): Readonly<Record<string, Handler>> {
+const parseEpoch = fields('epoch', { profile: is.name(parseProfileName), epoch: is.integer(1) })
+const parseDestroyed = fields('destroyed epoch', { envelopes: is.integer(), entry: is.integer(1) })
+
+export const endEpoch = {
+  service: 'strongroom.EndEpoch',
+  argument: 'none',
+  from: ['hsm'],
+  to: 'hsm',
+  summary: 'destroy the passphrase of an earlier epoch of which the ledger has no snapshot',
+  request: json(parseEpoch, 1024),
+  response: json(parseDestroyed, 1024),
+} as const satisfies Call<ReturnType<typeof parseEpoch>, DestroyedEpoch>
+
+export function serveControl(approvals: Approvals, ports: DestroyPorts): Readonly<Record<string, Handler>> {
+  const { store } = ports
   return {
+    [endEpoch.service]: respond(endEpoch, (epoch, { signal }) => destroyEpoch(ports, epoch, signal), {
+      abortOnDisconnect: true,
+    }),
     [listPending.service]: respond(listPending, async () =>
       approvals.list().map(release => ({
         ...release,

@@ -42,6 +42,8 @@ const parseDecision = fields('decision', {
   profile: is.nullable(is.name(parseProfileName)),
   job: is.nullable(is.name(parseJobId)),
   purpose: is.nullable(is.literal(...purposes)),
+  /** Of the passphrase; records of older versions have none. */
+  epoch: is.optional(is.integer(1)),
   index: is.nullable(is.integer()),
   nonce: is.nullable(is.name(parseDigest)),
   code: is.nullable(is.string(64)),

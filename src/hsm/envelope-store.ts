@@ -1,7 +1,16 @@
+import { constants } from 'node:fs'
 import { link, open, readdir, unlink } from 'node:fs/promises'
 import path from 'node:path'
+import { utf8 } from '../base/bytes.ts'
 import { errnoOf } from '../base/errors.ts'
-import { ignoreMissing, makePrivateDirectory, readBounded, syncDirectory } from '../base/files.ts'
+import {
+  ignoreMissing,
+  makePrivateDirectory,
+  readBounded,
+  syncDirectory,
+  writeDurably,
+  writeWhole,
+} from '../base/files.ts'
 import { type Digest, type ProfileName, parseProfileName } from '../base/names.ts'
 import type { Untrusted } from '../base/untrusted.ts'
 import { sha256Hex } from '../crypto/digest.ts'
@@ -10,16 +19,24 @@ import { HsmError } from './errors.ts'
 
 const besideDigits = 16
 
-export interface StoredEnvelope {
+const besideEnding = /\.[0-9a-f]{16}\.new$/
+const envelopeEnding = '.age'
+const destroyedEnding = '.destroyed'
+
+interface Epoch {
   readonly profile: ProfileName
   readonly epoch: number
+}
+
+export interface StoredEnvelope extends Epoch {
   /** From 1; each has the same passphrase, for other recipients. */
   readonly revision: number
 }
 
 /**
  * `envelopes/<profile>.e<epoch>.age`, and from its second revision on `<profile>.e<epoch>.r<revision>.age`, in the HSM VM's
- * directory. Files are only ever added, so commands may read and add them beside the service that runs.
+ * directory. Files are only ever added, so commands may read and add them beside the service that runs; until an epoch is destroyed.
+ * `<profile>.e<epoch>.destroyed` says so from then on, and its envelopes are none any more, also where a copy is put back.
  */
 export class EnvelopeStore {
   readonly #directory: string
@@ -28,8 +45,9 @@ export class EnvelopeStore {
     this.#directory = path.join(home, 'envelopes')
   }
 
-  /** Throws `HSM_ENVELOPE_MISSING` or `HSM_ENVELOPE_INVALID`. */
+  /** Throws `HSM_ENVELOPE_MISSING`, `HSM_ENVELOPE_INVALID` or `HSM_EPOCH_DESTROYED`. */
   async get(envelope: StoredEnvelope): Promise<Untrusted<Uint8Array>> {
+    await this.#requireNotDestroyed(envelope)
     const file = this.pathOf(envelope)
     const bytes = await readBounded(file, envelopeBytesMax).catch(cause => {
       throw new HsmError('HSM_ENVELOPE_INVALID', `${path.basename(file)} could not be read`, { cause })
@@ -53,16 +71,18 @@ export class EnvelopeStore {
     )
   }
 
-  /** Of one epoch, the newest first. */
+  /** Of one epoch, the newest first. Throws `HSM_EPOCH_DESTROYED`. */
   async revisions(profile: ProfileName, epoch: number): Promise<readonly StoredEnvelope[]> {
+    await this.#requireNotDestroyed({ profile, epoch })
     return (await this.list()).filter(one => one.profile === profile && one.epoch === epoch).reverse()
   }
 
   /**
    * Its digest; durable when it resolves. Nothing is ever replaced: throws `HSM_ENVELOPE_EXISTS` rather than lose a passphrase,
-   * also when two commands make the same epoch at once. Throws `HSM_STORE_WRITE`.
+   * also when two commands make the same epoch at once. Throws `HSM_STORE_WRITE`, `HSM_EPOCH_DESTROYED`.
    */
   async put(envelope: StoredEnvelope, bytes: Uint8Array): Promise<Digest> {
+    await this.#requireNotDestroyed(envelope)
     try {
       await makePrivateDirectory(this.#directory)
       await writeNew(this.pathOf(envelope), bytes)
@@ -78,15 +98,69 @@ export class EnvelopeStore {
     return sha256Hex(bytes)
   }
 
-  /** By profile, epoch and revision. */
-  async list(): Promise<readonly StoredEnvelope[]> {
-    const names = await readdir(this.#directory).catch(error => {
+  /** The highest that there ever was; 0: none. */
+  async lastEpoch(profile: ProfileName): Promise<number> {
+    const all = [...(await this.list()), ...(await this.destroyed())]
+    return Math.max(0, ...all.filter(one => one.profile === profile).map(({ epoch }) => epoch))
+  }
+
+  async isDestroyed(profile: ProfileName, epoch: number): Promise<boolean> {
+    return (await this.destroyed()).some(one => one.profile === profile && one.epoch === epoch)
+  }
+
+  async destroyed(): Promise<readonly Epoch[]> {
+    return (await this.#names()).map(name => parseName(name, destroyedEnding)).filter(one => one !== null)
+  }
+
+  /**
+   * Ends an epoch: first that it is destroyed is durable, then each revision is overwritten and removed. Answers how many were.
+   * Once more, it does what is left to do. Throws `HSM_STORE_WRITE`; then the epoch is destroyed, or not begun.
+   */
+  async destroy(profile: ProfileName, epoch: number, time: Date): Promise<number> {
+    try {
+      const mark = path.join(this.#directory, `${profile}.e${epoch}${destroyedEnding}`)
+      if (!(await this.isDestroyed(profile, epoch)))
+        await writeDurably(mark, utf8(`${JSON.stringify({ time })}\n`))
+      return await this.#removeAll({ profile, epoch })
+    } catch (cause) {
+      throw new HsmError('HSM_STORE_WRITE', 'an epoch could not be destroyed', { cause })
+    }
+  }
+
+  /** What an interrupted `destroy` has left, and copies that somebody has put back. */
+  async finishDestroying(): Promise<void> {
+    for (const epoch of await this.destroyed()) await this.#removeAll(epoch)
+  }
+
+  async #removeAll({ profile, epoch }: Epoch): Promise<number> {
+    const files = (await this.#names()).filter(name => {
+      const found = parseName(name.replace(besideEnding, ''), envelopeEnding)
+      return found?.profile === profile && found.epoch === epoch
+    })
+    for (const name of files) await overwriteAndRemove(path.join(this.#directory, name))
+    if (files.length > 0) await syncDirectory(this.#directory)
+    return files.length
+  }
+
+  async #requireNotDestroyed({ profile, epoch }: Epoch): Promise<void> {
+    if (await this.isDestroyed(profile, epoch))
+      throw new HsmError('HSM_EPOCH_DESTROYED', `epoch ${epoch} of ${profile} is destroyed`)
+  }
+
+  async #names(): Promise<readonly string[]> {
+    return readdir(this.#directory).catch(error => {
       ignoreMissing(error)
       return []
     })
-    return names
-      .map(parseEnvelopeName)
+  }
+
+  /** By profile, epoch and revision; without epochs that are destroyed. */
+  async list(): Promise<readonly StoredEnvelope[]> {
+    const ended = await this.destroyed()
+    return (await this.#names())
+      .map(name => parseName(name, envelopeEnding))
       .filter(one => one !== null)
+      .filter(({ profile, epoch }) => !ended.some(one => one.profile === profile && one.epoch === epoch))
       .sort((a, b) =>
         a.profile === b.profile
           ? a.epoch - b.epoch || a.revision - b.revision
@@ -102,7 +176,7 @@ export class EnvelopeStore {
   }
 }
 
-function missing({ profile, epoch }: Pick<StoredEnvelope, 'profile' | 'epoch'>): never {
+function missing({ profile, epoch }: Epoch): never {
   throw new HsmError('HSM_ENVELOPE_MISSING', `there is no envelope for ${profile} in epoch ${epoch}`)
 }
 
@@ -124,9 +198,25 @@ async function writeNew(file: string, bytes: Uint8Array): Promise<void> {
   }
 }
 
-function parseEnvelopeName(untrustedName: string): StoredEnvelope | null {
+/** What a disk makes of it is the disk's: an SSD, or a file system that copies when it writes, keeps the old bytes elsewhere. */
+async function overwriteAndRemove(file: string): Promise<void> {
+  const handle = await open(file, constants.O_RDWR | constants.O_NOFOLLOW)
+  try {
+    const { size } = await handle.stat()
+    await writeWhole(handle, new Uint8Array(size), 0)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await unlink(file)
+}
+
+function parseName(untrustedName: string, ending: string): StoredEnvelope | null {
+  if (!untrustedName.endsWith(ending)) return null
   const [, profile, epoch, revision = '1'] =
-    /^(.{1,64}?)\.e([1-9]\d{0,5})(?:\.r([2-9]|[1-9]\d{1,3}))?\.age$/.exec(untrustedName) ?? []
+    /^(.{1,64}?)\.e([1-9]\d{0,5})(?:\.r([2-9]|[1-9]\d{1,3}))?$/.exec(
+      untrustedName.slice(0, -ending.length),
+    ) ?? []
   if (profile === undefined || epoch === undefined) return null
   try {
     return { profile: parseProfileName(profile), epoch: Number(epoch), revision: Number(revision) }

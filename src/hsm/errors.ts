@@ -118,6 +118,27 @@ export const hsmErrors = {
     meaning: 'The passphrase envelope was made for other tokens or recovery keys.',
     hint: 'attach the token or take the recovery key that it was made for',
   },
+  HSM_EPOCH_IN_USE: {
+    kind: 'conflict',
+    meaning: 'An epoch is not over: it is the sealed one, or the ledger has snapshots of it.',
+    hint: 'seal a new epoch first; then forget and prune what is in the earlier one',
+  },
+  HSM_EPOCH_DESTROYED: {
+    kind: 'missing',
+    meaning:
+      'The passphrase of that epoch was destroyed in this HSM VM, and copies of its envelope are not taken back.',
+    hint: 'if dom0 still asks for it: `strongroom hsm destroy-epoch` again, so that the ledger has it; then seal without the epoch',
+  },
+  HSM_EPOCH_UNRECORDED: {
+    kind: 'unavailable',
+    meaning: 'The epoch is destroyed, and dom0 has not recorded it in the ledger.',
+    hint: 'when dom0 runs: the same command again, which only tells dom0',
+  },
+  HSM_DOM0_UNREACHABLE: {
+    kind: 'usage',
+    meaning: 'The HSM VM has to read the ledger in dom0, and its settings say no way.',
+    hint: 'name the socket to the broker as `qrexec` in the settings of the HSM VM, and start it anew',
+  },
   HSM_RECIPIENTS_SHORT: {
     kind: 'usage',
     meaning:

@@ -92,6 +92,7 @@ export class Releaser {
       const { store, clock, configuration } = this.#ports
       const { value, digest } = await configuration()
       const binding = value.bindings.get(profile) ?? null
+      known.epoch = binding?.epoch
       const releases = store.decisions.releases(profile)
       const context = {
         caller: caller.source,
@@ -130,8 +131,8 @@ export class Releaser {
   ): Promise<ReleaseAnswer> {
     const profile = parseArgument(caller)
     const request = parseRequest(call.entry)
-    const { job, purpose, nonce } = request
-    Object.assign(known, { profile, job, purpose, nonce, index: call.index })
+    const { job, purpose, epoch, nonce } = request
+    Object.assign(known, { profile, job, purpose, epoch, nonce, index: call.index })
     const { store, clock, ledger, configuration, approvals } = this.#ports
     const { value, digest } = await configuration()
     const binding = value.bindings.get(profile) ?? null
@@ -218,6 +219,7 @@ export class Releaser {
         profile: null,
         job: null,
         purpose: null,
+        epoch: undefined,
         index: null,
         nonce: null,
       }

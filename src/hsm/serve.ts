@@ -3,11 +3,10 @@ import { CodedError } from '../base/errors.ts'
 import { releasePassphrase, stockBackupPassphrase, witnessLedger } from '../qrexec/calls/release.ts'
 import { QrexecError } from '../qrexec/errors.ts'
 import { endWith, type Handler, respond } from '../qrexec/server.ts'
-import { Releaser, type ReleaserPorts } from './releaser.ts'
+import type { Releaser } from './releaser.ts'
 
 /** The services of the HSM VM. A caller that goes away stops what is done for it. */
-export function serveHsm(ports: ReleaserPorts): Readonly<Record<string, Handler>> {
-  const releaser = new Releaser(ports)
+export function serveHsm(releaser: Releaser): Readonly<Record<string, Handler>> {
   const options = { abortOnDisconnect: true } as const
   return {
     [releasePassphrase.service]: respond(

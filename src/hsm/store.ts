@@ -52,8 +52,10 @@ export class HsmStore implements AsyncDisposable {
         'HSM_STORE_DAMAGED',
         `the witness remembers ${size} entries, but entry ${decisions.indexMax} was answered`,
       )
+    const store = new HsmStore(directory, lock, decisions, witness)
+    await written(() => store.envelopes.finishDestroying())
     undo.move()
-    return new HsmStore(directory, lock, decisions, witness)
+    return store
   }
 
   /** The newest checkpoint that was cosigned. */

@@ -163,6 +163,15 @@ const shapes = {
     removed: summary,
     rewritten: summary,
   }),
+  /** The HSM VM `initiator` has destroyed the passphrase of an earlier epoch, of which no snapshot was left. */
+  'epoch-destroyed': fields('epoch-destroyed', {
+    type: is.literal('epoch-destroyed'),
+    ...common,
+    profile: is.name(parseProfileName),
+    epoch: is.integer(1),
+    initiator: is.name(parseVmName),
+    configuration: digest,
+  }),
   /** The end of a job. */
   job: fields('job', {
     type: is.literal('job'),

@@ -12,6 +12,8 @@ interface ProfileHistory {
   readonly repositories: Map<number, GrowingRepository>
   readonly orders: Recorded<'order'>[]
   readonly releases: Recorded<'release'>[]
+  /** By epoch, the position of the entry. */
+  readonly destroyed: Map<number, number>
 }
 
 export class LedgerHistory {
@@ -54,6 +56,11 @@ export class LedgerHistory {
   /** Passphrases that were handed out, oldest first. */
   releases(profile: ProfileName): readonly Recorded<'release'>[] {
     return this.#profiles.get(profile)?.releases ?? []
+  }
+
+  /** Epochs whose passphrases are destroyed, and the entry that says so. */
+  destroyedEpochs(profile: ProfileName): ReadonlyMap<number, number> {
+    return this.#profiles.get(profile)?.destroyed ?? new Map()
   }
 
   /**
@@ -102,6 +109,11 @@ export class LedgerHistory {
       case 'prune':
         this.#pinned(position, entry).prune({ ...entry, entry: position })
         return
+      case 'epoch-destroyed': {
+        const { destroyed } = this.#of(entry.profile)
+        if (!destroyed.has(entry.epoch)) destroyed.set(entry.epoch, position)
+        return
+      }
       case 'genesis':
         this.#began = entry.time
         return
@@ -153,6 +165,7 @@ export class LedgerHistory {
       repositories: new Map(),
       orders: [],
       releases: [],
+      destroyed: new Map(),
     }
     this.#profiles.set(profile, fresh)
     return fresh

@@ -14,6 +14,7 @@ import type { EnginePorts } from '../engine/ports.ts'
 import { SealedSchedules } from '../engine/sealed-schedules.ts'
 import { SealedWatch } from '../engine/sealed-watch.ts'
 import { serveAdmin } from '../engine/serve-admin.ts'
+import { serveEpochs } from '../engine/serve-epochs.ts'
 import { serveOrders } from '../engine/serve-orders.ts'
 import { systemCommands } from '../host/commands.ts'
 import { readBootId } from '../host/local/fingerprint.ts'
@@ -216,6 +217,7 @@ const calls = createServer(
   {
     ...serveOrders(ports, orders, judge),
     ...serveAdmin(ports, orders, judge),
+    ...serveEpochs(ports),
     ...ledgerHandlers,
     ...measuring,
   },

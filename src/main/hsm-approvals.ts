@@ -20,7 +20,7 @@ import type { Answer } from './command-line.ts'
 const timeoutMilliseconds = 10_000
 const lookMilliseconds = 1_000
 /** Of the service, to itself. */
-const self = parseVmName('hsm')
+export const self = parseVmName('hsm')
 const dialogs: Readonly<Record<string, (text: string) => readonly string[]>> = {
   zenity: text => ['--question', '--no-markup', '--default-cancel', '--title=Strongroom', `--text=${text}`],
   kdialog: text => ['--title', 'Strongroom', '--warningyesno', text],
@@ -30,7 +30,7 @@ export function controlSocket(home: string): string {
   return path.join(home, 'control.sock')
 }
 
-function control(home: string): Transport {
+export function control(home: string): Transport {
   return {
     async open(service, argument, _, signal) {
       signal.throwIfAborted()

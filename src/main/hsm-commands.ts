@@ -204,8 +204,18 @@ export async function history(home: string, untrustedProfile: string | undefined
   }
 }
 
-function describeDecision({ time, outcome, profile, purpose, job, caller, code, reason }: Decision): string {
-  const what = `${purpose ?? 'something'} of ${profile ?? 'no profile'}`
+function describeDecision({
+  time,
+  outcome,
+  profile,
+  epoch,
+  purpose,
+  job,
+  caller,
+  code,
+  reason,
+}: Decision): string {
+  const what = `${purpose ?? 'something'} of ${profile ?? 'no profile'}${epoch === undefined ? '' : `, epoch ${epoch}`}`
   const why = code === null ? '' : `: ${code}${reason === undefined ? '' : `, ${reason}`}`
   return `${time.toISOString()}  ${outcome.padEnd(8)}  ${what}, by ${caller}${job === null ? '' : `, job ${job}`}${why}`
 }

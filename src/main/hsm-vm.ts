@@ -6,8 +6,10 @@ import { systemClock, systemEntropy } from '../base/environment.ts'
 import { fields, is } from '../base/json.ts'
 import { createLog } from '../base/log.ts'
 import { listenSocket } from '../host/local/socket.ts'
+import { localTransport } from '../host/local/transport.ts'
 import { Approvals } from '../hsm/approvals.ts'
 import { serveControl } from '../hsm/control.ts'
+import { Releaser } from '../hsm/releaser.ts'
 import { serveHsm } from '../hsm/serve.ts'
 import { HsmStore } from '../hsm/store.ts'
 import { ledgerOrigin, witnessName } from '../ledger/identities.ts'
@@ -18,6 +20,7 @@ import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, missing, runCommand } from './command-line.ts'
 import { attend, controlSocket, decide, pending } from './hsm-approvals.ts'
 import { doctor, envelopes, history, init, keys, newEpoch, recover, rewrap } from './hsm-commands.ts'
+import { destroyEpoch } from './hsm-epochs.ts'
 import { anchor, countedBy, explain, sealedBinding } from './hsm-sealed.ts'
 import { machineCommand } from './machine-command.ts'
 import { roleCommand } from './role-command.ts'
@@ -31,6 +34,8 @@ import { openToken, tokenPin } from './token.ts'
 const parseSettings = fields('HSM settings', {
   /** `envelopes/`, `witness.json`, `releases.jsonl`, `machine.json`, `attested.json`, `tpm-makers/`, `sealed/`. */
   home: is.string(4000),
+  /** Its own socket to the broker: dom0 is asked for its ledger before an epoch is destroyed. */
+  qrexec: is.optional(is.string(4000)),
   /** The Unix socket on which qrexec delivers calls. */
   services: is.string(4000),
   tokenLabel: is.string(32),
@@ -46,7 +51,7 @@ const parseSettings = fields('HSM settings', {
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: hsmUsage.options })
 const command = roleCommand(hsmUsage, values.help, positionals)
-const [, operand] = positionals
+const [, operand, epochOperand] = positionals
 if (command === 'recover') {
   // On a rescue machine: no token, no settings.
   await runCommand(values.json, () => recover(operand ?? missing('ENVELOPE'), recoveryKeyFile()))
@@ -86,6 +91,12 @@ const commands: Record<
       },
       signal,
     ),
+  'destroy-epoch': signal =>
+    destroyEpoch(
+      home,
+      { profile: profile(), epoch: epochOf(epochOperand ?? missing('EPOCH')), yes: values.yes ?? false },
+      signal,
+    ),
   machine: () => machineCommand(home, { forget: values.forget ?? false, yes: values.yes ?? false }),
   envelopes: () => envelopes(ports),
 }
@@ -106,15 +117,17 @@ async function serve(): Promise<void> {
   const store = await HsmStore.open(home)
   const { dom0 } = sealed.current().value.roles.keys
   const approvals = new Approvals(systemClock)
-  const handlers = serveHsm({
+  const configuration = async () => {
+    await sealed.recheck()
+    return sealed.current()
+  }
+  const ledger = { origin: ledgerOrigin(dom0), witness: witnessName('hsm') }
+  const releaser = new Releaser({
     clock: systemClock,
     log,
     store,
     token,
-    configuration: async () => {
-      await sealed.recheck()
-      return sealed.current()
-    },
+    configuration,
     machine: await AttestationVerifier.open({
       directory: home,
       clock: systemClock,
@@ -122,11 +135,13 @@ async function serve(): Promise<void> {
       roots: await makerCertificates(path.join(home, 'tpm-makers')),
     }),
     approvals,
-    ledger: { origin: ledgerOrigin(dom0), witness: witnessName('hsm') },
+    ledger,
   })
-  const calls = createServer(handlers, { log })
+  const calls = createServer(serveHsm(releaser), { log })
   const listener = await listenSocket(settings.services, socket => calls.accept(socket))
-  const control = createServer(serveControl(approvals, store), { log })
+  const transport = settings.qrexec === undefined ? null : localTransport(settings.qrexec)
+  const destroying = { clock: systemClock, log, store, configuration, ledger, releaser, transport }
+  const control = createServer(serveControl(approvals, destroying), { log })
   const person = await listenSocket(controlSocket(home), socket => control.accept(socket))
   log.info('ready')
   onStop(log, async () => {
@@ -151,5 +166,5 @@ function recoveryKeyFile(): string {
 
 function epochOf(text: string): number {
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text)
-  throw new BaseError('FIELD_INVALID', '--epoch is a number from 1 on')
+  throw new BaseError('FIELD_INVALID', 'an epoch is a number from 1 on')
 }

@@ -60,6 +60,10 @@ export class RecordedLedger implements LedgerPort {
     return this.#history.repository(profile, epoch)
   }
 
+  destroyedEpochs(profile: ProfileName): ReadonlyMap<number, number> {
+    return this.#history.destroyedEpochs(profile)
+  }
+
   get began(): Date {
     return this.#history.began
   }

@@ -16,6 +16,10 @@ export const hsmUsage = {
       operands: 'PROFILE',
       text: 'a new passphrase in a new envelope, for the token and a recovery key',
     },
+    'destroy-epoch': {
+      operands: 'PROFILE EPOCH',
+      text: 'after asking: destroy the passphrase of an earlier epoch whose snapshots are all forgotten',
+    },
     pending: { text: 'the releases that wait for a person' },
     approve: { operands: 'CODE', text: 'release: you have compared the code with whoever ordered it' },
     deny: { operands: 'CODE', text: 'do not release, which is final for that job' },
@@ -56,6 +60,7 @@ export const hsmUsage = {
       text: 'ask with zenity or kdialog, not on the terminal',
     },
     ...machineOptions,
+    yes: { type: 'boolean', of: ['machine', 'destroy-epoch'], text: 'do not ask' },
     json: jsonOption,
     help: helpOption,
   },

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.ts'
-import { parseDigest, parseSnapshotId } from '../../src/base/names.ts'
+import { parseDigest, parseSnapshotId, parseVmName } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
+import { recordDestroyed } from '../../src/engine/epochs.ts'
 import { summariesOf } from '../../src/engine/snapshots.ts'
 import type { ObjectKind } from '../../src/storage/object-store.ts'
 import { type EngineBench, mgmt, run, seal, testBench } from '../support/engine.ts'
@@ -124,6 +125,26 @@ it('backups go into the new epoch, and all else is done in each', async () => {
   expect((await check(one)).outcome?.snapshots).toBe(1)
   expect(released()).toEqual([2])
   expect((await restore(one, first)).error?.code).toBe('SNAPSHOT_NOT_FOUND')
+})
+
+it('an epoch whose passphrase is destroyed is recorded once, and asked for no more', async () => {
+  const { one, backUp, released } = await epochBench('{ keep_last: 1 }')
+  await backUp()
+  await sealEpoch(one, 2, [1])
+  await backUp()
+  const vault = parseVmName('vault')
+  const destroyed = (epoch: number, source = vault) =>
+    recordDestroyed(one.ports, { profile: one.profile, epoch, source })
+  await expect(destroyed(1)).rejects.toMatchObject({ code: 'EPOCH_IN_USE' })
+  await run(one, { kind: 'prune' })
+  await expect(destroyed(2)).rejects.toMatchObject({ code: 'EPOCH_IN_USE' })
+  await expect(destroyed(1, mgmt)).rejects.toMatchObject({ code: 'PROFILE_NOT_FOUND' })
+  const entry = await destroyed(1)
+  expect(await destroyed(1)).toBe(entry)
+  expect([...one.ledger.destroyedEpochs(one.profile)]).toEqual([[1, entry]])
+  released()
+  expect((await run(one, { kind: 'prune' })).state).toBe('done')
+  expect(released()).toEqual([2])
 })
 
 it('retention counts over epochs, and a hold keeps what is in an earlier one', async () => {

@@ -26,6 +26,7 @@ function allowed(index: number): Decision {
     profile,
     job: null,
     purpose: 'backup',
+    epoch: 1,
     index,
     nonce: digestOf(index),
     code: null,
@@ -189,8 +190,8 @@ describe('the record of decisions', () => {
     appendFileSync(records(), '{"time":')
     const shown = await history(directory, undefined)
     expect(shown.text).toEqual([
-      '2026-11-24T03:15:00.000Z  allowed   backup of nightly, by dom0',
-      '2026-11-24T03:15:00.000Z  refused   backup of nightly, by dom0: HSM_REFUSED_LIMIT, 3 releases within 24 hours',
+      '2026-11-24T03:15:00.000Z  allowed   backup of nightly, epoch 1, by dom0',
+      '2026-11-24T03:15:00.000Z  refused   backup of nightly, epoch 1, by dom0: HSM_REFUSED_LIMIT, 3 releases within 24 hours',
     ])
     expect((await history(directory, 'other')).text).toEqual(['nothing was asked for yet'])
     expect((await history(path.join(directory, 'nowhere'), undefined)).result).toEqual([])

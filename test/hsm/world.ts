@@ -19,6 +19,7 @@ import { Approvals } from '../../src/hsm/approvals.ts'
 import { newEpoch } from '../../src/hsm/commands.ts'
 import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
 import { newRecoveryKey } from '../../src/hsm/recovery.ts'
+import { Releaser, type ReleaserPorts } from '../../src/hsm/releaser.ts'
 import { type Attestor, type LedgerEvidence, RemoteHsm } from '../../src/hsm/remote.ts'
 import { serveHsm } from '../../src/hsm/serve.ts'
 import { HsmStore } from '../../src/hsm/store.ts'
@@ -57,6 +58,8 @@ export class World {
   /** What happens when the HSM VM looks at its sealed copy: a disk may not answer. */
   look: () => Promise<void> = async () => {}
   handlers: Readonly<Record<string, Handler>> = {}
+  #releaser: Releaser | null = null
+  #ports: ReleaserPorts | null = null
   readonly clock = clockAt(() => this.now)
   /** How dom0 waits. */
   sleep: Clock['sleep'] = this.clock.sleep
@@ -102,6 +105,12 @@ export class World {
   set ledger(ledger: Ledger) {
     this.#ledger = ledger
   }
+  get releaserPorts(): ReleaserPorts {
+    return present(this.#ports)
+  }
+  get releaser(): Releaser {
+    return present(this.#releaser)
+  }
   get binding(): HsmBinding {
     return present(this.#binding)
   }
@@ -133,7 +142,7 @@ export class World {
     await this.stopHsm()
     this.#store = await HsmStore.open(path.join(this.directory, 'hsm'))
     const log = createLog('hsm', line => this.logged.push(line))
-    this.handlers = serveHsm({
+    this.#ports = {
       clock: this.clock,
       log,
       store: this.store,
@@ -154,7 +163,9 @@ export class World {
         entropy: systemEntropy,
         roots: [],
       }),
-    })
+    }
+    this.#releaser = new Releaser(this.#ports)
+    this.handlers = serveHsm(this.releaser)
     const calls = createServer(this.handlers, { log })
     const sockets = createSocketServer({ allowHalfOpen: true }, stream => calls.accept(stream))
     this.#sockets = sockets

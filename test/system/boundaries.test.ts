@@ -63,6 +63,8 @@ describe('calls between VMs', () => {
     [management, storage, 'strongroom.Storage', 'nightly.e1'],
     [management, storage, 'strongroom.StorageRead', 'nightly.e1'],
     [management, dom0, 'admin.vm.List', ''],
+    [management, dom0, 'strongroom.EpochDestroyed', 'nightly'],
+    [storage, dom0, 'strongroom.EpochDestroyed', 'nightly'],
     [management, dom0, 'strongroom.Measure', 'policy'],
     [hsm, dom0, 'strongroom.Measure', 'profiles'],
     [storage, dom0, 'strongroom.Measure', 'store'],

@@ -7,6 +7,7 @@ import { damagedStorage } from './scenarios/damaged-storage.ts'
 import { interruptedRestore } from './scenarios/interrupted-restore.ts'
 import { killAndContinue } from './scenarios/kill-and-continue.ts'
 import { leakTest } from './scenarios/leak-test.ts'
+import { newEpoch } from './scenarios/new-epoch.ts'
 import { oldDiskRestored } from './scenarios/old-disk-restored.ts'
 import { orderAndRestore } from './scenarios/order-and-restore.ts'
 import { rolledBackStorage } from './scenarios/rolled-back-storage.ts'
@@ -26,6 +27,7 @@ describe('whole stories, as `npm run scenario` tells them', () => {
     custodyDiscarded,
     approveAndDeny,
     tokenLost,
+    newEpoch,
     attestedRelease,
     oldDiskRestored,
     killAndContinue: killAndContinue(killRounds),

@@ -1,6 +1,7 @@
 import type { ArgumentKind } from '../call.ts'
 import type { Role } from '../roles.ts'
 import { attestMachine } from './attest.ts'
+import { epochDestroyed } from './epochs.ts'
 import { cosignLedger, readLedger } from './ledger.ts'
 import { measureObject } from './measure.ts'
 import {
@@ -70,6 +71,7 @@ export const allCalls: readonly CallDeclaration[] = [
   listProfiles,
   readLedger,
   cosignLedger,
+  epochDestroyed,
   measureObject,
   attestMachine,
   ...stockCalls,

@@ -52,7 +52,7 @@ export type LedgerRequest = ReturnType<typeof parseLedgerRequest>
 export const readLedger = {
   service: 'strongroom.Ledger',
   argument: 'none',
-  from: ['management'],
+  from: ['management', 'hsm'],
   to: 'dom0',
   summary:
     'the newest signed checkpoint, the proof that it continues what the caller has, and the entries after it',

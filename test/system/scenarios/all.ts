@@ -6,6 +6,7 @@ import { damagedStorage } from './damaged-storage.ts'
 import { interruptedRestore } from './interrupted-restore.ts'
 import { killAndContinue } from './kill-and-continue.ts'
 import { leakTest } from './leak-test.ts'
+import { newEpoch } from './new-epoch.ts'
 import { oldDiskRestored } from './old-disk-restored.ts'
 import { orderAndRestore } from './order-and-restore.ts'
 import { rolledBackStorage } from './rolled-back-storage.ts'
@@ -22,6 +23,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'custody-discarded': custodyDiscarded,
   'approve-and-deny': approveAndDeny,
   'token-lost': tokenLost,
+  'new-epoch': newEpoch,
   'attested-release': attestedRelease,
   'old-disk-restored': oldDiskRestored,
   'kill-and-continue': killAndContinue(20),
