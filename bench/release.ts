@@ -102,6 +102,7 @@ async function measure(): Promise<void> {
   const handlers = serveHsm(
     new Releaser({
       clock: systemClock,
+      entropy: systemEntropy,
       log: silentLog,
       store,
       token,

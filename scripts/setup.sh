@@ -11,7 +11,7 @@ case $purpose in
   run | quickstart) ;;
   test)
     packages="$packages restic fuse3 age openssl opensc xfsprogs btrfs-progs thin-provisioning-tools"
-    packages="$packages swtpm swtpm-tools tpm2-tools"
+    packages="$packages swtpm swtpm-tools tpm2-tools scrypt"
     packages="$packages erofs-utils cryptsetup-bin"
     ;;
   long)

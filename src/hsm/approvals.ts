@@ -17,11 +17,15 @@ export interface PendingRelease {
   readonly job: JobId
   readonly profile: ProfileName
   readonly purpose: Purpose
+  /** `stock`: of Qubes' own tools, which show no code to whoever started them. */
+  readonly call: 'release' | 'stock'
   readonly epoch: number
   readonly initiator: VmName
   readonly asked: Date
   readonly expires: Date
 }
+
+type Asked = Pick<ReleaseRequest, 'job' | 'profile' | 'purpose' | 'epoch' | 'initiator' | 'expires'>
 
 export type Verdict = 'approved' | 'denied'
 
@@ -57,11 +61,11 @@ export class Approvals {
   }
 
   /** `true`: a person has said yes. Throws `HSM_REFUSED_DENIED`, `HSM_REFUSED_REQUEST`, `HSM_BUSY`. */
-  isApproved(request: ReleaseRequest): boolean {
+  isApproved(request: Asked, call: PendingRelease['call'] = 'release'): boolean {
     this.#forgetExpired()
     const known = this.#waiting.get(request.job)
     if (known === undefined) {
-      this.#add(request)
+      this.#add(request, call)
       return false
     }
     const { release, verdict } = known
@@ -78,13 +82,13 @@ export class Approvals {
     this.#waiting.delete(job)
   }
 
-  #add({ job, profile, purpose, epoch, initiator, expires }: ReleaseRequest): void {
+  #add({ job, profile, purpose, epoch, initiator, expires }: Asked, call: PendingRelease['call']): void {
     if (this.#waiting.size >= waitingMax)
       throw new HsmError('HSM_BUSY', `${waitingMax} releases wait for a person`, { retry: true })
     const code = approvalCode(job)
     if ([...this.#waiting.values()].some(({ release }) => release.code === code))
       throw new HsmError('HSM_REFUSED_REQUEST', 'another release with the same code waits')
-    const release = { code, job, profile, purpose, epoch, initiator, asked: this.#clock.now(), expires }
+    const release = { code, job, profile, purpose, call, epoch, initiator, asked: this.#clock.now(), expires }
     this.#waiting.set(job, { release, verdict: null })
   }
 

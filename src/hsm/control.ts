@@ -21,6 +21,7 @@ const parsePending = is.array(
     job: is.name(parseJobId),
     profile: is.name(parseProfileName),
     purpose: is.literal(...purposes),
+    call: is.literal('release', 'stock'),
     epoch: is.integer(1),
     initiator: is.name(parseVmName),
     asked: is.time,

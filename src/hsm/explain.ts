@@ -19,7 +19,7 @@ export function explainBinding(profile: ProfileName, binding: HsmBinding): reado
     `  ${releasesPerDay === null ? 'as often as it is ordered' : `at most ${times(releasesPerDay)} in any 24 hours`}`,
     `  ${approvals[approve]}`,
     `  ${attestations[attestation]}`,
-    `  ${stockPassphrase ? 'also to stock qvm-backup, which leaves no entry in the ledger' : 'not to stock qvm-backup'}`,
+    `  ${stockPassphrase ? 'also to stock qvm-backup and qvm-backup-restore, which leave no entry in the ledger' : 'not to stock qvm-backup'}`,
   ]
 }
 

@@ -68,7 +68,10 @@ export function judge(request: ReleaseRequest, context: RequestContext): Judgeme
 }
 
 /** What is new goes under the present key alone. */
-function judgeEpoch(binding: HsmBinding, { epoch, purpose }: ReleaseRequest): Judgement {
+function judgeEpoch(
+  binding: HsmBinding,
+  { epoch, purpose }: Pick<ReleaseRequest, 'epoch' | 'purpose'>,
+): Judgement {
   const sealed = sealedEpochs(binding).map(one => one.epoch)
   if (!sealed.includes(epoch))
     return refuse('HSM_REFUSED_EPOCH', `epoch ${epoch} is asked for, ${sealed.join(', ')} are sealed`)
@@ -76,26 +79,30 @@ function judgeEpoch(binding: HsmBinding, { epoch, purpose }: ReleaseRequest): Ju
   return refuse('HSM_REFUSED_EPOCH', `a backup in epoch ${epoch}; backups go into epoch ${binding.epoch}`)
 }
 
-/** For `qubes.BackupPassphrase`, which carries nothing but the profile's name. Its purpose is a backup. */
-export function judgeStock(context: ReleaseContext): Judgement {
+/** What a call of stock Qubes is for: it carries the profile's name, and for a restore the epoch. */
+export interface StockWanted {
+  readonly purpose: Extract<ReleasePurpose, 'backup' | 'restore'>
+  readonly epoch: number
+}
+
+/** For `qubes.BackupPassphrase` and its counterpart. */
+export function judgeStock(wanted: StockWanted, context: ReleaseContext): Judgement {
+  const { purpose } = wanted
   const { binding, caller, profile } = context
   if (caller !== dom0) return refuseCaller(caller)
   if (binding === null) return refuseProfile(profile)
   if (!binding.stockPassphrase)
     return refuse('HSM_REFUSED_PURPOSE', 'the sealed binding does not allow stock backups')
-  if (asksPerson(binding, 'backup'))
-    return refuse(
-      'HSM_REFUSED_PURPOSE',
-      'the sealed binding wants a person to be asked, and stock qubesd cannot wait',
-    )
   if (binding.attestation !== 'none')
     return refuse(
       'HSM_REFUSED_ATTESTATION',
-      'the sealed binding wants an attestation, which stock qubesd has not',
+      'the sealed binding wants an attestation, which stock Qubes has not',
     )
-  if (!binding.purposes.includes('backup'))
-    return refuse('HSM_REFUSED_PURPOSE', `'backup' is not among ${quoted(binding.purposes)}`)
-  return firstRefusal(judgeHours(binding, 'backup', context.now), judgeLimit(binding, context))
+  const otherEpoch = judgeEpoch(binding, wanted)
+  if (!otherEpoch.allow) return otherEpoch
+  if (!binding.purposes.includes(purpose))
+    return refuse('HSM_REFUSED_PURPOSE', `'${purpose}' is not among ${quoted(binding.purposes)}`)
+  return firstRefusal(judgeHours(binding, purpose, context.now), judgeLimit(binding, context))
 }
 
 /** Whether a person must say yes to this one. */

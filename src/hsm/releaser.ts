@@ -1,8 +1,15 @@
 import type { Milliseconds } from '../base/brand.ts'
-import { type Clock, deadline } from '../base/environment.ts'
+import { type Clock, deadline, type Entropy, newJobId } from '../base/environment.ts'
 import { CodedError, printable } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
-import { type Digest, dom0, type ProfileName, parseProfileName, type VmName } from '../base/names.ts'
+import {
+  type Digest,
+  dom0,
+  type JobId,
+  type ProfileName,
+  parseProfileName,
+  type VmName,
+} from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
 import type { Untrusted } from '../base/untrusted.ts'
 import { parseEntry } from '../ledger/entry.ts'
@@ -23,16 +30,21 @@ import {
   type WitnessToken,
 } from './ledger-witness.ts'
 import type { ReleaseRequest } from './passphrase-service.ts'
-import { asksPerson, type Judgement, judge, judgeStock } from './release.ts'
+import { asksPerson, type Judgement, judge, judgeStock, type StockWanted } from './release.ts'
 import type { HsmStore } from './store.ts'
 import type { TokenKey } from './tagged-stanza.ts'
 
 /** A whole release, with the waiting for those before it. Below dom0's own deadline, so that dom0 hears the reason. */
 const releaseMilliseconds: Milliseconds = 60_000
 const waitingMax = 16
+/** A person has as long as for a request in the ledger. */
+const stockWaitMilliseconds: Milliseconds = 10 * 60 * 1000
+/** From one look to the next, at a person who decides. */
+const pollMilliseconds: Milliseconds = 2_000
 
 export interface ReleaserPorts {
   readonly clock: Clock
+  readonly entropy: Entropy
   readonly log: Log
   readonly store: HsmStore
   readonly token: HsmToken
@@ -60,6 +72,15 @@ export interface Caller {
   readonly signal: AbortSignal
 }
 
+/** A call of stock Qubes; `job` is this VM's own name for it. */
+interface StockAsked {
+  readonly purpose: StockWanted['purpose']
+  readonly epoch: Untrusted<Uint8Array>
+  readonly job: JobId
+  readonly expires: Date
+  readonly caller: Caller
+}
+
 /** What is known of a call so far, for the record. */
 type Known = { -readonly [K in Exclude<keyof Decision, 'time' | 'outcome' | 'code' | 'reason'>]: Decision[K] }
 
@@ -83,31 +104,61 @@ export class Releaser {
     )
   }
 
-  /** For stock qubesd: no ledger stands behind it, so the sealed binding must allow it by name. */
-  releaseStock(caller: Caller): Promise<Secret> {
-    return this.#decided('stock', caller, async (known, allow, signal) => {
-      const profile = parseArgument(caller)
-      known.profile = profile
-      known.purpose = 'backup'
-      const { store, clock, configuration } = this.#ports
-      const { value, digest } = await configuration()
-      const binding = value.bindings.get(profile) ?? null
-      known.epoch = binding?.epoch
-      const releases = store.decisions.releases(profile)
-      const context = {
-        caller: caller.source,
-        profile,
-        binding,
-        configurationDigest: digest,
-        now: clock.now(),
-        releases,
+  /**
+   * For stock Qubes: no ledger stands behind it, so the sealed binding must allow it by name. Where a person has to say yes the
+   * call waits for her: neither qubesd nor qvm-backup-restore has a deadline. `epoch`: as the caller wrote it; nothing is the
+   * sealed one.
+   */
+  async releaseStock(
+    purpose: StockWanted['purpose'],
+    epoch: Untrusted<Uint8Array>,
+    caller: Caller,
+  ): Promise<Secret> {
+    const { clock, approvals } = this.#ports
+    const job = newJobId(this.#ports)
+    const expires = new Date(clock.now().getTime() + stockWaitMilliseconds)
+    try {
+      for (;;) {
+        const passphrase = await this.#decided('stock', caller, (known, allow, signal) =>
+          this.#releaseStock({ purpose, epoch, job, expires, caller }, known, allow, signal),
+        )
+        if (passphrase !== null) return passphrase
+        await clock.sleep(pollMilliseconds, caller.signal)
       }
-      requireAllowed(judgeStock(context))
-      const envelope = await this.#sealedEnvelope(profile, binding, binding?.epoch)
-      const key = await this.#wrappingKey(signal)
-      await allow()
-      return await opened(envelope, key, signal)
-    })
+    } finally {
+      approvals.end(job)
+    }
+  }
+
+  /** `null`: a person is asked. */
+  async #releaseStock(
+    asked: StockAsked,
+    known: Known,
+    allow: () => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<Secret | null> {
+    const { purpose, job, expires, caller } = asked
+    const profile = parseArgument(caller)
+    Object.assign(known, { profile, purpose })
+    const { store, clock, configuration, approvals } = this.#ports
+    const { value, digest } = await configuration()
+    const binding = value.bindings.get(profile) ?? null
+    const epoch = asked.epoch.parse(parseEpochLine) ?? binding?.epoch ?? 1
+    known.epoch = epoch
+    const now = clock.now()
+    const releases = store.decisions.releases(profile)
+    const context = { caller: caller.source, profile, binding, configurationDigest: digest, now, releases }
+    requireAllowed(judgeStock({ purpose, epoch }, context))
+    if (binding !== null && asksPerson(binding, purpose)) {
+      known.job = job
+      if (expires <= now) throw new HsmError('HSM_REFUSED_EXPIRED', 'nobody has answered')
+      const request = { job, profile, purpose, epoch, initiator: caller.source, expires }
+      if (!approvals.isApproved(request, 'stock')) return null
+    }
+    const envelope = await this.#sealedEnvelope(profile, binding, epoch)
+    const key = await this.#wrappingKey(signal)
+    await allow()
+    return await opened(envelope, key, signal)
   }
 
   /** Cosigns a checkpoint for which nothing is released. Not a decision: it is not recorded. */
@@ -303,6 +354,14 @@ function parseArgument({ argument }: Caller): ProfileName {
       { cause },
     )
   }
+}
+
+/** `null`: none is named. */
+function parseEpochLine(untrustedBytes: Uint8Array): number | null {
+  const text = Buffer.from(untrustedBytes).toString('latin1')
+  if (text.trim() === '') return null
+  if (/^[1-9]\d{0,5}\n?$/.test(text)) return Number(text)
+  throw new HsmError('HSM_REFUSED_REQUEST', 'what was sent is no number of an epoch')
 }
 
 function parseRequest(untrustedEntry: Uint8Array): ReleaseRequest {

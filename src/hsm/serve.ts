@@ -1,8 +1,16 @@
+import type { Duplex } from 'node:stream'
 import { utf8 } from '../base/bytes.ts'
 import { CodedError } from '../base/errors.ts'
-import { releasePassphrase, stockBackupPassphrase, witnessLedger } from '../qrexec/calls/release.ts'
+import { Untrusted } from '../base/untrusted.ts'
+import {
+  releasePassphrase,
+  stockBackupPassphrase,
+  stockRestorePassphrase,
+  witnessLedger,
+} from '../qrexec/calls/release.ts'
 import { QrexecError } from '../qrexec/errors.ts'
-import { endWith, type Handler, respond } from '../qrexec/server.ts'
+import { endWith, type Handler, readRequest, respond } from '../qrexec/server.ts'
+import type { StockWanted } from './release.ts'
 import type { Releaser } from './releaser.ts'
 
 /** The services of the HSM VM. A caller that goes away stops what is done for it. */
@@ -19,23 +27,28 @@ export function serveHsm(releaser: Releaser): Readonly<Record<string, Handler>> 
       (call, caller) => releaser.witness(call, caller),
       options,
     ),
-    [stockBackupPassphrase.service]: serveStock(releaser),
+    [stockBackupPassphrase.service]: serveStock(releaser, 'backup'),
+    [stockRestorePassphrase.service]: serveStock(releaser, 'restore'),
   }
 }
+
+/** The number of an epoch, and a newline. */
+const stockInputBytesMax = 8
+const nothing = new Untrusted(new Uint8Array(0))
 
 /**
  * Stock qubesd takes whatever comes before the end as the passphrase, an empty answer too, and a socket service cannot
  * fail: its exit code is always 0. So "no" must not be empty, nor something that could be a passphrase. qubesd refuses
  * an answer with a newline inside ("Passphrase must not contain newline character"), and the backup fails, as it must.
+ * qvm-backup-restore takes the first line, which opens nothing.
  */
-function serveStock(releaser: Releaser): Handler {
+function serveStock(releaser: Releaser, purpose: StockWanted['purpose']): Handler {
   return async ({ stream, source, argument }) => {
     const gone = new AbortController()
     stream.once('close', () => gone.abort(new QrexecError('QREXEC_UNREACHABLE', 'the caller has gone')))
-    // Whatever the caller sends is not for us; unread, it would keep the connection from closing.
-    stream.resume()
+    const caller = { source, argument, signal: gone.signal }
     try {
-      using passphrase = await releaser.releaseStock({ source, argument, signal: gone.signal })
+      using passphrase = await releaser.releaseStock(purpose, await stockInput(stream, purpose), caller)
       endWith(
         stream,
         passphrase.expose(bytes => bytes.slice()),
@@ -46,4 +59,11 @@ function serveStock(releaser: Releaser): Handler {
       throw error
     }
   }
+}
+
+/** What qubesd sends is not for us; unread, it would keep the connection from closing. */
+async function stockInput(stream: Duplex, purpose: StockWanted['purpose']): Promise<Untrusted<Uint8Array>> {
+  if (purpose === 'restore') return await readRequest(stream, stockInputBytesMax)
+  stream.resume()
+  return nothing
 }

@@ -92,7 +92,7 @@ export async function attend(home: string, dialog: string | null, signal: AbortS
 
 async function onTerminal(release: ShownRelease): Promise<boolean> {
   console.error(`\n${described(release).join('\n')}`)
-  return askYes(`Release? The orderer must see ${release.code}.`)
+  return askYes(questionOf(release))
 }
 
 function inDialog(program: string): (release: ShownRelease, signal: AbortSignal) => Promise<boolean> {
@@ -103,7 +103,7 @@ function inDialog(program: string): (release: ShownRelease, signal: AbortSignal)
       `--dialog is ${Object.keys(dialogs).join(' or ')}, not '${printable(program)}'`,
     )
   return async (release, signal) => {
-    const text = [...described(release), '', `Release? The orderer must see ${release.code}.`].join('\n')
+    const text = [...described(release), '', questionOf(release)].join('\n')
     try {
       await promisify(execFile)(program, [...words(text)], { signal })
       return true
@@ -115,10 +115,16 @@ function inDialog(program: string): (release: ShownRelease, signal: AbortSignal)
   }
 }
 
+function questionOf({ call, code }: ShownRelease): string {
+  return call === 'stock'
+    ? 'Release? Stock Qubes shows no code: yes only if this was started just now, by whom you know.'
+    : `Release? The orderer must see ${code}.`
+}
+
 function described(release: ShownRelease): readonly string[] {
-  const { profile, purpose, epoch, initiator, job, asked, expires, released } = release
+  const { profile, purpose, call, epoch, initiator, job, asked, expires, released } = release
   return [
-    `${purpose} of ${profile}, epoch ${epoch}, ordered by ${initiator}`,
+    `${purpose} of ${profile}, epoch ${epoch}, ${call === 'stock' ? 'for stock Qubes in' : 'ordered by'} ${initiator}`,
     `job ${job}, asked at ${asked.toISOString()}, denied without an answer at ${expires.toISOString()}`,
     released.length === 0
       ? 'never released before'

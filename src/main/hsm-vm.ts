@@ -124,6 +124,7 @@ async function serve(): Promise<void> {
   const ledger = { origin: ledgerOrigin(dom0), witness: witnessName('hsm') }
   const releaser = new Releaser({
     clock: systemClock,
+    entropy: systemEntropy,
     log,
     store,
     token,

@@ -90,7 +90,7 @@ export function endWith(stream: Duplex, bytes: Uint8Array): void {
   stream.end(bytes, () => bytes.fill(0))
 }
 
-async function readRequest(stream: Duplex, bytesMax: number): Promise<Untrusted<Uint8Array>> {
+export async function readRequest(stream: Duplex, bytesMax: number): Promise<Untrusted<Uint8Array>> {
   const slow = deadline(requestMilliseconds, () => late('the whole request', requestMilliseconds))
   const cut = () => stream.destroy(slow.reason)
   slow.addEventListener('abort', cut, { once: true })

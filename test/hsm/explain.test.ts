@@ -43,7 +43,7 @@ describe('the rules in words', () => {
   at most once in any 24 hours
   asks you for a restore, and for nothing else
   only to a dom0 whose TPM, proven to be hardware, says that it uses the sealed store
-  also to stock qvm-backup, which leaves no entry in the ledger`)
+  also to stock qvm-backup and qvm-backup-restore, which leave no entry in the ledger`)
   })
 
   it('of the epochs before, which are for reading', () => {

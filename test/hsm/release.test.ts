@@ -160,8 +160,9 @@ describe('a release is refused', () => {
 
 describe('the passphrase of a stock backup', () => {
   const stock = { ...context, binding: { ...binding, stockPassphrase: true } }
+  const wanted = { purpose: 'backup' as const, epoch: 2 }
   it('is released where the binding says so', () => {
-    expect(judgeStock(stock)).toEqual({ allow: true })
+    expect(judgeStock(wanted, stock)).toEqual({ allow: true })
   })
   it.each([
     ['to another VM', { caller: parseVmName('work') }, 'HSM_REFUSED_CALLER'],
@@ -179,6 +180,6 @@ describe('the passphrase of a stock backup', () => {
     ],
     ['beyond the limit', { releases: [now, now, now] }, 'HSM_REFUSED_LIMIT'],
   ])('is refused %s', (_, change, code) => {
-    expect(judgeStock({ ...stock, ...change })).toMatchObject({ allow: false, code })
+    expect(judgeStock(wanted, { ...stock, ...change })).toMatchObject({ allow: false, code })
   })
 })

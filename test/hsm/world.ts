@@ -143,7 +143,8 @@ export class World {
     this.#store = await HsmStore.open(path.join(this.directory, 'hsm'))
     const log = createLog('hsm', line => this.logged.push(line))
     this.#ports = {
-      clock: this.clock,
+      clock: { ...this.clock, sleep: (milliseconds, signal) => this.sleep(milliseconds, signal) },
+      entropy: systemEntropy,
       log,
       store: this.store,
       token: this.token,

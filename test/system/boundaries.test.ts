@@ -60,6 +60,7 @@ describe('calls between VMs', () => {
     [hsm, storage, 'strongroom.Storage', 'nightly.e1'],
     [management, hsm, 'strongroom.Release', 'nightly'],
     [management, hsm, 'qubes.BackupPassphrase', 'nightly'],
+    [management, hsm, 'strongroom.RestorePassphrase', 'nightly'],
     [management, storage, 'strongroom.Storage', 'nightly.e1'],
     [management, storage, 'strongroom.StorageRead', 'nightly.e1'],
     [management, dom0, 'admin.vm.List', ''],

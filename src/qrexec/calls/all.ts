@@ -18,7 +18,7 @@ import {
   orderRestore,
   orderScrub,
 } from './orders.ts'
-import { releasePassphrase, stockBackupPassphrase, witnessLedger } from './release.ts'
+import { releasePassphrase, stockBackupPassphrase, stockRestorePassphrase, witnessLedger } from './release.ts'
 import { storageGrant, storageObjects, storageRead, storageScrub } from './storage.ts'
 
 /** What every declaration of a call says about who may make it. */
@@ -78,6 +78,7 @@ export const allCalls: readonly CallDeclaration[] = [
   releasePassphrase,
   witnessLedger,
   stockBackupPassphrase,
+  stockRestorePassphrase,
   storageObjects,
   storageGrant,
   storageRead,

@@ -191,3 +191,16 @@ export const stockBackupPassphrase = {
   summary: "the passphrase of a profile for qubesd's own backup, where the sealed binding allows it",
   stream: true,
 } as const satisfies StreamCall
+
+/**
+ * The counterpart, which stock Qubes does not have, for `qvm-backup-restore --passphrase-file`. Input: the number of an epoch, or
+ * nothing for the sealed one; the output is the passphrase and nothing else.
+ */
+export const stockRestorePassphrase = {
+  service: 'strongroom.RestorePassphrase',
+  argument: 'profile',
+  from: ['dom0'],
+  to: 'hsm',
+  summary: "the passphrase of a profile for Qubes' own restore, where the sealed binding allows it",
+  stream: true,
+} as const satisfies StreamCall
