@@ -28,7 +28,7 @@ export class BlobPacker {
   readonly #builder: PackBuilder
   readonly #records = new BlobRecords()
 
-  /** `body` is used for the pack when it is large enough. */
+  /** `body` is used for the pack when it is given. */
   constructor(options: PackerOptions, body?: Uint8Array) {
     this.#options = options
     const { type, key, entropy } = options

@@ -1,7 +1,7 @@
 import { release } from '../base/memory.ts'
 
 /*
- * Buffers for packs, of 16 MiB each. How many there are is the back-pressure of a backup, and bounds its memory.
+ * Buffers for packs, of 16 MiB and less. How many there are is the back-pressure of a backup, and bounds its memory.
  */
 
 type Body = Uint8Array<ArrayBuffer>

@@ -1,5 +1,6 @@
 import { toHex, view } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
+import { release } from '../base/memory.ts'
 import { type RepositoryKey, sealedOverheadBytes } from '../crypto/aead.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { RepositoryError } from './errors.ts'
@@ -23,7 +24,11 @@ const treeMark = 1
 const compressedMark = 2
 const storedEntryBytes = 1 + lengthBytes + blobIdLength
 const compressedEntryBytes = storedEntryBytes + lengthBytes
-const bodyBytesAtFirst = packBytesFull + 2 * 1024 * 1024
+/** The pack of a tree, or of a quiet day, is small; one that is not costs a quarter more copying than a large buffer at once. */
+const bodyBytesAtFirst = 256 * 1024
+const bodyGrowth = 4
+const bodyBytesSpare = 2 * 1024 * 1024
+const bodyBytesFull = packBytesFull + bodyBytesSpare
 
 /** The largest sealed header that is read: beyond any pack of stock restic, which ends at 16 MiB too. */
 const headerBytesMax = 16 * 1024 * 1024
@@ -48,7 +53,7 @@ export class PackBuilder {
   #body: Uint8Array
   #bytes = 0
 
-  /** `body` is used when it is given and large enough, so that buffers can go round. */
+  /** `body` is used when it is given, so that buffers can go round. */
   constructor(type: BlobType, key: RepositoryKey, entropy: Entropy, body?: Uint8Array) {
     this.type = type
     this.#key = key
@@ -98,14 +103,20 @@ export class PackBuilder {
   #take(length: number): Uint8Array {
     const end = this.#bytes + length
     if (end > this.#body.byteLength) {
-      const wider = new Uint8Array(Math.max(end + bodyBytesAtFirst - packBytesFull, bodyBytesAtFirst))
+      const wider = new Uint8Array(widerBytes(this.#body.byteLength, end))
       wider.set(this.#body.subarray(0, this.#bytes))
+      release(this.#body)
       this.#body = wider
     }
     const part = this.#body.subarray(this.#bytes, end)
     this.#bytes = end
     return part
   }
+}
+
+function widerBytes(present: number, wanted: number): number {
+  const grown = Math.max(bodyGrowth * present, wanted)
+  return grown < bodyBytesFull ? grown : Math.max(bodyBytesFull, wanted + bodyBytesSpare)
 }
 
 function encodeHeaderEntry(
