@@ -1,21 +1,30 @@
+import { availableParallelism } from 'node:os'
+import path from 'node:path'
 import { defineConfig } from 'vitest/config'
 
+/** Of what is compiled. Not in `node_modules`, which the product measures as a part of itself. */
+const cache = path.join(import.meta.dirname, '.cache')
 const setupFiles = ['test/support/discard-scratch.ts']
+const scryptOnce = 'test/support/scrypt-once.ts'
 
 /**
- * `unit`: one subject at a time, in parallel. `system`: the whole product on the local host, one file after
- * another so that two cores suffice. `long`: what takes minutes; `npm run test:long`.
+ * `unit`: one subject at a time. `system`: the whole product on the local host, which waits more than it works; these
+ * files come first, beside one another. `long`: what takes minutes, one after another; `npm run test:long`.
  */
 export default defineConfig({
+  cacheDir: path.join(cache, 'vite'),
   test: {
-    // Every core: by itself vitest leaves one idle.
-    maxWorkers: '100%',
+    fsModuleCachePath: path.join(cache, 'vitest'),
+    // Half of what one of the product's short commands costs is compiling it.
+    env: { NODE_COMPILE_CACHE: path.join(cache, 'compiled') },
+    // One more than there are cores, for what waits.
+    maxWorkers: availableParallelism() + 1,
     reporters: ['default', './test/support/closing-line.ts'],
     projects: [
       {
         test: {
           name: 'unit',
-          setupFiles,
+          setupFiles: [...setupFiles, scryptOnce],
           include: ['test/**/*.test.ts'],
           exclude: ['test/system/**', 'test/long/**'],
           testTimeout: 30_000,
@@ -27,7 +36,6 @@ export default defineConfig({
           name: 'system',
           setupFiles,
           include: ['test/system/**/*.test.ts'],
-          fileParallelism: false,
           testTimeout: 240_000,
           hookTimeout: 240_000,
         },

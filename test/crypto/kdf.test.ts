@@ -1,7 +1,9 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { utf8 } from '../../src/base/bytes.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { checkScryptCost, scryptKey } from '../../src/crypto/kdf.ts'
+
+vi.unmock('../../src/crypto/kdf.ts')
 
 describe('scrypt', () => {
   // RFC 7914 section 12

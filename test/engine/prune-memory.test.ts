@@ -16,10 +16,6 @@ import { failingAt, type PruneBench, profileWith, pruneBench, resticOn } from '.
 /* Many jobs, on a machine that may have others to do. */
 vi.setConfig({ testTimeout: 120_000 })
 
-vi.mock('../../src/crypto/kdf.ts', async original =>
-  (await import('../support/memoised-scrypt.ts')).memoisedScrypt(original),
-)
-
 const day = 24 * 3_600_000
 const keepingOne = profileWith('{ keep_last: 1 }')
 

@@ -10,10 +10,6 @@ import { type PruneBench, profileWith, pruneBench } from './prune-bench.ts'
 /* Many jobs, on a machine that may have others to do. */
 vi.setConfig({ testTimeout: 120_000 })
 
-vi.mock('../../src/crypto/kdf.ts', async original =>
-  (await import('../support/memoised-scrypt.ts')).memoisedScrypt(original),
-)
-
 async function bench(): Promise<PruneBench> {
   const one = await pruneBench(profileWith('{ keep_last: 1 }'))
   for (let round = 0; round < 3; round++) await one.backUp(1024, 512 * (round % 2))

@@ -13,10 +13,6 @@ import { type PruneBench, profileWith, pruneBench, resticOn } from './prune-benc
 /* Many jobs, on a machine that may have others to do. */
 vi.setConfig({ testTimeout: 120_000 })
 
-vi.mock('../../src/crypto/kdf.ts', async original =>
-  (await import('../support/memoised-scrypt.ts')).memoisedScrypt(original),
-)
-
 const day = 24 * 3_600_000
 async function bench(
   profileText = profileWith('{ keep_last: 2 }'),

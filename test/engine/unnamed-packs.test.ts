@@ -10,10 +10,6 @@ import { objectName } from '../../src/storage/object-store.ts'
 import { run } from '../support/engine.ts'
 import { failingAt, type PruneBench, profileWith, pruneBench } from './prune-bench.ts'
 
-vi.mock('../../src/crypto/kdf.ts', async original =>
-  (await import('../support/memoised-scrypt.ts')).memoisedScrypt(original),
-)
-
 const day = 24 * 3_600_000
 const outcome = {
   snapshot: undefined,

@@ -2,10 +2,7 @@ import { Secret } from '../../src/base/secret.ts'
 import { sha256Hex } from '../../src/crypto/digest.ts'
 import type * as kdf from '../../src/crypto/kdf.ts'
 
-/**
- * The real scrypt, computed once for the same question: `vi.mock(kdf, original => memoisedScrypt(original))`. For tests of
- * many jobs on one repository, each of which opens it anew.
- */
+/** The real scrypt, computed once for the same question: `vi.mock(kdf, original => memoisedScrypt(original))`. */
 export async function memoisedScrypt(original: () => Promise<unknown>): Promise<typeof kdf> {
   const real = (await original()) as typeof kdf
   const known = new Map<string, Uint8Array>()
