@@ -9,6 +9,10 @@ export interface Ended {
   readonly stderr: string
 }
 
+/** What the test's own process uses so as not to compile everything anew. */
+const { NODE_COMPILE_CACHE } = process.env
+const compiled = NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE }
+
 /** `bin/strongroom …` to its end, whatever its exit code. */
 export function strongroom(
   args: readonly string[],
@@ -24,7 +28,7 @@ export async function runToEnd(
 ): Promise<Ended> {
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...variables },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...compiled, ...variables },
   })
   let stdout = ''
   let stderr = ''
