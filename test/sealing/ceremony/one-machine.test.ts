@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs'
 import { lstat, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -8,7 +7,6 @@ import { Secret } from '../../../src/base/secret.ts'
 import { Untrusted } from '../../../src/base/untrusted.ts'
 import { initCommand } from '../../../src/sealing/ceremony/init.ts'
 import { type SealSignOptions, signCommand } from '../../../src/sealing/ceremony/sign.ts'
-import { readDraft } from '../../../src/sealing/draft.ts'
 import { showCommand, verifyCommand } from '../../../src/sealing/show.ts'
 import { FileSealedStore } from '../../../src/sealing/store.ts'
 import { sealWorkspace } from '../../../src/sealing/workspace.ts'
@@ -278,17 +276,6 @@ describe('a draft', () => {
   test('with a file that is too large', async () => {
     await draft('profiles/work.conf', 'x'.repeat(256 * 1024 + 1))
     expect(await codeOf(() => signCommand(sign, signal))).toBe('SEAL_DRAFT_INVALID')
-  })
-
-  test('of as many files as two roles may hold, and not of more in one', { timeout: 120_000 }, async () => {
-    for (let index = 0; index < 10_001; index++) {
-      writeFileSync(path.join(workspace.draft, `profiles/p${index}.conf`), '')
-      writeFileSync(path.join(workspace.draft, `hsm/p${index}.json`), '')
-    }
-    expect((await readDraft(workspace.draft)).size).toBe(20_002)
-    for (let index = 10_001; index < 20_001; index++)
-      writeFileSync(path.join(workspace.draft, `hsm/p${index}.json`), '')
-    expect(await codeOf(() => readDraft(workspace.draft))).toBe('SEAL_DRAFT_INVALID')
   })
 
   test('is sealed without its README and without hidden files', async () => {
