@@ -7,6 +7,7 @@ import { utf8 } from '../../src/base/bytes.ts'
 import { type Clock, type Entropy, systemClock } from '../../src/base/environment.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { TokenProcess, type TokenProcessOptions } from '../../src/hsm/token-process.ts'
+import { compiled } from '../support/compiled.ts'
 
 const root = path.join(import.meta.dirname, '../..')
 const modules = ['/usr/lib/softhsm/libsofthsm2.so', '/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so']
@@ -69,7 +70,7 @@ export class TestHsm {
         },
         refused() {},
       },
-      environment: { SOFTHSM2_CONF: this.configuration, ...environment },
+      environment: { ...compiled, SOFTHSM2_CONF: this.configuration, ...environment },
       ...rest,
     })
     this.#open.push(token)

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import path from 'node:path'
 import { root } from '../../scripts/quickstart/provision.ts'
+import { compiled } from '../support/compiled.ts'
 import type { LocalSystem } from './system.ts'
 
 export interface Ended {
@@ -8,10 +9,6 @@ export interface Ended {
   readonly stdout: string
   readonly stderr: string
 }
-
-/** What the test's own process uses so as not to compile everything anew. */
-const { NODE_COMPILE_CACHE } = process.env
-const compiled = NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE }
 
 /** `bin/strongroom …` to its end, whatever its exit code. */
 export function strongroom(
