@@ -8,20 +8,22 @@ import { drillLevels } from './levels.ts'
  */
 
 export const assertionsMax = 32
-export const pathLengthMax = 1024
+export const filePathLengthMax = 1024
+export const textLengthMax = 200
+export const markerLengthMax = 100
 export const scriptLengthMax = 8192
 export const bootSecondsMax = 3600
 
 export const parseFileAssertion = fields('file', {
   vm: is.name(parseVmName),
   volume: is.name(parseVolumeName),
-  path: is.string(pathLengthMax),
+  path: is.string(filePathLengthMax),
   /** Of its content. */
   sha256: is.nullable(is.name(parseDigest)),
   /** Modified at most so long before the snapshot was made. */
   ageDaysMax: is.nullable(is.integer(1)),
   /** Its first MiB, as UTF-8, contains this. */
-  contains: is.nullable(is.string(200)),
+  contains: is.nullable(is.string(textLengthMax)),
 })
 /** A plain file that must exist, and what must be true of it. */
 export type FileAssertion = ReturnType<typeof parseFileAssertion>
@@ -30,7 +32,7 @@ export const parseBootRule = fields('boot', {
   /** Its volumes are the disks, in the order of the snapshot. */
   vm: is.name(parseVmName),
   /** A line of the console, or a message on the channel `strongroom.drill`, that contains this. */
-  marker: is.string(100),
+  marker: is.string(markerLengthMax),
   secondsMax: is.integer(1, bootSecondsMax),
 })
 export type BootRule = ReturnType<typeof parseBootRule>

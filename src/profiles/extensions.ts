@@ -1,7 +1,9 @@
 import { printable } from '../base/errors.ts'
 import { volumeNamePattern } from '../base/names.ts'
+import type { DrillRules } from '../drill/rules.ts'
 import { type Budget, budgetDefault, parseBudget } from './budget.ts'
 import { parseCalendar } from './calendar.ts'
+import { parseDrill } from './drill.ts'
 import { fault, ProfileError } from './errors.ts'
 import { type HoldLimits, holdLimitsDefault } from './holds.ts'
 import type { Limits } from './limits.ts'
@@ -31,6 +33,8 @@ export interface Extensions {
   readonly maxAgeDays: number | null
   /** Stored data that no check has read for longer is an alarm. */
   readonly checkWithinDays: number | null
+  /** What a restore drill proves; `null`: what was restored is right, and no more. */
+  readonly drill: DrillRules | null
   /** Names of volumes, e.g. `private`; `null`: all that the host offers for backup. */
   readonly volumes: readonly string[] | null
 }
@@ -43,6 +47,7 @@ export const extensionsDefault: Extensions = {
   budget: budgetDefault,
   maxAgeDays: null,
   checkWithinDays: null,
+  drill: null,
   volumes: null,
 }
 
@@ -55,6 +60,7 @@ export function parseExtensions(node: YamlNode): Extensions {
     'budget',
     'max_age_days',
     'check_within_days',
+    'drill',
     'volumes',
   ])
   const optional = <T>(key: string, parser: (value: YamlNode) => T): T | null => {
@@ -71,6 +77,7 @@ export function parseExtensions(node: YamlNode): Extensions {
     checkWithinDays: optional('check_within_days', value =>
       integerOf(value, 'check_within_days', 1, daysMax),
     ),
+    drill: optional('drill', parseDrill),
     volumes: optional('volumes', parseVolumes),
   }
 }

@@ -51,6 +51,7 @@ describe('what stock qubesd means something by is accepted', () => {
       budget: budgetDefault,
       maxAgeDays: null,
       checkWithinDays: null,
+      drill: null,
       volumes: null,
       warnings: [],
     })

@@ -20,10 +20,11 @@ test('the reference page names every key', () => {
       '{ limits: { unknown: 1 } }',
       '{ budget: { unknown: 1 } }',
       '{ holds: { unknown: 1 } }',
+      '{ drill: { unknown: 1 } }',
     ].map(value => errorOf(() => profileOf(profileText({ strongroom: value })))),
     errorOf(() => profileOf(profileText({ strongroom: '{ schedule: { unknown: 1 } }' }))),
   ].flatMap(({ message }) => message.slice(message.indexOf('the keys are ') + 13).split(', '))
-  expect(listed).toHaveLength(37)
+  expect(listed).toHaveLength(43)
   for (const key of listed) expect(page).toContain(`\`${key}\``)
 })
 
