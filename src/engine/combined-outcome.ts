@@ -1,4 +1,5 @@
 import type { Outcome } from '../qrexec/calls/orders.ts'
+import { EngineError } from './errors.ts'
 
 const warningsMax = 100
 
@@ -8,11 +9,12 @@ export interface EpochOutcome {
   readonly outcome: Outcome
 }
 
-/** Of a job in the repositories of several epochs: sums, and whose each warning is. */
+/** Of a job in the repositories of several epochs: sums, and whose each warning is. Throws `REPOSITORY_UNKNOWN` for none. */
 export function combinedOutcome(parts: readonly EpochOutcome[]): Outcome {
   const outcomes = parts.map(({ outcome }) => outcome)
   const [first] = outcomes
-  if (first === undefined) throw new Error('a job without a repository')
+  if (first === undefined)
+    throw new EngineError('REPOSITORY_UNKNOWN', 'no repository of the profile has a snapshot')
   if (outcomes.length === 1) return first
   const sum = (of: (outcome: Outcome) => number | undefined) => {
     const found = outcomes.map(of).filter(count => count !== undefined)

@@ -4,6 +4,7 @@ import { parseDigest, parseSnapshotId, parseVmName } from '../../src/base/names.
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { recordDestroyed } from '../../src/engine/epochs.ts'
 import { summariesOf } from '../../src/engine/snapshots.ts'
+import { StorageError } from '../../src/storage/errors.ts'
 import type { ObjectKind } from '../../src/storage/object-store.ts'
 import { type EngineBench, mgmt, run, seal, testBench } from '../support/engine.ts'
 import { MemoryStore } from '../support/memory-store.ts'
@@ -177,4 +178,18 @@ it('an epoch that is not sealed is left alone, and its snapshots are listed as s
   expect((await restore(one, first)).error?.code).toBe('SNAPSHOT_NOT_FOUND')
   expect(released()).toEqual([1, 2, 2])
   expect((await summariesOf(one.ports, one.profile))[0]).toMatchObject({ keptBy: ['older-epoch'] })
+})
+
+it('a check where no epoch has a snapshot says so', async () => {
+  const { one, stores } = await epochBench('{ keep_last: 1 }')
+  // The repository is pinned; then the storage takes no pack.
+  const failing = new MemoryStore({ appendOnly: false })
+  failing.faults.before = (operation, name) => {
+    if (operation === 'put' && name.startsWith('data/')) throw new StorageError('STORAGE_IO', 'planted')
+  }
+  stores.set('nightly.e1', failing)
+  expect((await run(one)).state).toBe('failed')
+  expect(one.ledger.repository(one.profile, 1)?.snapshots).toEqual([])
+  await sealEpoch(one, 2, [1])
+  expect((await check(one)).error?.code).toBe('REPOSITORY_UNKNOWN')
 })

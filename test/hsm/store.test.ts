@@ -1,6 +1,14 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -54,6 +62,18 @@ const seen = (size: number) => ({ origin: 'example/dom0', size, root: new Uint8A
 const of = (epoch: number, revision = 1) => ({ profile, epoch, revision })
 
 describe('envelopes', () => {
+  it('are in place whole or not at all, and nothing is left beside them', async () => {
+    const store = new EnvelopeStore(directory)
+    await store.put(of(1), utf8('one'))
+    expect(await codeOf(() => store.put(of(1), utf8('other')))).toBe('HSM_ENVELOPE_EXISTS')
+    expect(readdirSync(path.join(directory, 'envelopes'))).toEqual(['nightly.e1.age'])
+    expect(readFileSync(store.pathOf(of(1)), 'utf8')).toBe('one')
+    // What a command that was killed has left is no envelope.
+    writeFileSync(`${store.pathOf(of(2))}.0123456789abcdef.new`, 'tor')
+    expect(await store.list()).toEqual([of(1)])
+    expect(await store.lastEpoch(profile)).toBe(1)
+  })
+
   it('are kept by profile and epoch, each once', async () => {
     const store = new EnvelopeStore(directory)
     const digest = await store.put(of(1), utf8('one'))

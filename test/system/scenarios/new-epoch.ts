@@ -110,8 +110,10 @@ function hsm<T>(system: LocalSystem, ...words: readonly string[]): Promise<T> {
   return system.command<T>('hsm', ...words, '--settings', system.home.settings(serviceVms.hsm))
 }
 
-function destroyEpoch(system: LocalSystem) {
-  return strongroom(['hsm', 'destroy-epoch', system.profile, '1', '--yes', ...settings(system)])
+/** As a person does: inside the VM, behind its walls. */
+function destroyEpoch({ home, profile }: LocalSystem) {
+  const words = ['hsm', 'destroy-epoch', profile, '1', '--yes']
+  return strongroom(['host', 'run', serviceVms.hsm, '--home', home.directory, '--', ...words])
 }
 
 async function sealEpoch(system: LocalSystem, { epoch, digest, earlierEpochs }: NewEpoch): Promise<void> {
