@@ -1,0 +1,47 @@
+import type { ProfileName } from '../base/names.ts'
+import type { Secret } from '../base/secret.ts'
+import type { Untrusted } from '../base/untrusted.ts'
+import { type HsmBinding, sealedEpochs } from '../profiles/binding.ts'
+import { openWithToken } from './envelope.ts'
+import { HsmError } from './errors.ts'
+import type { WitnessToken } from './ledger-witness.ts'
+import type { HsmStore } from './store.ts'
+import type { TokenKey } from './tagged-stanza.ts'
+
+/** What a release needs of the token; `TokenProcess` is one. */
+export interface HsmToken extends WitnessToken {
+  agree(peerPoint: Uint8Array, signal: AbortSignal): Promise<Secret>
+}
+
+/** Whose digest is sealed for the epoch. Throws `HSM_REFUSED_PROFILE`, and as `EnvelopeStore.sealed`. */
+export function sealedEnvelope(
+  { envelopes }: Pick<HsmStore, 'envelopes'>,
+  profile: ProfileName,
+  binding: HsmBinding | null,
+  epoch: number,
+): Promise<Untrusted<Uint8Array>> {
+  const sealed = binding === null ? [] : sealedEpochs(binding)
+  const found = sealed.find(one => one.epoch === epoch)
+  if (found === undefined)
+    throw new HsmError('HSM_REFUSED_PROFILE', `there is no such epoch of a profile '${profile}'`)
+  return envelopes.sealed(profile, found.epoch, found.envelope)
+}
+
+/** Fetched before a release is allowed: a token that is missing or a wrong PIN must not use a request up. */
+export async function wrappingKey(token: HsmToken, signal: AbortSignal): Promise<TokenKey> {
+  const { wrapping } = await token.publicKeys(signal)
+  if (wrapping === null) throw new HsmError('HSM_KEY_MISSING', 'the token has no wrapping key')
+  return { point: wrapping, agree: peerPoint => token.agree(peerPoint, signal) }
+}
+
+/** Nothing is handed over once the call has ended. */
+export async function opened(
+  envelope: Untrusted<Uint8Array>,
+  key: TokenKey,
+  signal: AbortSignal,
+): Promise<Secret> {
+  const passphrase = await openWithToken(envelope, key)
+  if (!signal.aborted) return passphrase
+  passphrase.dispose()
+  throw signal.reason
+}
