@@ -6,6 +6,8 @@ import { defineConfig } from 'vitest/config'
 const cache = path.join(import.meta.dirname, '.cache')
 const setupFiles = ['test/support/discard-scratch.ts']
 const scryptOnce = 'test/support/scrypt-once.ts'
+/** More than half of what a short command costs is compiling it. */
+const env = { NODE_COMPILE_CACHE: path.join(cache, 'compiled') }
 
 /**
  * `unit`: one subject at a time. `system`: the whole product on the local host, which waits more than it works; these
@@ -15,8 +17,6 @@ export default defineConfig({
   cacheDir: path.join(cache, 'vite'),
   test: {
     fsModuleCachePath: path.join(cache, 'vitest'),
-    // Half of what one of the product's short commands costs is compiling it.
-    env: { NODE_COMPILE_CACHE: path.join(cache, 'compiled') },
     // One more than there are cores, for what waits.
     maxWorkers: availableParallelism() + 1,
     reporters: ['default', './test/support/closing-line.ts'],
@@ -24,6 +24,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          env,
           setupFiles: [...setupFiles, scryptOnce],
           include: ['test/**/*.test.ts'],
           exclude: ['test/system/**', 'test/long/**'],
@@ -34,6 +35,7 @@ export default defineConfig({
       {
         test: {
           name: 'system',
+          env,
           setupFiles,
           include: ['test/system/**/*.test.ts'],
           testTimeout: 240_000,

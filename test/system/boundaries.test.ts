@@ -27,7 +27,7 @@ import { LocalSystem } from './system.ts'
 const { hsm, storage, management } = serviceVms
 const never = new AbortController().signal
 const answerBytesMax = 64 * 1024
-const logMilliseconds = 5_000
+const logMilliseconds = 30_000
 /** Well formed, with an entry that is none. */
 const release = releasePassphrase.request.encode({
   entry: utf8('{}'),

@@ -110,7 +110,7 @@ describe('whatever stands in the place of a TPM', () => {
     })
     server.listen(path.join(directory, 'tpm'))
     await once(server, 'listening')
-    tpm = openTpm(path.join(directory, 'tpm'), 200)
+    tpm = openTpm(path.join(directory, 'tpm'))
   })
   afterEach(async () => {
     await tpm.close()
@@ -153,6 +153,7 @@ describe('whatever stands in the place of a TPM', () => {
   })
 
   test('no answer: the deadline; the next command is not given the late answer', async () => {
+    tpm = openTpm(path.join(directory, 'tpm'), 500)
     const late: net.Socket[] = []
     answers = socket => late.push(socket)
     expect(await read()).toBe('TPM_TIMEOUT')

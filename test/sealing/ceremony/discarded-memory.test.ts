@@ -32,7 +32,8 @@ async function searched(mode: string) {
   const child = spawn(
     process.execPath,
     ['--expose-gc', path.join(import.meta.dirname, 'discard-and-wait.ts'), admin.directory, mode],
-    { stdio: ['pipe', 'pipe', 'inherit'] },
+    // As a person's: with all in memory that compiling leaves there.
+    { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1' } },
   )
   await once(child.stdout, 'data')
   try {
