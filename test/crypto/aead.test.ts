@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { systemEntropy } from '../../src/base/environment.ts'
 import { RepositoryKey, repositoryKeyLength, sealedOverheadBytes } from '../../src/crypto/aead.ts'
 import { poly1305 } from '../../src/crypto/poly1305.ts'
-import { codeOf } from './code-of.ts'
+import { codeOfNow } from '../support/code-of.ts'
 
 interface Vector {
   readonly name: string
@@ -34,7 +34,7 @@ describe.each(vectors)('Poly1305-AES, appendix B: $name', vector => {
     const sealed = hex(vector.nonce, vector.message, vector.tag)
     expect(key.open(sealed)).toHaveLength(vector.message.length / 2)
     sealed[sealed.byteLength - 1] = (sealed.at(-1) ?? 0) ^ 1
-    expect(codeOf(() => key.open(sealed))).toBe('MAC_WRONG')
+    expect(codeOfNow(() => key.open(sealed))).toBe('MAC_WRONG')
   })
 })
 
@@ -66,12 +66,12 @@ describe('a repository key', () => {
     for (let at = 0; at < sealed.byteLength; at++) {
       const changed = sealed.slice()
       changed[at] = (changed[at] ?? 0) ^ (1 << (at % 8))
-      expect(codeOf(() => key.open(changed))).toBe('MAC_WRONG')
-      expect(codeOf(() => key.open(sealed.subarray(0, at)))).toBe(
+      expect(codeOfNow(() => key.open(changed))).toBe('MAC_WRONG')
+      expect(codeOfNow(() => key.open(sealed.subarray(0, at)))).toBe(
         at < sealedOverheadBytes ? 'SEALED_TOO_SHORT' : 'MAC_WRONG',
       )
     }
-    expect(codeOf(() => other.open(sealed))).toBe('MAC_WRONG')
+    expect(codeOfNow(() => other.open(sealed))).toBe('MAC_WRONG')
   })
 
   test('masks r, so that a key file with and without masked bits is the same key', () => {
@@ -90,7 +90,7 @@ describe('a repository key', () => {
     const sealed = key.seal(new Uint8Array(4), systemEntropy)
     key[Symbol.dispose]()
     expect(() => key.open(sealed)).toThrow('zeroed')
-    expect(codeOf(() => new RepositoryKey(new Uint8Array(63)))).toBe('KEY_INVALID')
+    expect(codeOfNow(() => new RepositoryKey(new Uint8Array(63)))).toBe('KEY_INVALID')
   })
 })
 

@@ -9,6 +9,8 @@ import { Secret } from '../../src/base/secret.ts'
 import { TokenProcess, type TokenProcessOptions } from '../../src/hsm/token-process.ts'
 import { compiled } from '../support/compiled.ts'
 
+export { codeOf } from '../support/code-of.ts'
+
 const root = path.join(import.meta.dirname, '../..')
 const modules = ['/usr/lib/softhsm/libsofthsm2.so', '/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so']
 export const softHsm = modules.find(existsSync) ?? 'SoftHSM is not installed'
@@ -127,14 +129,4 @@ export function buildFaultyModule(directory: string): string {
   )
   if (status !== 0) throw new Error(`gcc: ${stderr}`)
   return module
-}
-
-/** The code of what `work` throws; fails the test when it does not throw. */
-export async function codeOf(work: () => unknown): Promise<string> {
-  try {
-    await work()
-  } catch (error) {
-    return error instanceof Error && 'code' in error ? String(error.code) : `uncoded: ${error}`
-  }
-  return 'nothing was thrown'
 }

@@ -8,6 +8,8 @@ import type { LedgerOptions } from '../../src/ledger/log.ts'
 import { verifierKey } from '../../src/ledger/note.ts'
 import type { Signer } from '../../src/ledger/signing.ts'
 
+export { codeOf } from '../support/code-of.ts'
+
 export const origin = 'strongroom.example/dom0'
 export const start = new Date('2026-11-24T03:15:00Z')
 
@@ -120,16 +122,6 @@ export function holdEntry(digit: string, until: string): EntryOf<'hold'> {
 export function holdEndEntry(digit: string): EntryOf<'hold-end'> {
   const { until: _, ...common } = holdEntry(digit, '2027-01-01T00:00:00Z')
   return { ...common, type: 'hold-end' }
-}
-
-/** The code of what `work` throws; fails the test when it does not throw. */
-export async function codeOf(work: () => unknown): Promise<string> {
-  try {
-    await work()
-  } catch (error) {
-    return error instanceof Error && 'code' in error ? String(error.code) : `uncoded: ${error}`
-  }
-  return 'nothing was thrown'
 }
 
 export async function collect<T>(items: AsyncIterable<T>): Promise<readonly T[]> {

@@ -5,6 +5,7 @@ import { utf8 } from '../../src/base/bytes.ts'
 import { CodedError } from '../../src/base/errors.ts'
 import { parseConfiguration } from '../../src/profiles/config.ts'
 import { offeredPaths, standardRoles } from '../../src/sealing/standard-roles.ts'
+import { codeOfNow } from '../support/code-of.ts'
 import { errorOf, nightly, profileText } from './make.ts'
 
 const key = (byte: number) => Buffer.alloc(32, byte).toString('base64')
@@ -82,7 +83,7 @@ test('holds what a new draft offers, and nothing else of what a root allows', ()
   }
   for (const limit of Object.values(standardRoles).flat()) {
     const known =
-      codeOf(() => configurationOf({ [files[limit] ?? limit]: '{}' })) !== 'CONFIGURATION_FILE_UNKNOWN'
+      codeOfNow(() => configurationOf({ [files[limit] ?? limit]: '{}' })) !== 'CONFIGURATION_FILE_UNKNOWN'
     expect({ limit, known }).toEqual({ limit, known: offeredPaths.includes(limit) })
   }
 })
@@ -97,7 +98,7 @@ test('a schedule may have a file of its own, or stand in the profile, not both',
     ...schedule,
     'profiles/nightly.conf': profileText({ strongroom: '{ schedule: { calendar: "21:00" } }' }),
   }
-  expect(codeOf(() => configurationOf(both))).toBe('CONFIGURATION_TWICE')
+  expect(codeOfNow(() => configurationOf(both))).toBe('CONFIGURATION_TWICE')
 })
 
 describe('files', () => {
@@ -217,13 +218,3 @@ test('a damaged file gives a configuration or a CodedError', () => {
     { numRuns: 500, seed: 20261124 },
   )
 })
-
-function codeOf(act: () => unknown): string | null {
-  try {
-    act()
-    return null
-  } catch (error) {
-    if (error instanceof CodedError) return error.code
-    throw error
-  }
-}

@@ -10,10 +10,10 @@ import { sealUnpacked } from '../../src/repository/unpacked.ts'
 import type { BackupResult } from '../../src/repository/writer.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 import { objectName, parseObjectName } from '../../src/storage/object-store.ts'
+import { codeOf } from '../support/code-of.ts'
 import { MemoryStore } from '../support/memory-store.ts'
 import {
   backup,
-  codeOf,
   expectedOf,
   MiB,
   never,

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Extent } from '../../src/host/volumes.ts'
 import { isZero, type Run, runsOf } from '../../src/repository/chunker.ts'
-import { codeOf } from './fixtures.ts'
+import { codeOf } from '../support/code-of.ts'
 
 const chunkBytes = 8
 

@@ -2,7 +2,6 @@ import { createHash, randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { systemEntropy, systemEnvironment } from '../../src/base/environment.ts'
-import { CodedError } from '../../src/base/errors.ts'
 import type { Digest, VmName } from '../../src/base/names.ts'
 import { Secret } from '../../src/base/secret.ts'
 import type { Extent } from '../../src/host/volumes.ts'
@@ -162,15 +161,4 @@ export function expectedOf(created: CreatedRepository, ...results: readonly Back
     snapshots: results,
     indexSets: results.map(({ index, packsSummary }) => ({ index, packs: packsSummary })),
   }
-}
-
-/** The code of what `act` throws, which must be a typed error; `none` when it returns. */
-export async function codeOf(act: () => unknown): Promise<string> {
-  try {
-    await act()
-  } catch (error) {
-    if (error instanceof CodedError) return error.code
-    throw error
-  }
-  return 'none'
 }

@@ -19,7 +19,8 @@ import { headerRange, PackBuilder, packBytesOf, readPackHeader } from '../../src
 import { encodeSnapshot, openSnapshot, parseSnapshot } from '../../src/repository/snapshot.ts'
 import { encodeTree, parseTree } from '../../src/repository/tree.ts'
 import { openUnpacked, sealUnpacked } from '../../src/repository/unpacked.ts'
-import { codeOf, digestOf, MiB } from './fixtures.ts'
+import { codeOf } from '../support/code-of.ts'
+import { digestOf, MiB } from './fixtures.ts'
 
 const key = RepositoryKey.generate(systemEntropy)
 const utf8 = (text: string) => new TextEncoder().encode(text)

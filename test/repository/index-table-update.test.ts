@@ -11,8 +11,9 @@ import { encodeIndex, parseIndex } from '../../src/repository/index.ts'
 import type { IndexTable } from '../../src/repository/index-table.ts'
 import { bringIndexTable } from '../../src/repository/index-table-update.ts'
 import { openUnpacked, sealUnpacked } from '../../src/repository/unpacked.ts'
+import { codeOf } from '../support/code-of.ts'
 import { MemoryStore } from '../support/memory-store.ts'
-import { backup, codeOf, MiB, never, newRepository, sampleImage, tableOf } from './fixtures.ts'
+import { backup, MiB, never, newRepository, sampleImage, tableOf } from './fixtures.ts'
 import { bytesOfId, indexIdOf, samplePacks, TableFixture } from './table-fixture.ts'
 
 let fixture: TableFixture

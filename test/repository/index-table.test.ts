@@ -11,7 +11,8 @@ import { IndexTable } from '../../src/repository/index-table.ts'
 import { IndexTableReader } from '../../src/repository/index-table-reader.ts'
 import { IndexTableWriter } from '../../src/repository/index-table-writer.ts'
 import type { PackedBlob } from '../../src/repository/pack.ts'
-import { codeOf, never } from './fixtures.ts'
+import { codeOf } from '../support/code-of.ts'
+import { never } from './fixtures.ts'
 import { bytesOfId, idOf, indexIdOf, type Packs, samplePacks, TableFixture } from './table-fixture.ts'
 
 let fixture: TableFixture
@@ -208,7 +209,7 @@ describe('what is not the table that was written', () => {
   }
 
   test('is refused when any bit is another', async () => {
-    expect(await codeOfChanged(original)).toBe('none')
+    expect(await codeOfChanged(original)).toBe('ok')
     for (let at = 0; at < original.byteLength; at += at < original.byteLength - 150 ? 37 : 1) {
       const bytes = Buffer.from(original)
       bytes[at] = (bytes[at] ?? 0) ^ (1 << (at % 8))

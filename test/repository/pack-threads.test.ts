@@ -6,7 +6,8 @@ import { sha256, sha256Hex } from '../../src/crypto/digest.ts'
 import { PackBuilder, readPackHeader } from '../../src/repository/pack.ts'
 import { PackThreads } from '../../src/repository/pack-threads.ts'
 import type { PackWork } from '../../src/repository/pack-work.ts'
-import { codeOf, MiB } from './fixtures.ts'
+import { codeOf } from '../support/code-of.ts'
+import { MiB } from './fixtures.ts'
 
 const blobBytes = MiB
 const blobs = Array.from({ length: 3 }, () => new Uint8Array(randomBytes(blobBytes)))

@@ -18,10 +18,10 @@ import type { CreatedRepository } from '../../src/repository/repository.ts'
 import type { BackupResult } from '../../src/repository/writer.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 import { type ObjectName, objectName } from '../../src/storage/object-store.ts'
+import { codeOf } from '../support/code-of.ts'
 import { MemoryStore } from '../support/memory-store.ts'
 import {
   backup,
-  codeOf,
   expectedOf,
   KiB,
   keptOpen,

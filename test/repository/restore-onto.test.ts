@@ -7,18 +7,9 @@ import { type ExistingTarget, updateVolume } from '../../src/repository/restore-
 import { restoreRange } from '../../src/repository/restore-range.ts'
 import type { BackupResult } from '../../src/repository/writer.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
+import { codeOf } from '../support/code-of.ts'
 import { MemoryStore } from '../support/memory-store.ts'
-import {
-  backup,
-  codeOf,
-  KiB,
-  MemorySink,
-  MiB,
-  never,
-  newRepository,
-  sampleImage,
-  tableOf,
-} from './fixtures.ts'
+import { backup, KiB, MemorySink, MiB, never, newRepository, sampleImage, tableOf } from './fixtures.ts'
 
 const chunkBytes = 256 * KiB
 const noise = randomBytes(48 * MiB + 4096)

@@ -9,10 +9,10 @@ import type { CreatedRepository } from '../../src/repository/repository.ts'
 import { restoreVolume } from '../../src/repository/restore.ts'
 import type { BackupResult } from '../../src/repository/writer.ts'
 import { type ObjectName, objectName } from '../../src/storage/object-store.ts'
+import { codeOf } from '../support/code-of.ts'
 import { MemoryStore } from '../support/memory-store.ts'
 import {
   backup,
-  codeOf,
   digestOf,
   KiB,
   keptOpen,

@@ -7,10 +7,10 @@ import type { Extent } from '../../src/host/volumes.ts'
 import { contentIds } from '../../src/repository/content-ids.ts'
 import { openSnapshot } from '../../src/repository/snapshot.ts'
 import { BackupWriter } from '../../src/repository/writer.ts'
+import { codeOf } from '../support/code-of.ts'
 import { MemoryStore } from '../support/memory-store.ts'
 import {
   backup,
-  codeOf,
   digestOf,
   fileVolume,
   KiB,

@@ -25,7 +25,7 @@ import { tpmCounter } from '../../src/tpm/device/counter.ts'
 import { measuringDevice } from '../../src/tpm/device/measuring-device.ts'
 import { extendPcr, readPcrs } from '../../src/tpm/device/pcrs.ts'
 import type { MeasuringDevice } from '../../src/tpm/public/measuring-device.ts'
-import { codeOf } from '../tpm/expect.ts'
+import { codeOf } from '../support/code-of.ts'
 import {
   type SoftwareTpm,
   signal,

@@ -5,7 +5,8 @@ import { anchorCounter, type MonotonicCounter, readCounterBase } from '../../src
 import { encodePin } from '../../src/sealing/pin.ts'
 import { FileSealedStore, type SealedStoreOptions } from '../../src/sealing/store.ts'
 import { encodeUpdate } from '../../src/sealing/update.ts'
-import { clock, codeOf, firstFiles, next, signal, temporaryDirectory, twoVersions } from './fixture.ts'
+import { codeOf } from '../support/code-of.ts'
+import { clock, firstFiles, next, signal, temporaryDirectory, twoVersions } from './fixture.ts'
 
 /** What a TPM keeps: it can only go up. */
 class Counter implements MonotonicCounter {

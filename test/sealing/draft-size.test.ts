@@ -3,8 +3,8 @@ import path from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { readDraft } from '../../src/sealing/draft.ts'
 import { sealedFilesMax } from '../../src/sealing/role.ts'
+import { codeOf } from '../support/code-of.ts'
 import { scratch } from '../support/scratch.ts'
-import { codeOf } from './fixture.ts'
 
 /* In place of 20,000: making that many files is all that the test would take its time for. */
 vi.mock('../../src/sealing/role.ts', async original => ({

@@ -7,7 +7,8 @@ import { fromUtf8, utf8 } from '../../src/base/bytes.ts'
 import { CodedError } from '../../src/base/errors.ts'
 import { encodeEnvelope, parseEnvelope, preAuthEncoding, verifyEnvelope } from '../../src/sealing/envelope.ts'
 import { type PublicKey, publicKey } from '../../src/sealing/keys.ts'
-import { codeOf, signer, signText, temporaryDirectory } from './fixture.ts'
+import { codeOf } from '../support/code-of.ts'
+import { signer, signText, temporaryDirectory } from './fixture.ts'
 
 const payloadType = 'application/vnd.strongroom.role+json'
 const alice = signer('alice')

@@ -154,14 +154,3 @@ export async function temporaryDirectory(): Promise<AsyncDisposable & { at(name:
 export function payloadDigest(envelope: Uint8Array): Digest {
   return sha256Hex(parseEnvelope(envelope, 'file').payload)
 }
-
-/** The code of what `work` throws, or `ok`. */
-export async function codeOf(work: () => unknown): Promise<string> {
-  try {
-    await work()
-    return 'ok'
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && 'hint' in error) return String(error.code)
-    throw error
-  }
-}

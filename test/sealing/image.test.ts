@@ -32,7 +32,8 @@ import { imageFiles } from '../../src/sealing/image-files.ts'
 import { readCertificate } from '../../src/sealing/image-signer.ts'
 import { directoryEntries, memoryEntries } from '../../src/sealing/image-source.ts'
 import { sealWorkspace } from '../../src/sealing/workspace.ts'
-import { clock, codeOf, expires, seeded, signal, temporaryDirectory } from './fixture.ts'
+import { codeOf } from '../support/code-of.ts'
+import { clock, expires, seeded, signal, temporaryDirectory } from './fixture.ts'
 
 /* Needs erofs-utils, cryptsetup-bin and openssl. */
 

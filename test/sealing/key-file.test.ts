@@ -6,7 +6,8 @@ import { Secret } from '../../src/base/secret.ts'
 import { verifySignature } from '../../src/crypto/signature.ts'
 import { hasLowerS } from '../../src/sealing/ecdsa.ts'
 import { createKeyFile, readKeyFile } from '../../src/sealing/key-file.ts'
-import { codeOf, seeded, signal, temporaryDirectory } from './fixture.ts'
+import { codeOf } from '../support/code-of.ts'
+import { seeded, signal, temporaryDirectory } from './fixture.ts'
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let file: string

@@ -9,7 +9,8 @@ import { generationOf, readGeneration, writeGeneration } from '../../src/sealing
 import { encodePin } from '../../src/sealing/pin.ts'
 import { FileSealedStore, type SealedStoreOptions } from '../../src/sealing/store.ts'
 import { encodeUpdate } from '../../src/sealing/update.ts'
-import { clock, codeOf, firstFiles, next, now, temporaryDirectory, twoVersions } from './fixture.ts'
+import { codeOf } from '../support/code-of.ts'
+import { clock, firstFiles, next, now, temporaryDirectory, twoVersions } from './fixture.ts'
 
 type Configuration = ReadonlyMap<string, string>
 

@@ -10,7 +10,7 @@ import { type StoreFiles, storeFiles } from '../../src/sealing/store-files.ts'
 import { verifyUpdate } from '../../src/sealing/successor.ts'
 import { encodeUpdate, parseUpdate } from '../../src/sealing/update.ts'
 import { verifyStore } from '../../src/sealing/verify.ts'
-import { codeOf } from './fixture.ts'
+import { codeOf } from '../support/code-of.ts'
 
 const directory = path.join(import.meta.dirname, '../vectors/seal')
 const textLengthMax = 1024 * 1024

@@ -6,8 +6,8 @@ import { encodeRole, parseRole } from '../../src/sealing/role.ts'
 import { namedFiles, type StoreFiles, storeFiles } from '../../src/sealing/store-files.ts'
 import { encodeUpdate, parseUpdate } from '../../src/sealing/update.ts'
 import { floorOf, verifyStore } from '../../src/sealing/verify.ts'
+import { codeOf } from '../support/code-of.ts'
 import {
-  codeOf,
   emptyStore,
   expires,
   firstFiles,

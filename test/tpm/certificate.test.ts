@@ -8,7 +8,7 @@ import { judgeTpm } from '../../src/sealing/enrolment.ts'
 import { readEndorsementCertificate } from '../../src/tpm/device/endorsement-certificate.ts'
 import { namesSoftware, parseCertificate, whyNotCertified } from '../../src/tpm/public/certificate.ts'
 import type { PublicArea } from '../../src/tpm/public/public-area.ts'
-import { codeOf } from './expect.ts'
+import { codeOf } from '../support/code-of.ts'
 import { type SoftwareTpm, signal, softwareTpm, withEndorsementKey } from './swtpm.ts'
 
 /* swtpm_setup plays the maker: an authority of its own, and a certificate in the TPM's memory. */

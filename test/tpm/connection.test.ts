@@ -15,7 +15,7 @@ import { startTpm } from '../../src/tpm/device/startup.ts'
 import { openTpm, type Tpm } from '../../src/tpm/device/tpm.ts'
 import { tpmErrors } from '../../src/tpm/errors.ts'
 import { joined, u16 } from '../../src/tpm/public/marshal.ts'
-import { codeOf } from './expect.ts'
+import { codeOf } from '../support/code-of.ts'
 import { signal, softwareTpm, withAttestationKey } from './swtpm.ts'
 
 const digest = new Uint8Array(32).fill(3)

@@ -3,7 +3,8 @@ import { utf8 } from '../../src/base/bytes.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { counterIndexDefault, tpmCounter } from '../../src/tpm/device/counter.ts'
 import { verifyCounter } from '../../src/tpm/public/counter.ts'
-import { allBits, codeOf, failedItems, flipped } from './expect.ts'
+import { codeOf } from '../support/code-of.ts'
+import { allBits, failedItems, flipped } from './expect.ts'
 import { type SoftwareTpm, signal, softwareTpm, withAttestationKey } from './swtpm.ts'
 
 const nonce = new Uint8Array(32).fill(1)

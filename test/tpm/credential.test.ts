@@ -5,8 +5,16 @@ import { Secret } from '../../src/base/secret.ts'
 import { activateCredential } from '../../src/tpm/device/activate.ts'
 import type { LoadedKey } from '../../src/tpm/device/keys.ts'
 import { type Credential, makeCredential } from '../../src/tpm/public/credential.ts'
-import { codeOf, flipped } from './expect.ts'
-import { type SoftwareTpm, signal, softwareTpm, withAttestationKey, withEndorsementKey } from './swtpm.ts'
+import { codeOf } from '../support/code-of.ts'
+import { flipped } from './expect.ts'
+import {
+  attestationKeyByTool,
+  type SoftwareTpm,
+  signal,
+  softwareTpm,
+  withAttestationKey,
+  withEndorsementKey,
+} from './swtpm.ts'
 
 const words = 'only this TPM can tell'
 
@@ -106,22 +114,7 @@ describe.each(['p256', 'rsa'] as const)('a challenge to an endorsement key of ki
         ).toBe(words)
       })
     })
-    await swtpm.tool(
-      'tpm2_createak',
-      '-C',
-      'ek.ctx',
-      '-c',
-      'ak.ctx',
-      '-G',
-      'ecc',
-      '-g',
-      'sha256',
-      '-s',
-      'ecdsa',
-      '-n',
-      'ak.name',
-    )
-    await swtpm.tool('tpm2_flushcontext', '-t')
+    await attestationKeyByTool(swtpm)
     await withEndorsementKey(swtpm.tpm, kind, async endorsementKey => {
       await swtpm.write('ours', toTool(challenge(endorsementKey, await swtpm.read('ak.name'))))
     })

@@ -1,20 +1,8 @@
-import { CodedError } from '../../src/base/errors.ts'
 import type { Check } from '../../src/tpm/public/checks.ts'
 
 /** The items that failed, with those that nothing was expected of left out. */
 export function failedItems(checks: readonly Check[]): readonly string[] {
   return checks.filter(({ verdict }) => verdict === 'failed').map(({ item }) => item)
-}
-
-/** The code of what `work` throws, or `ok`. */
-export async function codeOf(work: () => unknown): Promise<string> {
-  try {
-    await work()
-    return 'ok'
-  } catch (error) {
-    if (error instanceof CodedError) return error.code
-    throw error
-  }
 }
 
 /** `bytes` with one bit turned. */

@@ -9,7 +9,8 @@ import { digestLength } from '../../src/tpm/public/hash.ts'
 import { extended, type PcrValues, unmeasured } from '../../src/tpm/public/pcrs.ts'
 import { type PublicArea, parsePublicArea } from '../../src/tpm/public/public-area.ts'
 import { type QuoteExpectation, verifyQuote } from '../../src/tpm/public/quote.ts'
-import { allBits, codeOf, failedItems, flipped } from './expect.ts'
+import { codeOf } from '../support/code-of.ts'
+import { allBits, failedItems, flipped } from './expect.ts'
 import { type SoftwareTpm, signal, softwareTpm, withAttestationKey, withEndorsementKey } from './swtpm.ts'
 
 const nonce = new Uint8Array(32).fill(1)

@@ -12,7 +12,8 @@ import {
 } from '../../src/tpm/device/sealed-secret.ts'
 import { approvalKeyName } from '../../src/tpm/public/approval.ts'
 import { approvalOf, authorisedPolicy, pcrPolicy } from '../../src/tpm/public/policy.ts'
-import { codeOf, flipped } from './expect.ts'
+import { codeOf } from '../support/code-of.ts'
+import { flipped } from './expect.ts'
 import { type SoftwareTpm, signal, softwareTpm } from './swtpm.ts'
 
 const words = 'what only this state may know'

@@ -118,3 +118,11 @@ export async function withEndorsementKey<T>(
 ): Promise<T> {
   return withLoaded(tpm, await createEndorsementKey(tpm, kind, null, signal), use)
 }
+
+/** By tpm2-tools, below the endorsement key in `ek.ctx`: `ak.ctx`, `ak.pub` (TPM2B_PUBLIC) and `ak.name`. */
+export async function attestationKeyByTool(swtpm: SoftwareTpm): Promise<void> {
+  const kind = ['-G', 'ecc', '-g', 'sha256', '-s', 'ecdsa']
+  const into = ['-c', 'ak.ctx', '-u', 'ak.pub', '-f', 'tss', '-n', 'ak.name']
+  await swtpm.tool('tpm2_createak', '-C', 'ek.ctx', ...kind, ...into)
+  await swtpm.tool('tpm2_flushcontext', '-t')
+}

@@ -5,7 +5,7 @@ import { quotePcrs } from '../../src/tpm/device/quote.ts'
 import { parsePublicArea } from '../../src/tpm/public/public-area.ts'
 import { verifyQuote } from '../../src/tpm/public/quote.ts'
 import { failedItems } from './expect.ts'
-import { type SoftwareTpm, signal, softwareTpm, withAttestationKey } from './swtpm.ts'
+import { attestationKeyByTool, type SoftwareTpm, signal, softwareTpm, withAttestationKey } from './swtpm.ts'
 
 /* The tools of the TPM Software Stack: another implementation, which must agree. */
 
@@ -58,26 +58,7 @@ describe('their quote', () => {
     const pcrs = await readPcrs(swtpm.tpm, [14], signal)
     await swtpm.tool('tpm2_createek', '-c', 'ek.ctx', '-G', 'ecc', '-u', 'ek.pub', '-f', 'tss')
     await swtpm.tool('tpm2_flushcontext', '-t')
-    await swtpm.tool(
-      'tpm2_createak',
-      '-C',
-      'ek.ctx',
-      '-c',
-      'ak.ctx',
-      '-G',
-      'ecc',
-      '-g',
-      'sha256',
-      '-s',
-      'ecdsa',
-      '-u',
-      'ak.pub',
-      '-f',
-      'tss',
-      '-n',
-      'ak.name',
-    )
-    await swtpm.tool('tpm2_flushcontext', '-t')
+    await attestationKeyByTool(swtpm)
     await swtpm.tool(
       'tpm2_quote',
       '-c',

@@ -9,7 +9,8 @@ import { publicKey } from '../../../src/sealing/keys.ts'
 import { readPin } from '../../../src/sealing/pin.ts'
 import { showCommand } from '../../../src/sealing/show.ts'
 import { verifyStore } from '../../../src/sealing/verify.ts'
-import { clock, codeOf, expires, seeded, signal } from '../fixture.ts'
+import { codeOf } from '../../support/code-of.ts'
+import { clock, expires, seeded, signal } from '../fixture.ts'
 import { type Holder, people } from './holders.ts'
 
 let all: Awaited<ReturnType<typeof people<'admin' | 'user'>>>

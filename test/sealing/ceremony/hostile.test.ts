@@ -4,7 +4,8 @@ import type { Digest } from '../../../src/base/names.ts'
 import { revokeCommand, rotateCommand } from '../../../src/sealing/ceremony/rotate.ts'
 import { statusCommand } from '../../../src/sealing/ceremony/status.ts'
 import { showCommand } from '../../../src/sealing/show.ts'
-import { clock, codeOf, expires, signText } from '../fixture.ts'
+import { codeOf } from '../../support/code-of.ts'
+import { clock, expires, signText } from '../fixture.ts'
 import { type Holder, people } from './holders.ts'
 
 /* What a carrier, or the holder of one key, tries with a proposal. */

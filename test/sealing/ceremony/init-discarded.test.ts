@@ -6,7 +6,8 @@ import {
 } from '../../../src/sealing/ceremony/init-discarded.ts'
 import { statusCommand } from '../../../src/sealing/ceremony/status.ts'
 import { verifyCommand } from '../../../src/sealing/show.ts'
-import { clock, codeOf, seeded, signal } from '../fixture.ts'
+import { codeOf } from '../../support/code-of.ts'
+import { clock, seeded, signal } from '../fixture.ts'
 import { type Holder, people } from './holders.ts'
 
 let all: Awaited<ReturnType<typeof people<'admin' | 'user'>>>

@@ -10,7 +10,8 @@ import { type SealSignOptions, signCommand } from '../../../src/sealing/ceremony
 import { showCommand, verifyCommand } from '../../../src/sealing/show.ts'
 import { FileSealedStore } from '../../../src/sealing/store.ts'
 import { sealWorkspace } from '../../../src/sealing/workspace.ts'
-import { clock, codeOf, expires, seeded, signal, temporaryDirectory } from '../fixture.ts'
+import { codeOf } from '../../support/code-of.ts'
+import { clock, expires, seeded, signal, temporaryDirectory } from '../fixture.ts'
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let workspace: ReturnType<typeof sealWorkspace>

@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { revokeCommand, rotateCommand } from '../../../src/sealing/ceremony/rotate.ts'
 import { statusCommand } from '../../../src/sealing/ceremony/status.ts'
 import { showCommand } from '../../../src/sealing/show.ts'
-import { clock, codeOf, expires } from '../fixture.ts'
+import { codeOf } from '../../support/code-of.ts'
+import { clock, expires } from '../fixture.ts'
 import { type Holder, people } from './holders.ts'
 
 let all: Awaited<ReturnType<typeof people<'alice' | 'bob' | 'carol' | 'dave' | 'user'>>>

@@ -6,7 +6,8 @@ import { rotateCommand } from '../../../src/sealing/ceremony/rotate.ts'
 import { unsealCommand } from '../../../src/sealing/ceremony/unseal.ts'
 import { FileSealedStore } from '../../../src/sealing/store.ts'
 import { wholeFile } from '../../../src/sealing/workspace.ts'
-import { clock, codeOf, expires, signal } from '../fixture.ts'
+import { codeOf } from '../../support/code-of.ts'
+import { clock, expires, signal } from '../fixture.ts'
 import { type Holder, people } from './holders.ts'
 
 let all: Awaited<ReturnType<typeof people<'organisation' | 'owner' | 'machine'>>>
