@@ -189,7 +189,7 @@ async function softToken(): Promise<TokenProcess> {
   const token = new TokenProcess({
     modulePath: softHsmModule(),
     label: 'bench',
-    pin: { fetch: async () => pin(), refused() {} },
+    pin: { fetch: async () => pin(), isAttended: false, refused() {} },
     environment: { SOFTHSM2_CONF: file },
   })
   using officer = pin()

@@ -12,7 +12,7 @@ import { HsmError } from './errors.ts'
 import { newPassphrase } from './passphrase.ts'
 import { parseRecipient, tokenRecipient } from './recipients.ts'
 import { newRecoveryKey } from './recovery.ts'
-import type { TokenKey } from './tagged-stanza.ts'
+import { requireWrappingKey, type TokenKey, tokenKey } from './token-key.ts'
 import type { TokenProcess } from './token-process.ts'
 import type { TokenPublicKeys } from './token-protocol.ts'
 
@@ -21,7 +21,7 @@ import type { TokenPublicKeys } from './token-protocol.ts'
 const recoveryKeyFileBytesMax = 4096
 
 export interface TokenIdentity {
-  /** `age1tag1…`, for envelopes. */
+  /** `age1tag1…` or `ssh-rsa AAAA…`, for envelopes. */
   readonly recipient: string
   /** Base64, for `keys.hsm` of roles.json; `null` where the token cannot do Ed25519. */
   readonly witnessKey: string | null
@@ -110,7 +110,7 @@ async function envelopeFor(
   signal: AbortSignal,
 ): Promise<Uint8Array> {
   const key = await tokenKeyOf(token, signal)
-  const own = tokenRecipient(key.point)
+  const own = tokenRecipient(key)
   const others = recipients.map(parseRecipient).filter(({ text }) => text !== own.text)
   const envelope = await createEnvelope(passphrase, [own, ...others])
   using opened = await openWithToken(new Untrusted(envelope), key)
@@ -120,8 +120,7 @@ async function envelopeFor(
 }
 
 async function tokenKeyOf(token: TokenProcess, signal: AbortSignal): Promise<TokenKey> {
-  const point = wrappingPoint(await token.publicKeys(signal))
-  return { point, agree: peerPoint => token.agree(peerPoint, signal) }
+  return tokenKey((await token.publicKeys(signal)).wrapping, token, signal)
 }
 
 export async function listEnvelopes(envelopes: EnvelopeStore): Promise<readonly EnvelopeWithDigest[]> {
@@ -131,29 +130,6 @@ export async function listEnvelopes(envelopes: EnvelopeStore): Promise<readonly 
       return { ...one, digest: bytes.parse(sha256Hex) }
     }),
   )
-}
-
-export interface Finding {
-  readonly ok: boolean
-  readonly text: string
-}
-
-/** What the token is and whether it can do its work. Throws when it cannot even be opened. */
-export async function doctor(token: TokenProcess, signal: AbortSignal): Promise<readonly Finding[]> {
-  const { label, manufacturer, model, serial, agrees, signs, mechanisms, keysLeave } =
-    await token.describe(signal)
-  const { wrapping, witness } = await token.publicKeys(signal)
-  return [
-    {
-      ok: true,
-      text: `token '${label}', ${manufacturer} ${model}, serial ${serial}, ${mechanisms} mechanisms`,
-    },
-    { ok: agrees, text: 'opens envelopes: ECDH on P-256' },
-    { ok: signs, text: 'witnesses the ledger: Ed25519' },
-    { ok: wrapping !== null, text: 'has the wrapping key' },
-    { ok: witness !== null, text: 'has the witness key' },
-    { ok: !keysLeave, text: 'keeps its private keys: sensitive and not extractable' },
-  ]
 }
 
 /** The passphrase, on any machine, without token and HSM VM. Stock `age -d -i KEY ENVELOPE` does the same. */
@@ -173,12 +149,7 @@ async function readRecoveryKey(file: string): Promise<Secret> {
 
 function identityOf(keys: TokenPublicKeys): TokenIdentity {
   return {
-    recipient: tokenRecipient(wrappingPoint(keys)).text,
+    recipient: tokenRecipient(requireWrappingKey(keys.wrapping)).text,
     witnessKey: keys.witness && toBase64(keys.witness),
   }
-}
-
-function wrappingPoint({ wrapping }: TokenPublicKeys): Uint8Array {
-  if (wrapping === null) throw new HsmError('HSM_KEY_MISSING', 'the token has no wrapping key')
-  return wrapping
 }

@@ -1,4 +1,4 @@
-import { Decrypter, Encrypter, type Identity, type Stanza } from 'age-encryption'
+import { type Recipient as AgeRecipient, Decrypter, Encrypter, type Identity, Stanza } from 'age-encryption'
 import { KiB } from '../base/bytes.ts'
 import { CodedError } from '../base/errors.ts'
 import { Secret } from '../base/secret.ts'
@@ -7,7 +7,10 @@ import { HsmError } from './errors.ts'
 import { requireSafe } from './passphrase.ts'
 import type { Recipient } from './recipients.ts'
 import { importRecoveryKey, type RecoveryDecryptionKey } from './recovery.ts'
-import { type TokenKey, unwrapTagged } from './tagged-stanza.ts'
+import { parseSshRsa } from './ssh-rsa.ts'
+import { unwrapSshRsa, wrapSshRsa } from './ssh-rsa-stanza.ts'
+import { unwrapTagged } from './tagged-stanza.ts'
+import type { TokenKey } from './token-key.ts'
 
 /*
  * Passphrase envelopes: age files (https://c2sp.org/age@v1) that hold one passphrase, and nothing else, for at least one
@@ -27,7 +30,7 @@ export async function createEnvelope(
   const encrypter = new Encrypter()
   const plaintext = passphrase.expose(bytes => bytes.slice())
   try {
-    for (const { text } of recipients) encrypter.addRecipient(text)
+    for (const { text } of recipients) encrypter.addRecipient(ageRecipient(text))
     return await encrypter.encrypt(plaintext)
   } catch (cause) {
     throw new HsmError('HSM_RECIPIENT_INVALID', 'one of the recipients cannot be encrypted to', { cause })
@@ -37,11 +40,13 @@ export async function createEnvelope(
 }
 
 /**
- * The passphrase, by a Diffie-Hellman in the token. Throws `HSM_ENVELOPE_OTHER_KEY`, `HSM_ENVELOPE_INVALID`,
+ * The passphrase, by what the token does with its wrapping key. Throws `HSM_ENVELOPE_OTHER_KEY`, `HSM_ENVELOPE_INVALID`,
  * `HSM_PASSPHRASE_UNSAFE`, or what the token throws.
  */
 export function openWithToken(envelope: Untrusted<Uint8Array>, token: TokenKey): Promise<Secret> {
-  return open(envelope, { unwrapFileKey: (stanzas: Stanza[]) => unwrapTagged(stanzas, token) })
+  const unwrapFileKey = (stanzas: Stanza[]) =>
+    token.type === 'p256' ? unwrapTagged(stanzas, token) : unwrapSshRsa(stanzas, token)
+  return open(envelope, { unwrapFileKey })
 }
 
 /** The passphrase, by a recovery key. Throws as `openWithToken`, and `HSM_RECOVERY_KEY_INVALID`. */
@@ -91,6 +96,18 @@ const noIdentity: Identity = {
       `none of the ${stanzas.length} stanzas of the envelope is for this key`,
     )
   },
+}
+
+/** The library knows all but SSH keys. */
+function ageRecipient(text: string): string | AgeRecipient {
+  const modulus = parseSshRsa(text)
+  if (modulus === null) return text
+  return {
+    wrapFileKey: fileKey => {
+      const { args, body } = wrapSshRsa(modulus, fileKey)
+      return [new Stanza(args, body)]
+    },
+  }
 }
 
 function requireRecipients(recipients: readonly Recipient[]): void {

@@ -73,6 +73,16 @@ export const hsmErrors = {
     meaning: 'There already is a token or a key with that label.',
     hint: 'use it, or choose another label; nothing is ever initialised over',
   },
+  HSM_TOKEN_FULL: {
+    kind: 'unavailable',
+    meaning: 'The token has no room for what was to be made in it. What is in it goes on working.',
+    hint: 'remove what nobody needs with its own tool, or take another token',
+  },
+  HSM_TOKEN_READ_ONLY: {
+    kind: 'refused',
+    meaning: 'The token is write-protected: nothing can be made in it. What is in it goes on working.',
+    hint: 'make keys and counters while it may be written to',
+  },
   HSM_TOKEN_FAILED: {
     kind: 'unavailable',
     meaning: 'The PKCS#11 module reported an error that has no meaning of its own here.',
@@ -147,7 +157,7 @@ export const hsmErrors = {
   },
   HSM_RECIPIENT_INVALID: {
     kind: 'usage',
-    meaning: 'That is no age recipient of a token (age1tag1…) or of a recovery key (age1…).',
+    meaning: 'That is no age recipient of a token (age1tag1… or ssh-rsa …) or of a recovery key (age1…).',
     hint: 'copy the whole line as it was printed',
   },
   HSM_RECOVERY_KEY_INVALID: {

@@ -83,7 +83,10 @@ export async function cosignState(
 
 async function witnessKey(token: WitnessToken, roles: Roles, signal: AbortSignal): Promise<Uint8Array> {
   const { witness } = await token.publicKeys(signal)
-  if (witness === null) throw new HsmError('HSM_KEY_MISSING', 'the token has no witness key')
+  if (witness === null)
+    throw new HsmError('HSM_KEY_MISSING', 'the token has no witness key', {
+      hint: 'only a token that does Ed25519 can witness the ledger: see `strongroom hsm doctor`',
+    })
   if (!equalConstantTime(witness, roles.keys.hsm))
     throw new HsmError('HSM_KEY_OTHER', "dom0 would not accept a cosignature by this token's witness key")
   return witness

@@ -6,12 +6,10 @@ import { openWithToken } from './envelope.ts'
 import { HsmError } from './errors.ts'
 import type { WitnessToken } from './ledger-witness.ts'
 import type { HsmStore } from './store.ts'
-import type { TokenKey } from './tagged-stanza.ts'
+import { type TokenKey, tokenKey, type UnwrappingToken } from './token-key.ts'
 
 /** What a release needs of the token; `TokenProcess` is one. */
-export interface HsmToken extends WitnessToken {
-  agree(peerPoint: Uint8Array, signal: AbortSignal): Promise<Secret>
-}
+export type HsmToken = WitnessToken & UnwrappingToken
 
 /** Whose digest is sealed for the epoch. Throws `HSM_REFUSED_PROFILE`, and as `EnvelopeStore.sealed`. */
 export function sealedEnvelope(
@@ -29,9 +27,7 @@ export function sealedEnvelope(
 
 /** Fetched before a release is allowed: a token that is missing or a wrong PIN must not use a request up. */
 export async function wrappingKey(token: HsmToken, signal: AbortSignal): Promise<TokenKey> {
-  const { wrapping } = await token.publicKeys(signal)
-  if (wrapping === null) throw new HsmError('HSM_KEY_MISSING', 'the token has no wrapping key')
-  return { point: wrapping, agree: peerPoint => token.agree(peerPoint, signal) }
+  return tokenKey((await token.publicKeys(signal)).wrapping, token, signal)
 }
 
 /** Nothing is handed over once the call has ended. */

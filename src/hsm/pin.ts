@@ -1,16 +1,19 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import path from 'node:path'
 import { errnoOf, printable } from '../base/errors.ts'
 import { Secret } from '../base/secret.ts'
 import { askUnseen, type Terminal } from '../base/terminal.ts'
 import { HsmError } from './errors.ts'
 
 /*
- * Where the PIN comes from: a file that nobody else can read, or a person at a terminal. Never an argument or an
- * environment variable, which other processes can see.
+ * Where the PIN comes from: a file that nobody else can read, a credential of the service manager, or a person at a terminal.
+ * Never an argument or an environment variable, which other processes can see.
  */
 
 export interface PinSource {
+  /** A person is asked each time that a PIN is wanted: what she types is given anew. */
+  readonly isAttended: boolean
   /**
    * Asked at each login. The caller disposes of what it is given. Throws the signal's reason when a person has not
    * answered by then, else an `HsmError` or `CANCELLED`; the next call begins anew.
@@ -23,6 +26,9 @@ export interface PinSource {
 const pinBytesMin = 4
 const pinBytesMax = 255
 const modeOfOthers = 0o077
+const modeOfGroupToRead = 0o040
+/** The name of the credential. */
+export const pinCredential = 'strongroom-pin'
 
 const [newline, carriageReturn] = [0x0a, 0x0d]
 
@@ -31,10 +37,23 @@ const [newline, carriageReturn] = [0x0a, 0x0d]
  * that a replaced PIN needs no restart.
  */
 export function pinFromFile(file: string): PinSource {
-  return { fetch: () => readPin(file), refused() {} }
+  return { isAttended: false, fetch: () => readPin(file, requirePrivate), refused() {} }
 }
 
-async function readPin(file: string): Promise<Secret> {
+/**
+ * What systemd hands over by `LoadCredential=` or `LoadCredentialEncrypted=`: a file of that name in its directory for this
+ * service. Its directory is the service's alone; the file itself has the mode 0400, or 0440 where an access control list names the
+ * user of the service, which `stat` shows as the rights of the group.
+ */
+export function pinFromCredential(directory: string): PinSource {
+  const file = path.join(directory, pinCredential)
+  return { isAttended: false, fetch: () => readPin(file, requireCredential), refused() {} }
+}
+
+async function readPin(
+  file: string,
+  requireSafe: (handle: FileHandle, file: string) => Promise<void>,
+): Promise<Secret> {
   // O_NONBLOCK: a pipe in its place must not hold the call that needs the PIN.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
   const handle = await open(file, flags).catch(cause => {
@@ -45,7 +64,7 @@ async function readPin(file: string): Promise<Secret> {
     )
   })
   try {
-    await requirePrivate(handle, file)
+    await requireSafe(handle, file)
     const bytes = new Uint8Array(pinBytesMax + 2)
     const { bytesRead } = await handle.read(bytes, 0, bytes.byteLength, 0)
     return takePin(bytes, withoutNewline(bytes, bytesRead))
@@ -54,13 +73,22 @@ async function readPin(file: string): Promise<Secret> {
   }
 }
 
-async function requirePrivate(handle: FileHandle, file: string): Promise<void> {
+function requirePrivate(handle: FileHandle, file: string): Promise<void> {
+  return requireMode(handle, file, modeOfOthers)
+}
+
+function requireCredential(handle: FileHandle, file: string): Promise<void> {
+  return requireMode(handle, file, modeOfOthers & ~modeOfGroupToRead)
+}
+
+/** `refused`: the rights that nobody but the owner may have. */
+async function requireMode(handle: FileHandle, file: string, refused: number): Promise<void> {
   // Of the open file: its name may mean another one by now.
   const found = await handle.stat()
   const { mode, uid } = found
   if (!found.isFile())
     throw new HsmError('HSM_PIN_UNAVAILABLE', `the PIN file ${printable(file)} is no plain file`)
-  if ((mode & modeOfOthers) !== 0)
+  if ((mode & refused) !== 0)
     throw new HsmError(
       'HSM_PIN_FILE_OPEN_TO_OTHERS',
       `the PIN file ${printable(file)} has mode 0${(mode & 0o777).toString(8)}; expected 0600`,
@@ -79,6 +107,7 @@ async function requirePrivate(handle: FileHandle, file: string): Promise<void> {
 export function pinFromTerminal(prompt: string, terminal: Terminal): PinSource {
   let kept: Secret | null = null
   return {
+    isAttended: true,
     async fetch(signal) {
       kept ??= await askPin(prompt, terminal, signal)
       return Secret.take(kept.expose(bytes => bytes.slice()))

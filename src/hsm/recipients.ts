@@ -4,10 +4,12 @@ import { CryptoError } from '../crypto/errors.ts'
 import { p256PublicKey } from '../crypto/signature.ts'
 import { decodeBech32, encodeBech32 } from './bech32.ts'
 import { HsmError } from './errors.ts'
+import { parseSshRsa, sshRsaText } from './ssh-rsa.ts'
+import type { WrappingKey } from './token-protocol.ts'
 
 /*
  * Who can open a passphrase envelope, in age's notation: tokens by their tagged P-256 recipient (https://c2sp.org/age,
- * "p256tag"), people by their X25519 recovery key.
+ * "p256tag") or, where they know RSA only, as an SSH key; people by their X25519 recovery key.
  */
 
 const tokenPrefix = 'age1tag'
@@ -18,13 +20,14 @@ export const pointLength = 65
 
 export interface Recipient {
   readonly kind: 'token' | 'recovery'
-  /** `age1tag1…` or `age1…` */
+  /** `age1tag1…`, `ssh-rsa AAAA…` or `age1…` */
   readonly text: string
 }
 
-/** The recipient of a token whose key has this point, `04 || x || y`. */
-export function tokenRecipient(point: Uint8Array): Recipient {
-  return { kind: 'token', text: asText(encodeBech32(tokenPrefix, compressPoint(point))) }
+/** The recipient of a token with that key. */
+export function tokenRecipient(key: WrappingKey): Recipient {
+  if (key.type === 'rsa') return { kind: 'token', text: sshRsaText(key.modulus) }
+  return { kind: 'token', text: asText(encodeBech32(tokenPrefix, compressPoint(key.point))) }
 }
 
 export function recoveryRecipient(publicKey: Uint8Array): Recipient {
@@ -38,6 +41,8 @@ export function parseRecipient(untrustedText: string): Recipient {
     return { kind: 'token', text: untrustedText }
   if (decodeBech32(recoveryPrefix, untrustedBytes)?.byteLength === x25519KeyLength)
     return { kind: 'recovery', text: untrustedText }
+  const modulus = parseSshRsa(untrustedText)
+  if (modulus !== null) return { kind: 'token', text: sshRsaText(modulus) }
   throw new HsmError('HSM_RECIPIENT_INVALID', `no recipient: '${printable(untrustedText).slice(0, 100)}'`)
 }
 

@@ -1,10 +1,10 @@
 import { createHmac } from 'node:crypto'
 import { equalConstantTime, utf8 } from '../base/bytes.ts'
-import type { Secret } from '../base/secret.ts'
 import { sha256 } from '../crypto/digest.ts'
 import { HsmError } from './errors.ts'
 import { openHpke } from './hpke.ts'
 import { compressPoint, isPoint, pointLength } from './recipients.ts'
+import { type AgreeingKey, decodeArgument, type UntrustedStanza } from './token-key.ts'
 
 /*
  * The `p256tag` stanza of age (https://c2sp.org/age): arguments tag and encapsulated point, body the file key sealed by
@@ -16,23 +16,10 @@ const label = utf8('age-encryption.org/p256tag')
 const tagLength = 4
 const bodyLength = 32
 
-/** The key in a token, as far as an envelope needs it. */
-export interface TokenKey {
-  /** `04 || x || y` */
-  readonly point: Uint8Array
-  /** The x coordinate of the shared point, 32 bytes; made in the token. */
-  agree(peerPoint: Uint8Array): Promise<Secret>
-}
-
-export interface UntrustedStanza {
-  readonly args: readonly string[]
-  readonly body: Uint8Array
-}
-
 /** The file key of the first stanza for this token, or `null` when there is none. Throws `HSM_ENVELOPE_INVALID`. */
 export async function unwrapTagged(
   untrustedStanzas: readonly UntrustedStanza[],
-  token: TokenKey,
+  token: AgreeingKey,
 ): Promise<Uint8Array | null> {
   for (const { args, body } of untrustedStanzas) {
     if (args[0] !== stanzaType) continue
@@ -44,14 +31,14 @@ export async function unwrapTagged(
       body.byteLength !== bodyLength
     )
       throw invalid(`a ${stanzaType} stanza of ${args.length - 1} arguments and ${body.byteLength} bytes`)
-    const peerPoint = decode(encapsulated, pointLength)
-    if (!equalConstantTime(decode(tag, tagLength), tagOf(peerPoint, token.point))) continue
+    const peerPoint = decodeArgument(encapsulated, pointLength)
+    if (!equalConstantTime(decodeArgument(tag, tagLength), tagOf(peerPoint, token.point))) continue
     return await unwrap(peerPoint, body, token)
   }
   return null
 }
 
-async function unwrap(peerPoint: Uint8Array, body: Uint8Array, token: TokenKey): Promise<Uint8Array> {
+async function unwrap(peerPoint: Uint8Array, body: Uint8Array, token: AgreeingKey): Promise<Uint8Array> {
   if (!isPoint(peerPoint)) throw invalid('the point of a stanza is not on the curve')
   using shared = await token.agree(peerPoint)
   const fileKey = shared.expose(bytes =>
@@ -69,14 +56,6 @@ function tagOf(encapsulated: Uint8Array, point: Uint8Array): Uint8Array {
     .update(recipientHash)
     .digest()
     .subarray(0, tagLength)
-}
-
-/** Canonical base64 without padding, as all of age. */
-function decode(untrustedText: string, length: number): Uint8Array {
-  const bytes = Buffer.from(untrustedText, 'base64')
-  if (bytes.toString('base64').replace(/=+$/, '') !== untrustedText || bytes.byteLength !== length)
-    throw invalid(`an argument of a ${stanzaType} stanza is not ${length} bytes in base64`)
-  return new Uint8Array(bytes)
 }
 
 function invalid(message: string): HsmError {

@@ -2,12 +2,20 @@ import { BaseError } from '../base/base-errors.ts'
 import { fields, is } from '../base/json.ts'
 import { ed25519PublicKeyLength } from '../crypto/signature.ts'
 import { HsmError } from './errors.ts'
+import { isModulus } from './oaep.ts'
 import { isPoint } from './recipients.ts'
-import type { TokenDescription, TokenPublicKeys, TokenSealKey } from './token-protocol.ts'
+import type {
+  InspectedToken,
+  TokenDescription,
+  TokenPublicKeys,
+  TokenSealKey,
+  WrappingKey,
+} from './token-protocol.ts'
 
 /* The forms of what a token's process may answer. */
 
 const textLengthMax = 64
+const keysMax = 8
 
 function bytes(length: number): (untrustedValue: unknown) => Uint8Array {
   return untrustedValue => {
@@ -22,8 +30,20 @@ function point(untrustedValue: unknown): Uint8Array {
   throw new BaseError('FIELD_INVALID', 'expected a point of P-256')
 }
 
+function modulus(untrustedValue: unknown): Uint8Array {
+  if (untrustedValue instanceof Uint8Array && isModulus(untrustedValue)) return new Uint8Array(untrustedValue)
+  throw new BaseError('FIELD_INVALID', 'expected a modulus of 2048 to 4096 bits')
+}
+
+function wrappingKey(untrustedValue: unknown): WrappingKey {
+  const isRsa = typeof untrustedValue === 'object' && untrustedValue !== null && 'modulus' in untrustedValue
+  return isRsa
+    ? fields('wrapping key', { type: is.literal('rsa'), modulus })(untrustedValue)
+    : fields('wrapping key', { type: is.literal('p256'), point })(untrustedValue)
+}
+
 const publicKeys = fields('public keys', {
-  wrapping: is.nullable(point),
+  wrapping: is.nullable(wrappingKey),
   witness: is.nullable(bytes(ed25519PublicKeyLength)),
 })
 
@@ -35,15 +55,31 @@ const sealKey = is.nullable((untrustedValue: unknown): TokenSealKey => {
   return { type, bytes: type === 'ed25519' ? bytes(ed25519PublicKeyLength)(key) : point(key) }
 })
 
-const description = fields('token', {
+const inspected = fields('token', {
   label: is.string(textLengthMax),
   manufacturer: is.string(textLengthMax),
   model: is.string(textLengthMax),
   serial: is.string(textLengthMax),
-  agrees: is.boolean,
-  signs: is.boolean,
+  pin: is.literal('sound', 'failed-before', 'last-try', 'locked'),
+  isWriteProtected: is.boolean,
   mechanisms: is.integer(),
-  keysLeave: is.boolean,
+  ecdh: is.boolean,
+  oaep: is.boolean,
+  rsa: is.boolean,
+  ed25519: is.boolean,
+  ecdsa: is.boolean,
+})
+
+const description = fields('token', {
+  opens: is.nullable(is.literal('ecdh', 'oaep', 'rsa')),
+  keys: is.array(
+    fields('key', {
+      label: is.string(textLengthMax),
+      isProtected: is.boolean,
+      export: is.literal('refused', 'given', 'untried'),
+    }),
+    keysMax,
+  ),
 })
 
 export const tokenAnswers = {
@@ -51,6 +87,7 @@ export const tokenAnswers = {
   publicKeys: (untrustedValue: unknown): TokenPublicKeys => checked(untrustedValue, publicKeys),
   sealKey: (untrustedValue: unknown): TokenSealKey | null => checked(untrustedValue, sealKey),
   count: (untrustedValue: unknown): number => checked(untrustedValue, is.integer()),
+  inspected: (untrustedValue: unknown): InspectedToken => checked(untrustedValue, inspected),
   description: (untrustedValue: unknown): TokenDescription => checked(untrustedValue, description),
 }
 

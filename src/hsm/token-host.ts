@@ -2,7 +2,8 @@ import process from 'node:process'
 import { Secret } from '../base/secret.ts'
 import { HsmError } from './errors.ts'
 import { Token } from './token.ts'
-import type { TokenAnswer, TokenRequest } from './token-protocol.ts'
+import { initialiseToken, inspectToken } from './token-module.ts'
+import type { NumberedRequest, TokenAnswer, TokenRequest } from './token-protocol.ts'
 
 /*
  * The process around the PKCS#11 module. It can hang or crash without harm: `token-process.ts` ends it and starts
@@ -11,36 +12,38 @@ import type { TokenAnswer, TokenRequest } from './token-protocol.ts'
 
 let token: Token | null = null
 
-function answer(request: TokenRequest): unknown {
+async function answer(request: TokenRequest): Promise<unknown> {
   switch (request.operation) {
     case 'initialise': {
       using officerPin = Secret.take(request.officerPin)
       using pin = Secret.take(request.pin)
-      return Token.initialise(request, officerPin, pin)
+      return initialiseToken(request, officerPin, pin)
     }
     case 'open': {
       using pin = Secret.take(request.pin)
-      token = Token.open(request, pin)
+      token = Token.open(request, pin, request.isCautious)
       return null
     }
+    case 'inspect':
+      return inspectToken(request)
     case 'generate':
-      return opened().generateKeys()
+      return await opened().generateKeys()
     case 'publicKeys':
-      return opened().publicKeys()
+      return await opened().publicKeys()
     case 'describe':
-      return opened().describe()
+      return await opened().describe()
     case 'agree':
-      return opened()
-        .agree(request.peerPoint)
-        .expose(bytes => bytes)
+      return bytesOf(await opened().agree(request.peerPoint))
+    case 'decrypt':
+      return bytesOf(await opened().decrypt(request.ciphertext))
     case 'sealKey':
-      return opened().sealKey(request.make)
+      return await opened().sealKey(request.make)
     case 'seal':
-      return opened().seal(request.message)
+      return await opened().seal(request.message)
     case 'counter':
-      return opened().counter(request.change)
+      return await opened().counter(request.change)
     case 'sign':
-      return opened().sign(request.message)
+      return await opened().sign(request.message)
   }
 }
 
@@ -49,20 +52,25 @@ function opened(): Token {
   return token
 }
 
-function answered(request: TokenRequest): TokenAnswer {
+/** Overwritten once they are sent. */
+function bytesOf(secret: Secret): Uint8Array {
+  return secret.expose(bytes => bytes)
+}
+
+async function answered({ id, request }: NumberedRequest): Promise<TokenAnswer> {
   try {
-    return { ok: true, value: answer(request) }
+    return { id, ok: true, value: await answer(request) }
   } catch (error) {
     const known =
       error instanceof HsmError ? error : new HsmError('HSM_TOKEN_FAILED', 'the token process failed')
-    return { ok: false, code: known.code, message: known.message, retry: known.retry }
+    return { id, ok: false, code: known.code, message: known.message, retry: known.retry }
   }
 }
 
 process.on('disconnect', () => process.exit(0))
 // The other end is this same program: what it sends has this type.
-process.on('message', request => {
-  const message = answered(request as TokenRequest)
+process.on('message', async request => {
+  const message = await answered(request as NumberedRequest)
   process.send?.(message, undefined, undefined, () => {
     if (message.ok && message.value instanceof Uint8Array) message.value.fill(0)
   })

@@ -1,28 +1,35 @@
 import type { Milliseconds } from '../base/brand.ts'
-import { equalConstantTime } from '../base/bytes.ts'
 import { deadline } from '../base/environment.ts'
 import { Secret } from '../base/secret.ts'
 import { ed25519SignatureLength } from '../crypto/signature.ts'
 import { HsmError, type HsmErrorCode } from './errors.ts'
+import { fileKeyLength } from './oaep.ts'
 import type { PinSource } from './pin.ts'
+import { type PinRefusals, refusalsInMemory, refusedPinsMax } from './pin-refusals.ts'
+import { Places } from './places.ts'
 import { tokenAnswers } from './token-answers.ts'
 import { TokenChannel } from './token-channel.ts'
-import type {
-  CounterChange,
-  TokenAddress,
-  TokenDescription,
-  TokenPublicKeys,
-  TokenRequest,
-  TokenSealKey,
+import {
+  type CounterChange,
+  type InspectedToken,
+  sessionsMax,
+  type TokenAddress,
+  type TokenDescription,
+  type TokenPublicKeys,
+  type TokenRequest,
+  type TokenSealKey,
 } from './token-protocol.ts'
 
 const callMillisecondsDefault: Milliseconds = 10_000
 const waitingMax = 32
-const refusedPinsMax = 8
 const sharedSecretLength = 32
 
-export interface TokenProcessOptions extends TokenAddress {
+export interface TokenProcessOptions extends Omit<TokenAddress, 'moduleParameters'> {
+  /** What the module is given at C_Initialize; none where absent. */
+  readonly moduleParameters?: string | null
   readonly pin: PinSource
+  /** Where PINs that nobody types are remembered when they were refused; for as long as this lives where absent. */
+  readonly refusals?: PinRefusals
   /** The whole environment of the token's process: paths such as `SOFTHSM2_CONF`, never a secret. */
   readonly environment?: Readonly<Record<string, string>>
   /** For each single call of the token. */
@@ -32,43 +39,51 @@ export interface TokenProcessOptions extends TokenAddress {
 /** After these the login and the module's state are sound; after anything else the process is started anew. */
 const harmless: ReadonlySet<HsmErrorCode> = new Set([
   'HSM_COUNTER_MISSING',
+  'HSM_ENVELOPE_INVALID',
   'HSM_KEY_MISSING',
   'HSM_MECHANISM_MISSING',
   'HSM_TOKEN_AMBIGUOUS',
-  'HSM_TOKEN_EXISTS',
+  'HSM_TOKEN_FULL',
+  'HSM_TOKEN_READ_ONLY',
 ])
 
 /**
- * A token behind a process boundary: one call after another, each with a deadline. A module that hangs is ended
+ * A token behind a process boundary: a few calls at once, each with a deadline. A module that hangs is ended
  * (`HSM_TIMEOUT`), one that crashes is noticed (`HSM_MODULE_CRASHED`), and the next call starts a new process and logs
  * in again. A PIN that the token refused is never sent to it a second time.
  */
 export class TokenProcess implements Disposable {
   readonly #options: TokenProcessOptions
-  readonly #refusedPins: Secret[] = []
+  readonly #typed = refusalsInMemory()
+  readonly #kept: PinRefusals
+  readonly #channels = new Set<TokenChannel>()
+  /** The one that has logged in. */
   #channel: TokenChannel | null = null
-  #last: Promise<unknown> = Promise.resolve()
-  #waiting = 0
+  #opening: Promise<unknown> = Promise.resolve()
+  readonly #places = new Places(sessionsMax, waitingMax)
 
   constructor(options: TokenProcessOptions) {
     this.#options = options
+    this.#kept = options.refusals ?? refusalsInMemory()
   }
 
   /** Initialises the token with its two PINs, where there is none of that label. Throws `HSM_TOKEN_EXISTS`. */
-  initialise(officerPin: Secret, pin: Secret, signal: AbortSignal): Promise<void> {
-    return this.#serially(signal, async () => {
-      const { modulePath, label } = this.#options
-      const [officerCopy, copy] = [officerPin, pin].map(copyOf) as [Uint8Array, Uint8Array]
-      try {
-        await this.#ask(
-          { operation: 'initialise', modulePath, label, officerPin: officerCopy, pin: copy },
-          signal,
-        )
-      } finally {
-        for (const one of [officerCopy, copy]) one.fill(0)
-        this.#end() // the next call opens it
-      }
-    })
+  async initialise(officerPin: Secret, pin: Secret, signal: AbortSignal): Promise<void> {
+    const [officerCopy, copy] = [officerPin, pin].map(copyOf) as [Uint8Array, Uint8Array]
+    try {
+      await this.#alone(
+        { operation: 'initialise', ...this.#address, officerPin: officerCopy, pin: copy },
+        signal,
+      )
+      await this.#kept.clear()
+    } finally {
+      for (const one of [officerCopy, copy]) one.fill(0)
+    }
+  }
+
+  /** What the token tells without a PIN. */
+  async inspect(signal: AbortSignal): Promise<InspectedToken> {
+    return tokenAnswers.inspected(await this.#alone({ operation: 'inspect', ...this.#address }, signal))
   }
 
   /** Makes the keys that are missing, and answers them all. */
@@ -108,6 +123,13 @@ export class TokenProcess implements Disposable {
     )
   }
 
+  /** The file key in the body of an `ssh-rsa` stanza, by RSA with the wrapping key. */
+  decrypt(ciphertext: Uint8Array, signal: AbortSignal): Promise<Secret> {
+    return this.#call({ operation: 'decrypt', ciphertext }, signal, value =>
+      Secret.take(tokenAnswers.bytes(value, fileKeyLength)),
+    )
+  }
+
   /** Ed25519 with the witness key. */
   sign(message: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
     return this.#call({ operation: 'sign', message }, signal, value =>
@@ -116,93 +138,119 @@ export class TokenProcess implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#end()
-    for (const pin of this.#refusedPins) pin.dispose()
-    this.#refusedPins.length = 0
+    for (const channel of this.#channels) channel.end()
+    this.#channel = null
+  }
+
+  get #address(): TokenAddress {
+    const { modulePath, moduleParameters = null, label } = this.#options
+    return { modulePath, moduleParameters, label }
   }
 
   #call<T>(request: TokenRequest, signal: AbortSignal, parse: (untrustedValue: unknown) => T): Promise<T> {
-    return this.#serially(signal, async () => {
-      if (this.#channel === null) await this.#open(signal)
-      return parse(await this.#ask(request, signal))
+    return this.#places.use(signal, async () => {
+      const channel = await this.#opened(signal)
+      return parse(await this.#ask(channel, request, signal))
     })
   }
 
-  async #open(signal: AbortSignal): Promise<void> {
+  /** In a process of its own, which has not logged in. */
+  async #alone(request: TokenRequest, signal: AbortSignal): Promise<unknown> {
+    return await this.#places.use(signal, async () => {
+      const channel = this.#start()
+      try {
+        return await this.#ask(channel, request, signal)
+      } finally {
+        this.#retire(channel)
+      }
+    })
+  }
+
+  /** Calls that come at once log in once: each waits for the one before, and does it itself if that one has failed. */
+  #opened(signal: AbortSignal): Promise<TokenChannel> {
+    const result = this.#opening.then(async () => {
+      signal.throwIfAborted()
+      this.#channel ??= await this.#open(signal)
+      return this.#channel
+    })
+    this.#opening = result.catch(() => {})
+    return result
+  }
+
+  async #open(signal: AbortSignal): Promise<TokenChannel> {
     const source = this.#options.pin
+    const refusals = source.isAttended ? this.#typed : this.#kept
     using pin = await source.fetch(signal)
-    if (this.#refusedPins.some(refused => samePin(refused, pin))) {
+    const before = await refusals.find(pin)
+    if (before === 'refused') {
       source.refused()
       throw new HsmError('HSM_PIN_WRONG', 'the token has refused this PIN before; it is not tried again')
     }
-    if (this.#refusedPins.length >= refusedPinsMax)
+    if ((await refusals.count()) >= refusedPinsMax)
       throw new HsmError(
         'HSM_PIN_WRONG',
-        `${refusedPinsMax} PINs were refused; restart the HSM VM to try another`,
+        `${refusedPinsMax} PINs were refused; no more are tried without a person`,
       )
-    const { modulePath, label } = this.#options
+    await refusals.note(pin, 'unknown')
     const copy = copyOf(pin)
+    const channel = this.#start()
     try {
-      await this.#ask({ operation: 'open', modulePath, label, pin: copy }, signal)
+      const isCautious = before === 'unknown'
+      await this.#ask(channel, { operation: 'open', ...this.#address, pin: copy, isCautious }, signal)
     } catch (error) {
-      if (error instanceof HsmError && error.code === 'HSM_PIN_WRONG') {
-        this.#refusedPins.push(Secret.take(copyOf(pin)))
+      this.#retire(channel)
+      if (isPinWrong(error)) {
+        await refusals.note(pin, 'refused')
         source.refused()
-      }
+      } else if (isAnswer(error)) await refusals.forget(pin)
       throw error
     } finally {
       copy.fill(0)
     }
+    await this.#typed.clear()
+    await this.#kept.clear()
+    return channel
   }
 
-  async #ask(request: TokenRequest, signal: AbortSignal): Promise<unknown> {
-    const { environment = {}, callMilliseconds = callMillisecondsDefault } = this.#options
-    this.#channel ??= new TokenChannel(environment)
+  async #ask(channel: TokenChannel, request: TokenRequest, signal: AbortSignal): Promise<unknown> {
+    const { callMilliseconds = callMillisecondsDefault } = this.#options
     const late = () =>
       new HsmError(
         'HSM_TIMEOUT',
         `no answer of the token to '${request.operation}' within ${callMilliseconds} ms`,
-        {
-          retry: true,
-        },
+        { retry: true },
       )
     try {
-      return await this.#channel.request(request, deadline(callMilliseconds, late, signal))
+      return await channel.request(request, deadline(callMilliseconds, late, signal))
     } catch (error) {
-      if (!(error instanceof HsmError && harmless.has(error.code))) this.#end()
+      if (!(error instanceof HsmError && harmless.has(error.code))) this.#retire(channel)
       throw error
     }
   }
 
-  #end(): void {
-    this.#channel?.end()
-    this.#channel = null
+  #start(): TokenChannel {
+    const channel = new TokenChannel(this.#options.environment ?? {}, () => this.#channels.delete(channel))
+    this.#channels.add(channel)
+    return channel
   }
 
-  /** The module has one state and one session: calls wait for each other. */
-  #serially<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    if (this.#waiting >= waitingMax)
-      return Promise.reject(
-        new HsmError('HSM_BUSY', `${waitingMax} calls wait for the token`, { retry: true }),
-      )
-    this.#waiting += 1
-    const result = this.#last
-      .then(() => {
-        signal.throwIfAborted()
-        return work()
-      })
-      .finally(() => {
-        this.#waiting -= 1
-      })
-    this.#last = result.catch(() => {})
-    return result
+  /** Others may still wait for an answer of it, which they get. */
+  #retire(channel: TokenChannel): void {
+    if (channel === this.#channel) this.#channel = null
+    channel.retire()
   }
+}
+
+/** The token itself refused the PIN. */
+function isPinWrong(error: unknown): boolean {
+  return error instanceof HsmError && error.code === 'HSM_PIN_WRONG'
+}
+
+/** How it ended is known, and it was not the PIN. */
+function isAnswer(error: unknown): boolean {
+  return error instanceof HsmError && error.code !== 'HSM_TIMEOUT' && error.code !== 'HSM_MODULE_CRASHED'
 }
 
 function copyOf(secret: Secret): Uint8Array {
   return secret.expose(bytes => bytes.slice())
-}
-
-function samePin(one: Secret, other: Secret): boolean {
-  return one.expose(a => other.expose(b => equalConstantTime(a, b)))
 }

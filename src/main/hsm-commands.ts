@@ -9,12 +9,14 @@ import { type ProfileName, parseProfileName } from '../base/names.ts'
 import { Secret } from '../base/secret.ts'
 import * as commands from '../hsm/commands.ts'
 import { type Decision, readDecisions } from '../hsm/decisions.ts'
+import { doctor as examine } from '../hsm/doctor.ts'
 import { EnvelopeStore } from '../hsm/envelope-store.ts'
 import { HsmError } from '../hsm/errors.ts'
 import type { PinSource } from '../hsm/pin.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
 import { type HsmBinding, sealedEpochs } from '../profiles/binding.ts'
 import type { Answer } from './command-line.ts'
+import { openToken, type TokenOptions, typedPin } from './token.ts'
 
 /* `strongroom hsm …`: what a person does in the HSM VM, with the files around it. */
 
@@ -78,8 +80,19 @@ async function writeSofthsmConfiguration(file: string): Promise<void> {
 }
 
 export async function doctor({ token }: HsmCommandPorts, signal: AbortSignal): Promise<Answer> {
-  const findings = await commands.doctor(token, signal)
-  return { result: findings, text: findings.map(({ ok, text }) => `${ok ? 'ok' : 'NO'}  ${text}`) }
+  const findings = await examine(token, signal)
+  const mark = (ok: boolean | null) => (ok === null ? '--' : ok ? 'ok' : 'NO')
+  return { result: findings, text: findings.map(({ ok, text }) => `${mark(ok)}  ${text}`) }
+}
+
+/** A person gives the PIN; once the token has taken it, nothing is remembered of those that it had refused. */
+export async function pinAnew(address: Omit<TokenOptions, 'pin'>, signal: AbortSignal): Promise<Answer> {
+  using token = openToken({ ...address, pin: typedPin() })
+  await token.publicKeys(signal)
+  return {
+    result: { accepted: true },
+    text: ['the token has taken the PIN; those that it had refused are forgotten'],
+  }
 }
 
 /** The recovery key is durable before the envelope exists: no epoch is ever without one. */

@@ -9,6 +9,7 @@ import { listenSocket } from '../host/local/socket.ts'
 import { localTransport } from '../host/local/transport.ts'
 import { Approvals } from '../hsm/approvals.ts'
 import { serveControl } from '../hsm/control.ts'
+import { refusalsIn } from '../hsm/pin-refusals.ts'
 import { Releaser } from '../hsm/releaser.ts'
 import { serveHsm } from '../hsm/serve.ts'
 import { HsmStore } from '../hsm/store.ts'
@@ -19,7 +20,7 @@ import { AttestationVerifier } from '../sealing/verifier.ts'
 import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, missing, runCommand } from './command-line.ts'
 import { attend, controlSocket, decide, pending } from './hsm-approvals.ts'
-import { doctor, envelopes, history, init, keys, newEpoch, recover, rewrap } from './hsm-commands.ts'
+import { doctor, envelopes, history, init, keys, newEpoch, pinAnew, recover, rewrap } from './hsm-commands.ts'
 import { destroyEpoch } from './hsm-epochs.ts'
 import { anchor, countedBy, explain, sealedBinding } from './hsm-sealed.ts'
 import { machineCommand } from './machine-command.ts'
@@ -31,8 +32,13 @@ import { openToken, tokenPin } from './token.ts'
 
 /* The HSM VM: holds the token, releases one passphrase for one job, and witnesses the ledger. */
 
+function parseVariable(untrustedName: string): string {
+  if (/^[A-Z][A-Z0-9_]{0,63}$/.test(untrustedName)) return untrustedName
+  throw new BaseError('FIELD_INVALID', 'a variable is named in capitals')
+}
+
 const parseSettings = fields('HSM settings', {
-  /** `envelopes/`, `witness.json`, `releases.jsonl`, `machine.json`, `attested.json`, `tpm-makers/`, `sealed/`. */
+  /** `envelopes/`, `witness.json`, `releases.jsonl`, `refused-pins.json`, `machine.json`, `attested.json`, `tpm-makers/`, `sealed/`. */
   home: is.string(4000),
   /** Its own socket to the broker: dom0 is asked for its ledger before an epoch is destroyed. */
   qrexec: is.optional(is.string(4000)),
@@ -41,11 +47,15 @@ const parseSettings = fields('HSM settings', {
   tokenLabel: is.string(32),
   /** The PKCS#11 module; SoftHSM where absent. */
   module: is.optional(is.string(4000)),
+  /** What the module is given at C_Initialize: NSS wants the directory of its tokens there. */
+  moduleParameters: is.optional(is.string(4000)),
+  /** All that the process of the module has of an environment: where tokens are, never a secret. */
+  moduleEnvironment: is.optional(is.record(is.string(4000), parseVariable, 32)),
   /** SoftHSM only: its configuration, made by `init`. */
   softhsmConfiguration: is.optional(is.string(4000)),
   /** Whether the token counts the versions of the sealed store, once `anchor` has begun it. */
   counter: is.optional(is.boolean),
-  /** Mode 0600; absent: asked on the terminal when the token is first used. */
+  /** Mode 0600; absent: the credential `strongroom-pin`, else asked on the terminal when the token is first used. */
   pinFile: is.optional(is.string(4000)),
 })
 
@@ -61,7 +71,17 @@ const settings = await readSettings(values.settings ?? hsmSettings, parseSetting
 const { home, softhsmConfiguration } = settings
 const sealedDirectory = path.join(home, 'sealed')
 const pin = tokenPin(settings.pinFile)
-const token = openToken({ label: settings.tokenLabel, module: settings.module, softhsmConfiguration, pin })
+const address = {
+  label: settings.tokenLabel,
+  module: settings.module,
+  moduleParameters: settings.moduleParameters,
+  environment: {
+    ...settings.moduleEnvironment,
+    ...(softhsmConfiguration === undefined ? {} : { SOFTHSM2_CONF: softhsmConfiguration }),
+  },
+  refusals: refusalsIn(path.join(home, 'refused-pins.json')),
+}
+const token = openToken({ ...address, pin })
 const ports = { token, pin, entropy: systemEntropy, home, softhsmConfiguration }
 
 const commands: Record<
@@ -74,6 +94,7 @@ const commands: Record<
   doctor: signal => doctor(ports, signal),
   'new-epoch': async signal =>
     newEpoch(ports, profile(), recoveryKeyFile(), sealedBinding(sealedDirectory), signal),
+  pin: signal => pinAnew(address, signal),
   pending: signal => pending(home, signal),
   approve: async signal => decide(home, code(), 'approved', signal),
   deny: async signal => decide(home, code(), 'denied', signal),

@@ -35,7 +35,7 @@ import { roleCommand } from './role-command.ts'
 import { expiryOf, roleKeys, rolePairs, thresholdsOf } from './seal-arguments.ts'
 import { sealImage } from './seal-image.ts'
 import { sealedPlace, sealedPolicy, storeOptions } from './sealed-configuration.ts'
-import { openToken, tokenPin } from './token.ts'
+import { moduleEnvironment, openToken, tokenPin } from './token.ts'
 
 /* Ceremonies on a superadmin's machine, or on any holder's. */
 
@@ -207,8 +207,7 @@ async function keysAtHand(held: DisposableStack, signal: AbortSignal): Promise<K
 function tokenAtHand(): TokenProcess | null {
   const { token: label, module, 'pin-file': pinFile } = values
   if (label === undefined) return null
-  const { SOFTHSM2_CONF: softhsmConfiguration } = process.env
-  return openToken({ label, module, softhsmConfiguration, pin: tokenPin(pinFile) })
+  return openToken({ label, module, environment: moduleEnvironment(), pin: tokenPin(pinFile) })
 }
 
 function confirming(question: string): (text: readonly string[]) => Promise<boolean> {

@@ -12,6 +12,7 @@ export const hsmUsage = {
     init: { text: 'make the token (if there is none) and its keys' },
     keys: { text: 'show the public keys' },
     doctor: { text: 'show what the token can do, and whether its keys can leave it' },
+    pin: { text: 'ask for the PIN and try it once: after the token has refused one from a file' },
     'new-epoch': {
       operands: 'PROFILE',
       text: 'a new passphrase in a new envelope, for the token and a recovery key',

@@ -7,7 +7,6 @@ import { sha256Hex } from '../../src/crypto/digest.ts'
 import {
   byRecoveryKey,
   byToken,
-  doctor,
   initToken,
   listEnvelopes,
   makeKeys,
@@ -16,6 +15,7 @@ import {
   recoverPassphrase,
   rewrap,
 } from '../../src/hsm/commands.ts'
+import { doctor } from '../../src/hsm/doctor.ts'
 import { EnvelopeStore } from '../../src/hsm/envelope-store.ts'
 import { codeOf, countingEntropy, never, officerPin, secret, TestHsm, textOf } from './support.ts'
 
@@ -156,14 +156,14 @@ describe('hsm recover', () => {
 describe('hsm doctor', () => {
   it('finds a good token good', async () => {
     const findings = await doctor(await hsm.prepared(), never)
-    expect(findings.filter(({ ok }) => !ok)).toEqual([])
+    expect(findings.filter(({ ok }) => ok === false)).toEqual([])
     expect(findings[0]?.text).toContain("token 'strongroom-test', SoftHSM project")
   })
 
   it('finds what is missing in an empty one', async () => {
     const token = hsm.token()
     await token.initialise(secret(officerPin), secret(hsm.pin), never)
-    const missing = (await doctor(token, never)).filter(({ ok }) => !ok).map(({ text }) => text)
+    const missing = (await doctor(token, never)).filter(({ ok }) => ok === false).map(({ text }) => text)
     expect(missing).toEqual(['has the wrapping key', 'has the witness key'])
   })
 })

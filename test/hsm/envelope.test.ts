@@ -18,7 +18,7 @@ import {
 } from '../../src/hsm/envelope.ts'
 import { parseRecipient, recoveryRecipient, tokenRecipient } from '../../src/hsm/recipients.ts'
 import { importRecoveryKey, newRecoveryKey } from '../../src/hsm/recovery.ts'
-import type { TokenKey } from '../../src/hsm/tagged-stanza.ts'
+import type { TokenKey } from '../../src/hsm/token-key.ts'
 import { codeOf, countingEntropy, secret, textOf } from './support.ts'
 
 const directory = mkdtempSync(path.join(tmpdir(), 'strongroom-envelope-'))
@@ -27,17 +27,18 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }))
 const passphrase = 'Yb3hvmYb0xKmFv_7G6S9b5Qnq8H7W7b0bq2kA0mTt5o'
 
 /** A key as a token has one, in memory. */
-function softKey(): TokenKey {
+function softKey() {
   const key = createECDH('prime256v1')
   return {
+    type: 'p256' as const,
     point: new Uint8Array(key.generateKeys()),
-    agree: async peerPoint => Secret.take(new Uint8Array(key.computeSecret(peerPoint))),
+    agree: async (peerPoint: Uint8Array) => Secret.take(new Uint8Array(key.computeSecret(peerPoint))),
   }
 }
 
 const token = softKey()
 const recovery = newRecoveryKey(systemEntropy)
-const envelope = await createEnvelope(secret(passphrase), [tokenRecipient(token.point), recovery.recipient])
+const envelope = await createEnvelope(secret(passphrase), [tokenRecipient(token), recovery.recipient])
 
 describe('an envelope', () => {
   it('is opened by the token', async () => {
@@ -62,7 +63,7 @@ describe('an envelope', () => {
 
   it('of several tokens is opened by each', async () => {
     const spare = softKey()
-    const recipients = [tokenRecipient(token.point), tokenRecipient(spare.point), recovery.recipient]
+    const recipients = [tokenRecipient(token), tokenRecipient(spare), recovery.recipient]
     const shared = await createEnvelope(secret(passphrase), recipients)
     for (const key of [token, spare])
       expect(textOf(await openWithToken(new Untrusted(shared), key))).toBe(passphrase)
@@ -125,7 +126,7 @@ describe('an envelope', () => {
 })
 
 describe('making an envelope', () => {
-  const own = tokenRecipient(token.point)
+  const own = tokenRecipient(token)
   it.each([
     ['without a recovery key', [own], 'HSM_RECIPIENTS_SHORT'],
     ['without a token', [recovery.recipient], 'HSM_RECIPIENTS_SHORT'],
@@ -145,7 +146,9 @@ describe('making an envelope', () => {
     const text = Buffer.from(encodeBech32('age1tag', new Uint8Array(33).fill(5))).toString('latin1')
     const code = codeOf(() => createEnvelope(secret(passphrase), [parseRecipient(text), recovery.recipient]))
     expect(await code).toBe('HSM_RECIPIENT_INVALID')
-    expect(await codeOf(() => tokenRecipient(new Uint8Array(65).fill(4)))).toBe('HSM_RECIPIENT_INVALID')
+    expect(await codeOf(() => tokenRecipient({ type: 'p256', point: new Uint8Array(65).fill(4) }))).toBe(
+      'HSM_RECIPIENT_INVALID',
+    )
   })
 })
 
@@ -162,16 +165,13 @@ describe('recipients and recovery keys', () => {
     const file = path.join(directory, 'theirs.key')
     execFileSync('age-keygen', ['-o', file], { stdio: 'ignore' })
     const recipient = execFileSync('age-keygen', ['-y', file], { encoding: 'latin1' }).trim()
-    const made = await createEnvelope(secret(passphrase), [
-      tokenRecipient(token.point),
-      parseRecipient(recipient),
-    ])
+    const made = await createEnvelope(secret(passphrase), [tokenRecipient(token), parseRecipient(recipient)])
     using identity = Secret.take(new Uint8Array(readFileSync(file)))
     expect(textOf(await openWithRecoveryKey(new Untrusted(made), identity))).toBe(passphrase)
   })
 
   it('with one wrong character are refused', async () => {
-    for (const text of [recovery.recipient.text, tokenRecipient(token.point).text])
+    for (const text of [recovery.recipient.text, tokenRecipient(token).text])
       for (let at = 0; at < text.length; at++) {
         const wrong = `${text.slice(0, at)}${text[at] === 'q' ? 'p' : 'q'}${text.slice(at + 1)}`
         expect(await codeOf(() => parseRecipient(wrong)), wrong).toBe('HSM_RECIPIENT_INVALID')

@@ -70,6 +70,7 @@ export class TestHsm {
           this.pinsAsked += 1
           return secret(this.pin)
         },
+        isAttended: false,
         refused() {},
       },
       environment: { ...compiled, SOFTHSM2_CONF: this.configuration, ...environment },

@@ -16,6 +16,12 @@ it.each([
   expect(error.hint).not.toBe('')
 })
 
+it('the plain text of the binding is understood too', () => {
+  expect(tokenError('the counter', new Error('CKR_ATTRIBUTE_VALUE_INVALID:19')).code).toBe(
+    'HSM_MECHANISM_MISSING',
+  )
+})
+
 it('a number that has no name here is kept', () => {
   const error = tokenError('logging in', answered(0x80000001))
   expect([error.code, error.message]).toEqual([

@@ -25,9 +25,10 @@ function peer() {
 
 async function expectWorking(token: TokenProcess) {
   const { wrapping } = await token.publicKeys(never)
+  if (wrapping?.type !== 'p256') throw new Error('no key on P-256')
   const { privateKey, point } = peer()
   using shared = await token.agree(point, never)
-  const expected = diffieHellman({ privateKey, publicKey: p256PublicKey(wrapping ?? new Uint8Array(0)) })
+  const expected = diffieHellman({ privateKey, publicKey: p256PublicKey(wrapping.point) })
   expect(shared.expose(bytes => Buffer.from(bytes).toString('hex'))).toBe(expected.toString('hex'))
 }
 
@@ -51,7 +52,11 @@ describe('a token', () => {
     const message = Buffer.from('an encoding')
     const signature = await made.sign(message, never)
     expect(verifySignature(made.publicKey.handle, message, signature)).toBe(true)
-    expect((await token.describe(never)).keysLeave).toBe(false)
+    expect((await token.describe(never)).keys.at(-1)).toEqual({
+      label: 'strongroom-seal',
+      isProtected: true,
+      export: 'refused',
+    })
   })
 
   it('seals with a P-256 key that another tool made in it, in the one accepted form', async () => {
@@ -81,12 +86,20 @@ describe('a token', () => {
 
   it('says what it is and can do; its keys do not leave it', async () => {
     const token = await hsm.prepared()
-    expect(await token.describe(never)).toMatchObject({
+    expect(await token.inspect(never)).toMatchObject({
       label: 'strongroom-test',
       manufacturer: 'SoftHSM project',
-      agrees: true,
-      signs: true,
-      keysLeave: false,
+      pin: 'sound',
+      ecdh: true,
+      ed25519: true,
+    })
+    const kept = { isProtected: true, export: 'refused' }
+    expect(await token.describe(never)).toEqual({
+      opens: 'ecdh',
+      keys: [
+        { label: 'strongroom-wrapping', ...kept },
+        { label: 'strongroom-witness', ...kept },
+      ],
     })
   })
 

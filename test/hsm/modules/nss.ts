@@ -1,0 +1,44 @@
+import { execFileSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { pin } from '../support.ts'
+import { libraries, type ModuleKind, temporary } from './module.ts'
+
+/* Mozilla's softoken: a database in a directory, which it is told at C_Initialize. */
+
+export const nssModule = `${libraries}/libsoftokn3.so`
+export const nssLabel = 'NSS Certificate DB'
+
+/** Makes a database with a PIN. */
+export function makeNssDatabase(directory: string): void {
+  const pinFile = path.join(directory, 'pin')
+  writeFileSync(pinFile, pin, { mode: 0o600 })
+  execFileSync('certutil', ['-N', '-d', `sql:${directory}`, '-f', pinFile], { stdio: 'ignore' })
+}
+
+export function nssParameters(directory: string, flags = ''): string {
+  return `configdir='sql:${directory}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=${flags}`
+}
+
+export const nssKind: ModuleKind = {
+  name: 'NSS',
+  opens: 'ecdh',
+  isWitness: false,
+  seals: 'ecdsa-p256',
+  counts: false,
+  export: 'given',
+  locks: null,
+  isPossible: () => true,
+  start: async () => {
+    const { directory, remove } = temporary()
+    makeNssDatabase(directory)
+    return {
+      options: { modulePath: nssModule, moduleParameters: nssParameters(directory), label: nssLabel },
+      pin,
+      officerPin: null,
+      removable: null,
+      renumber: null,
+      [Symbol.asyncDispose]: async () => remove(),
+    }
+  },
+}
