@@ -77,13 +77,14 @@ export function refusalsInMemory(): PinRefusals {
 /** Kept in a file of mode 0600, read anew each time. Throws `HSM_STORE_DAMAGED` or `HSM_STORE_WRITE`. */
 export function refusalsIn(file: string): PinRefusals {
   const read = async (): Promise<readonly Note[]> => {
-    const untrustedBytes = await readBounded(file, fileBytesMax)
-    if (untrustedBytes === null) return []
     try {
+      const untrustedBytes = await readBounded(file, fileBytesMax)
+      if (untrustedBytes === null) return []
       return untrustedBytes.parse(bytes => parseNotes(parseJson(bytes, { bytesMax: fileBytesMax })).pins)
     } catch (cause) {
-      if (!(cause instanceof BaseError)) throw cause
-      throw new HsmError('HSM_STORE_DAMAGED', `${file}: ${cause.message}`, {
+      const reason = cause instanceof BaseError ? cause.message : errnoOf(cause)
+      if (reason === undefined) throw cause
+      throw new HsmError('HSM_STORE_DAMAGED', `${file}: ${reason}`, {
         cause,
         hint: '`strongroom hsm pin` asks for the PIN and writes the file anew',
       })

@@ -194,22 +194,23 @@ export class TokenProcess implements Disposable {
     await refusals.note(pin, 'unknown')
     const copy = copyOf(pin)
     const channel = this.#start()
+    const isCautious = before === 'unknown'
     try {
-      const isCautious = before === 'unknown'
       await this.#ask(channel, { operation: 'open', ...this.#address, pin: copy, isCautious }, signal)
+      await this.#typed.clear()
+      await this.#kept.clear()
+      return channel
     } catch (error) {
       this.#retire(channel)
       if (isPinWrong(error)) {
-        await refusals.note(pin, 'refused')
         source.refused()
+        // It was not sent: whoever is asked anew may give it again.
+        await (isCautious && source.isAttended ? refusals.forget(pin) : refusals.note(pin, 'refused'))
       } else if (isAnswer(error)) await refusals.forget(pin)
       throw error
     } finally {
       copy.fill(0)
     }
-    await this.#typed.clear()
-    await this.#kept.clear()
-    return channel
   }
 
   async #ask(channel: TokenChannel, request: TokenRequest, signal: AbortSignal): Promise<unknown> {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { PassThrough } from 'node:stream'
 import { afterAll, describe, expect, it } from 'vitest'
-import { pinFromFile, pinFromTerminal } from '../../src/hsm/pin.ts'
+import { pinFromCredential, pinFromFile, pinFromTerminal } from '../../src/hsm/pin.ts'
 import { codeOf, never, textOf } from './support.ts'
 
 const directory = mkdtempSync(path.join(tmpdir(), 'strongroom-pin-'))
@@ -57,6 +57,34 @@ describe('a PIN file', () => {
     const pipe = path.join(directory, 'pipe')
     execFileSync('mkfifo', ['-m', '600', pipe])
     expect(await codeOf(() => pinFromFile(pipe).fetch(never))).toBe('HSM_PIN_UNAVAILABLE')
+  })
+})
+
+describe('a credential of the service manager', () => {
+  const credential = path.join(directory, 'strongroom-pin')
+  const give = (content: string, mode: number) => {
+    rmSync(credential, { force: true })
+    writeFileSync(credential, content)
+    chmodSync(credential, mode)
+  }
+
+  it.each([0o400, 0o440, 0o600])(
+    'of mode %o holds the PIN: who else may read it is in its directory',
+    async mode => {
+      give('123456\n', mode)
+      using pin = await pinFromCredential(directory).fetch(never)
+      expect(textOf(pin)).toBe('123456')
+    },
+  )
+
+  it.each([0o444, 0o404, 0o420, 0o460])('of mode %o is refused', async mode => {
+    give('123456', mode)
+    expect(await codeOf(() => pinFromCredential(directory).fetch(never))).toBe('HSM_PIN_FILE_OPEN_TO_OTHERS')
+  })
+
+  it('that was not passed is unavailable', async () => {
+    rmSync(credential, { force: true })
+    expect(await codeOf(() => pinFromCredential(directory).fetch(never))).toBe('HSM_PIN_UNAVAILABLE')
   })
 })
 

@@ -1,36 +1,19 @@
-import { diffieHellman, generateKeyPairSync } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { PassThrough } from 'node:stream'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { p256PublicKey, verifyEd25519, verifySignature } from '../../src/crypto/signature.ts'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { verifyEd25519, verifySignature } from '../../src/crypto/signature.ts'
 import { pinFromTerminal } from '../../src/hsm/pin.ts'
 import { tokenSigner } from '../../src/hsm/seal-signer.ts'
-import type { TokenProcess } from '../../src/hsm/token-process.ts'
 import { hasLowerS } from '../../src/sealing/ecdsa.ts'
-import { buildFaultyModule, codeOf, never, officerPin, secret, TestHsm } from './support.ts'
+import { expectWorking, peer } from './agreement.ts'
+import { codeOf, never, officerPin, secret, TestHsm } from './support.ts'
 
 let hsm: TestHsm
 beforeEach(() => {
   hsm = new TestHsm()
 })
 afterEach(() => hsm.remove())
-
-/** Another party's key, and its point. */
-function peer() {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
-  const point = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }).subarray(-65))
-  return { privateKey, point }
-}
-
-async function expectWorking(token: TokenProcess) {
-  const { wrapping } = await token.publicKeys(never)
-  if (wrapping?.type !== 'p256') throw new Error('no key on P-256')
-  const { privateKey, point } = peer()
-  using shared = await token.agree(point, never)
-  const expected = diffieHellman({ privateKey, publicKey: p256PublicKey(wrapping.point) })
-  expect(shared.expose(bytes => Buffer.from(bytes).toString('hex'))).toBe(expected.toString('hex'))
-}
 
 describe('a token', () => {
   it('agrees on the secret that OpenSSL computes, and signs what OpenSSL verifies', async () => {
@@ -126,13 +109,6 @@ describe('a token that is not there', () => {
     expect(await codeOf(() => noModule.publicKeys(never))).toBe('HSM_MODULE_MISSING')
   })
 
-  it('without keys misses a key, and goes on', async () => {
-    const token = hsm.token()
-    await token.initialise(secret(officerPin), secret(hsm.pin), never)
-    expect(await codeOf(() => token.agree(peer().point, never))).toBe('HSM_KEY_MISSING')
-    expect(await token.publicKeys(never)).toEqual({ wrapping: null, witness: null })
-  })
-
   it('is noticed when it is pulled out, and works when it is put back', async () => {
     const token = await hsm.prepared()
     await expectWorking(token)
@@ -171,63 +147,6 @@ describe('a wrong PIN', () => {
     await expect(unanswered).rejects.toThrow('the caller has gone')
     input.write(`${hsm.pin}\r`)
     expect((await behind).witness).not.toBeNull()
-  })
-})
-
-describe('a module that misbehaves', () => {
-  let modulePath: string
-  let builds: TestHsm
-  beforeAll(() => {
-    builds = new TestHsm()
-    modulePath = buildFaultyModule(builds.directory)
-  })
-  afterAll(() => builds.remove())
-
-  async function faulty() {
-    const faultFile = path.join(hsm.directory, 'fault')
-    const token = await hsm.prepared({
-      modulePath,
-      environment: { FAULT: faultFile },
-      callMilliseconds: 3000,
-    })
-    return { token, fault: (name: string) => writeFileSync(faultFile, name) }
-  }
-
-  it.each([
-    ['hang', 'HSM_TIMEOUT'],
-    ['crash', 'HSM_MODULE_CRASHED'],
-    ['removed', 'HSM_TOKEN_REMOVED'],
-    ['error', 'HSM_TOKEN_FAILED'],
-  ])('by a %s is answered with %s, and the next call works', async (name, code) => {
-    const { token, fault } = await faulty()
-    await expectWorking(token)
-    fault(name)
-    expect(await codeOf(() => token.agree(peer().point, never))).toBe(code)
-    fault('')
-    await expectWorking(token)
-  })
-
-  it.each([
-    ['locked', 'HSM_PIN_LOCKED'],
-    ['last-try', 'HSM_PIN_LAST_TRY'],
-  ])('is not asked to log in when it is %s', async (name, code) => {
-    const { token, fault } = await faulty()
-    fault(name)
-    expect(await codeOf(() => token.publicKeys(never))).toBe(code)
-    fault('')
-    await expectWorking(token)
-  })
-
-  it('is ended when the caller gives up', async () => {
-    const { token, fault } = await faulty()
-    await expectWorking(token)
-    fault('hang')
-    const gone = new AbortController()
-    const call = token.agree(peer().point, gone.signal)
-    setTimeout(() => gone.abort(new Error('the caller has gone')), 200)
-    await expect(call).rejects.toThrow('the caller has gone')
-    fault('')
-    await expectWorking(token)
   })
 })
 

@@ -6,19 +6,7 @@ import { libraries, type ModuleKind, temporary } from './module.ts'
 
 /* Mozilla's softoken: a database in a directory, which it is told at C_Initialize. */
 
-export const nssModule = `${libraries}/libsoftokn3.so`
-export const nssLabel = 'NSS Certificate DB'
-
-/** Makes a database with a PIN. */
-export function makeNssDatabase(directory: string): void {
-  const pinFile = path.join(directory, 'pin')
-  writeFileSync(pinFile, pin, { mode: 0o600 })
-  execFileSync('certutil', ['-N', '-d', `sql:${directory}`, '-f', pinFile], { stdio: 'ignore' })
-}
-
-export function nssParameters(directory: string, flags = ''): string {
-  return `configdir='sql:${directory}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=${flags}`
-}
+const nssModule = `${libraries}/libsoftokn3.so`
 
 export const nssKind: ModuleKind = {
   name: 'NSS',
@@ -31,9 +19,15 @@ export const nssKind: ModuleKind = {
   isPossible: () => true,
   start: async () => {
     const { directory, remove } = temporary()
-    makeNssDatabase(directory)
+    const pinFile = path.join(directory, 'pin')
+    writeFileSync(pinFile, pin, { mode: 0o600 })
+    execFileSync('certutil', ['-N', '-d', `sql:${directory}`, '-f', pinFile], { stdio: 'ignore' })
     return {
-      options: { modulePath: nssModule, moduleParameters: nssParameters(directory), label: nssLabel },
+      options: {
+        modulePath: nssModule,
+        moduleParameters: `configdir='sql:${directory}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=`,
+        label: 'NSS Certificate DB',
+      },
       pin,
       officerPin: null,
       removable: null,
