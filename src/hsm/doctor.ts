@@ -10,19 +10,31 @@ export interface Finding {
   readonly text: string
 }
 
+/** What a token is for: what it need not do is no fault of it. */
+export interface Duties {
+  readonly opens: boolean
+  readonly witnesses: boolean
+}
+
 /** Looks without a PIN, then logs in and tries. Throws where there is no such token. */
-export async function doctor(token: TokenProcess, signal: AbortSignal): Promise<readonly Finding[]> {
+export async function doctor(
+  token: TokenProcess,
+  duties: Duties,
+  signal: AbortSignal,
+): Promise<readonly Finding[]> {
   const inspected = await token.inspect(signal)
-  const before = beforeLogin(inspected)
+  const before = beforeLogin(inspected, duties)
   try {
     const { opens, keys } = await token.describe(signal)
     const { wrapping, witness } = await token.publicKeys(signal)
     return [
       ...before,
       { ok: true, text: 'logs in' },
-      { ok: wrapping !== null, text: 'has the wrapping key' },
-      ...(wrapping === null ? [] : [{ ok: opens !== null, text: branchText(opens, inspected) }]),
-      { ok: witness !== null, text: 'has the witness key' },
+      { ok: wrapping !== null || unless(duties.opens), text: has(wrapping, 'wrapping') },
+      ...(wrapping === null
+        ? []
+        : [{ ok: opens !== null || unless(duties.opens), text: branchText(opens, inspected) }]),
+      { ok: witness !== null || unless(duties.witnesses), text: has(witness, 'witness') },
       ...keys.flatMap(keptText),
     ]
   } catch (error) {
@@ -32,7 +44,16 @@ export async function doctor(token: TokenProcess, signal: AbortSignal): Promise<
   }
 }
 
-function beforeLogin(token: InspectedToken): readonly Finding[] {
+/** What is not there is bad if it is needed. */
+function unless(isNeeded: boolean): false | null {
+  return isNeeded ? false : null
+}
+
+function has(key: unknown, name: string): string {
+  return `${key === null ? 'has not' : 'has'} the ${name} key`
+}
+
+function beforeLogin(token: InspectedToken, duties: Duties): readonly Finding[] {
   const { label, manufacturer, model, serial, mechanisms } = token
   const canRsa = token.oaep || token.rsa
   return [
@@ -41,13 +62,13 @@ function beforeLogin(token: InspectedToken): readonly Finding[] {
       text: `token '${label}', ${manufacturer} ${model}, serial ${serial}, ${mechanisms} mechanisms`,
     },
     {
-      ok: token.ecdh || canRsa,
+      ok: token.ecdh || canRsa || unless(duties.opens),
       text: token.ecdh
         ? 'can open envelopes: ECDH on P-256'
         : `can open envelopes: no ECDH, ${canRsa ? 'but RSA' : 'and no RSA'}`,
     },
     {
-      ok: token.ed25519,
+      ok: token.ed25519 || unless(duties.witnesses),
       text: token.ed25519
         ? 'can witness the ledger: Ed25519'
         : 'can witness the ledger: no Ed25519, and cosignatures know nothing else',

@@ -85,7 +85,7 @@ async function witnessKey(token: WitnessToken, roles: Roles, signal: AbortSignal
   const { witness } = await token.publicKeys(signal)
   if (witness === null)
     throw new HsmError('HSM_KEY_MISSING', 'the token has no witness key', {
-      hint: 'only a token that does Ed25519 can witness the ledger: see `strongroom hsm doctor`',
+      hint: 'only a token that does Ed25519 can witness the ledger; another one can be named in the settings',
     })
   if (!equalConstantTime(witness, roles.keys.hsm))
     throw new HsmError('HSM_KEY_OTHER', "dom0 would not accept a cosignature by this token's witness key")

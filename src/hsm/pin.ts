@@ -1,6 +1,5 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import path from 'node:path'
 import { errnoOf, printable } from '../base/errors.ts'
 import { Secret } from '../base/secret.ts'
 import { askUnseen, type Terminal } from '../base/terminal.ts'
@@ -27,8 +26,6 @@ const pinBytesMin = 4
 const pinBytesMax = 255
 const modeOfOthers = 0o077
 const modeOfGroupToRead = 0o040
-/** The name of the credential. */
-export const pinCredential = 'strongroom-pin'
 
 const [newline, carriageReturn] = [0x0a, 0x0d]
 
@@ -41,12 +38,11 @@ export function pinFromFile(file: string): PinSource {
 }
 
 /**
- * What systemd hands over by `LoadCredential=` or `LoadCredentialEncrypted=`: a file of that name in its directory for this
- * service. Its directory is the service's alone; the file itself has the mode 0400, or 0440 where an access control list names the
+ * What systemd hands over by `LoadCredential=` or `LoadCredentialEncrypted=`: a file in its directory for this service.
+ * The directory is the service's alone; the file itself has the mode 0400, or 0440 where an access control list names the
  * user of the service, which `stat` shows as the rights of the group.
  */
-export function pinFromCredential(directory: string): PinSource {
-  const file = path.join(directory, pinCredential)
+export function pinFromCredential(file: string): PinSource {
   return { isAttended: false, fetch: () => readPin(file, requireCredential), refused() {} }
 }
 

@@ -9,14 +9,14 @@ import { type ProfileName, parseProfileName } from '../base/names.ts'
 import { Secret } from '../base/secret.ts'
 import * as commands from '../hsm/commands.ts'
 import { type Decision, readDecisions } from '../hsm/decisions.ts'
-import { doctor as examine } from '../hsm/doctor.ts'
+import { type Duties, doctor as examine } from '../hsm/doctor.ts'
 import { EnvelopeStore } from '../hsm/envelope-store.ts'
 import { HsmError } from '../hsm/errors.ts'
 import type { PinSource } from '../hsm/pin.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
 import { type HsmBinding, sealedEpochs } from '../profiles/binding.ts'
 import type { Answer } from './command-line.ts'
-import { openToken, type TokenOptions, typedPin } from './token.ts'
+import { openToken, type TokenOptions } from './token.ts'
 
 /* `strongroom hsm …`: what a person does in the HSM VM, with the files around it. */
 
@@ -28,12 +28,19 @@ export interface HsmCommandPorts {
   readonly pin: PinSource
   readonly entropy: Entropy
   readonly home: string
+}
+
+/** For what is done to one of two tokens. */
+export interface TokenPorts extends HsmCommandPorts {
   /** SoftHSM only: written by `init` if it is not there. */
   readonly softhsmConfiguration: string | undefined
+  readonly duties: Duties
+  /** The same token, with its PIN from a person. */
+  readonly typed: TokenOptions
 }
 
 /** Makes the token and its two keys where they are missing; whatever exists is kept. */
-export async function init(ports: HsmCommandPorts, signal: AbortSignal): Promise<Answer> {
+export async function init(ports: TokenPorts, signal: AbortSignal): Promise<Answer> {
   const { token, softhsmConfiguration } = ports
   if (softhsmConfiguration !== undefined) await writeSofthsmConfiguration(softhsmConfiguration)
   try {
@@ -60,8 +67,8 @@ function describe({ witnessKey, recipient }: commands.TokenIdentity, title: stri
     result: { witnessKey, recipient },
     text: [
       title,
-      `witness    ${witnessKey ?? 'none'}`,
-      '           goes into roles.json as keys.hsm',
+      `witness    ${witnessKey ?? 'none: the token has no Ed25519, and another must witness the ledger'}`,
+      ...(witnessKey === null ? [] : ['           goes into roles.json as keys.hsm']),
       `recipient  ${recipient}`,
     ],
   }
@@ -79,15 +86,15 @@ async function writeSofthsmConfiguration(file: string): Promise<void> {
   await writeDurably(file, utf8(text.replaceAll('@TOKENS@', tokens)))
 }
 
-export async function doctor({ token }: HsmCommandPorts, signal: AbortSignal): Promise<Answer> {
-  const findings = await examine(token, signal)
+export async function doctor({ token, duties }: TokenPorts, signal: AbortSignal): Promise<Answer> {
+  const findings = await examine(token, duties, signal)
   const mark = (ok: boolean | null) => (ok === null ? '--' : ok ? 'ok' : 'NO')
   return { result: findings, text: findings.map(({ ok, text }) => `${mark(ok)}  ${text}`) }
 }
 
 /** A person gives the PIN; once the token has taken it, nothing is remembered of those that it had refused. */
-export async function pinAnew(address: Omit<TokenOptions, 'pin'>, signal: AbortSignal): Promise<Answer> {
-  using token = openToken({ ...address, pin: typedPin() })
+export async function pinAnew(typed: TokenOptions, signal: AbortSignal): Promise<Answer> {
+  using token = openToken(typed)
   await token.publicKeys(signal)
   return {
     result: { accepted: true },

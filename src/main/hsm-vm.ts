@@ -3,16 +3,15 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { BaseError } from '../base/base-errors.ts'
 import { systemClock, systemEntropy } from '../base/environment.ts'
-import { fields, is } from '../base/json.ts'
 import { createLog } from '../base/log.ts'
 import { listenSocket } from '../host/local/socket.ts'
 import { localTransport } from '../host/local/transport.ts'
 import { Approvals } from '../hsm/approvals.ts'
 import { serveControl } from '../hsm/control.ts'
-import { refusalsIn } from '../hsm/pin-refusals.ts'
 import { Releaser } from '../hsm/releaser.ts'
 import { serveHsm } from '../hsm/serve.ts'
 import { HsmStore } from '../hsm/store.ts'
+import { withWitness } from '../hsm/witness-token.ts'
 import { ledgerOrigin, witnessName } from '../ledger/identities.ts'
 import { createServer } from '../qrexec/server.ts'
 import { makerCertificates } from '../sealing/makers.ts'
@@ -20,44 +19,29 @@ import { AttestationVerifier } from '../sealing/verifier.ts'
 import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, missing, runCommand } from './command-line.ts'
 import { attend, controlSocket, decide, pending } from './hsm-approvals.ts'
-import { doctor, envelopes, history, init, keys, newEpoch, pinAnew, recover, rewrap } from './hsm-commands.ts'
+import {
+  doctor,
+  envelopes,
+  history,
+  init,
+  keys,
+  newEpoch,
+  pinAnew,
+  recover,
+  rewrap,
+  type TokenPorts,
+} from './hsm-commands.ts'
 import { destroyEpoch } from './hsm-epochs.ts'
 import { anchor, countedBy, explain, sealedBinding } from './hsm-sealed.ts'
+import { parseHsmSettings, tokenOptions } from './hsm-settings.ts'
 import { machineCommand } from './machine-command.ts'
 import { roleCommand } from './role-command.ts'
 import { openConfiguration } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
-import { openToken, tokenPin } from './token.ts'
+import { openToken } from './token.ts'
 
 /* The HSM VM: holds the token, releases one passphrase for one job, and witnesses the ledger. */
-
-function parseVariable(untrustedName: string): string {
-  if (/^[A-Z][A-Z0-9_]{0,63}$/.test(untrustedName)) return untrustedName
-  throw new BaseError('FIELD_INVALID', 'a variable is named in capitals')
-}
-
-const parseSettings = fields('HSM settings', {
-  /** `envelopes/`, `witness.json`, `releases.jsonl`, `refused-pins.json`, `machine.json`, `attested.json`, `tpm-makers/`, `sealed/`. */
-  home: is.string(4000),
-  /** Its own socket to the broker: dom0 is asked for its ledger before an epoch is destroyed. */
-  qrexec: is.optional(is.string(4000)),
-  /** The Unix socket on which qrexec delivers calls. */
-  services: is.string(4000),
-  tokenLabel: is.string(32),
-  /** The PKCS#11 module; SoftHSM where absent. */
-  module: is.optional(is.string(4000)),
-  /** What the module is given at C_Initialize: NSS wants the directory of its tokens there. */
-  moduleParameters: is.optional(is.string(4000)),
-  /** All that the process of the module has of an environment: where tokens are, never a secret. */
-  moduleEnvironment: is.optional(is.record(is.string(4000), parseVariable, 32)),
-  /** SoftHSM only: its configuration, made by `init`. */
-  softhsmConfiguration: is.optional(is.string(4000)),
-  /** Whether the token counts the versions of the sealed store, once `anchor` has begun it. */
-  counter: is.optional(is.boolean),
-  /** Mode 0600; absent: the credential `strongroom-pin`, else asked on the terminal when the token is first used. */
-  pinFile: is.optional(is.string(4000)),
-})
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: hsmUsage.options })
 const command = roleCommand(hsmUsage, values.help, positionals)
@@ -67,34 +51,39 @@ if (command === 'recover') {
   await runCommand(values.json, () => recover(operand ?? missing('ENVELOPE'), recoveryKeyFile()))
   process.exit()
 }
-const settings = await readSettings(values.settings ?? hsmSettings, parseSettings)
-const { home, softhsmConfiguration } = settings
+const settings = await readSettings(values.settings ?? hsmSettings, parseHsmSettings)
+const { home } = settings
 const sealedDirectory = path.join(home, 'sealed')
-const pin = tokenPin(settings.pinFile)
-const address = {
-  label: settings.tokenLabel,
-  module: settings.module,
-  moduleParameters: settings.moduleParameters,
-  environment: {
-    ...settings.moduleEnvironment,
-    ...(softhsmConfiguration === undefined ? {} : { SOFTHSM2_CONF: softhsmConfiguration }),
-  },
-  refusals: refusalsIn(path.join(home, 'refused-pins.json')),
+const options = tokenOptions(settings, home, 'token')
+const token = openToken(options)
+const witnessOptions = settings.witness && tokenOptions(settings.witness, home, 'witness')
+const witness = witnessOptions && openToken(witnessOptions)
+const ports = { token, pin: options.pin, entropy: systemEntropy, home }
+
+/** What a person does to a token: the one that opens envelopes, or with `--witness` the other. */
+function chosen(): TokenPorts {
+  if (values.witness !== true) {
+    const duties = { opens: true, witnesses: witness === undefined }
+    return { ...ports, ...options, softhsmConfiguration: settings.softhsmConfiguration, duties }
+  }
+  if (witness === undefined || witnessOptions === undefined || settings.witness === undefined)
+    throw new BaseError('FIELD_INVALID', 'the settings name no other token that witnesses')
+  const { softhsmConfiguration } = settings.witness
+  const duties = { opens: false, witnesses: true }
+  return { ...ports, ...witnessOptions, token: witness, softhsmConfiguration, duties }
 }
-const token = openToken({ ...address, pin })
-const ports = { token, pin, entropy: systemEntropy, home, softhsmConfiguration }
 
 const commands: Record<
   Exclude<keyof typeof hsmUsage.commands, 'recover'>,
   (signal: AbortSignal) => Promise<Answer>
 > = {
   anchor: signal => anchor(token, sealedDirectory, signal),
-  init: signal => init(ports, signal),
-  keys: signal => keys(ports, signal),
-  doctor: signal => doctor(ports, signal),
+  init: async signal => init(chosen(), signal),
+  keys: async signal => keys(chosen(), signal),
+  doctor: async signal => doctor(chosen(), signal),
+  pin: async signal => pinAnew(chosen().typed, signal),
   'new-epoch': async signal =>
     newEpoch(ports, profile(), recoveryKeyFile(), sealedBinding(sealedDirectory), signal),
-  pin: signal => pinAnew(address, signal),
   pending: signal => pending(home, signal),
   approve: async signal => decide(home, code(), 'approved', signal),
   deny: async signal => decide(home, code(), 'denied', signal),
@@ -124,7 +113,12 @@ const commands: Record<
 if (command === null) await serve()
 else {
   await runCommand(values.json, commands[command])
+  endTokens()
+}
+
+function endTokens(): void {
   token[Symbol.dispose]()
+  witness?.[Symbol.dispose]()
 }
 
 async function serve(): Promise<void> {
@@ -148,7 +142,7 @@ async function serve(): Promise<void> {
     entropy: systemEntropy,
     log,
     store,
-    token,
+    token: witness === undefined ? token : withWitness(token, witness),
     configuration,
     machine: await AttestationVerifier.open({
       directory: home,
@@ -169,7 +163,7 @@ async function serve(): Promise<void> {
   onStop(log, async () => {
     await person.close()
     await listener.close()
-    token[Symbol.dispose]()
+    endTokens()
     await store[Symbol.asyncDispose]()
   })
 }

@@ -207,7 +207,12 @@ async function keysAtHand(held: DisposableStack, signal: AbortSignal): Promise<K
 function tokenAtHand(): TokenProcess | null {
   const { token: label, module, 'pin-file': pinFile } = values
   if (label === undefined) return null
-  return openToken({ label, module, environment: moduleEnvironment(), pin: tokenPin(pinFile) })
+  return openToken({
+    label,
+    module,
+    environment: moduleEnvironment(),
+    pin: tokenPin(pinFile, 'PIN of the token: ', 'strongroom-pin'),
+  })
 }
 
 function confirming(question: string): (text: readonly string[]) => Promise<boolean> {

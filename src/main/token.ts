@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { softHsmModule } from '../hsm/modules.ts'
-import { type PinSource, pinCredential, pinFromCredential, pinFromFile, pinFromTerminal } from '../hsm/pin.ts'
+import { type PinSource, pinFromCredential, pinFromFile, pinFromTerminal } from '../hsm/pin.ts'
 import type { PinRefusals } from '../hsm/pin-refusals.ts'
 import { TokenProcess } from '../hsm/token-process.ts'
 
@@ -42,14 +42,14 @@ export function moduleEnvironment(): Readonly<Record<string, string>> {
 }
 
 /** From a file of mode 0600, else from the service manager, else asked on the terminal. */
-export function tokenPin(file: string | undefined): PinSource {
+export function tokenPin(file: string | undefined, prompt: string, credential: string): PinSource {
   if (file !== undefined) return pinFromFile(file)
   const { CREDENTIALS_DIRECTORY: directory } = process.env
-  if (directory !== undefined && existsSync(path.join(directory, pinCredential)))
-    return pinFromCredential(directory)
-  return typedPin()
+  if (directory !== undefined && existsSync(path.join(directory, credential)))
+    return pinFromCredential(path.join(directory, credential))
+  return typedPin(prompt)
 }
 
-export function typedPin(): PinSource {
-  return pinFromTerminal('PIN of the token: ', { input: process.stdin, output: process.stderr })
+export function typedPin(prompt: string): PinSource {
+  return pinFromTerminal(prompt, { input: process.stdin, output: process.stderr })
 }

@@ -53,6 +53,11 @@ export const hsmUsage = {
       of: ['rewrap'],
       text: 'who can open it beside this token: every recovery key and other token that is to be able',
     },
+    witness: {
+      type: 'boolean',
+      of: ['init', 'keys', 'doctor', 'pin'],
+      text: 'of the other token, which the settings name for witnessing the ledger',
+    },
     epoch: { type: 'string', value: 'N', of: ['rewrap'], text: 'not of the newest epoch' },
     dialog: {
       type: 'string',

@@ -21,6 +21,7 @@ import { softHsmKind } from './modules/softhsm.ts'
 import { tpm2Kind } from './modules/tpm2.ts'
 import { codeOf, never, secret, textOf } from './support.ts'
 import { killTokenHosts } from './token-hosts.ts'
+import { World } from './world.ts'
 
 /* What a token has to do, whatever module it comes with. */
 
@@ -126,6 +127,15 @@ describe.each([softHsmKind, nssKind, openCryptokiKind, tpm2Kind])('the token of 
       else expect(verifyEd25519(witness, message, await token.sign(message, never))).toBe(true)
     })
 
+    it('releases a passphrase to dom0, beside another token where it cannot witness', async () => {
+      const world = await World.start({}, token)
+      try {
+        expect(await world.release()).toMatch(/^[A-Za-z0-9_-]{43}$/)
+      } finally {
+        await world.stop()
+      }
+    })
+
     it('seals with a key of its own, or says that it cannot', async () => {
       if (kind.seals === null) {
         expect(await codeOf(() => tokenSigner(token, true, never))).toBe('HSM_MECHANISM_MISSING')
@@ -153,9 +163,13 @@ describe.each([softHsmKind, nssKind, openCryptokiKind, tpm2Kind])('the token of 
       expect(opens).toBe(kind.opens)
       expect(keys.map(one => one.label)).toContain('strongroom-wrapping')
       for (const key of keys) expect(key).toMatchObject({ isProtected: true, export: kind.export })
-      const findings = await doctor(token, never)
+      const findings = await doctor(token, { opens: true, witnesses: true }, never)
       const bad = findings.filter(({ ok }) => ok === false).map(({ text }) => text)
       expect(bad.some(text => text.includes('Ed25519'))).toBe(!kind.isWitness)
+      const alone = await doctor(token, { opens: true, witnesses: false }, never)
+      expect(alone.filter(({ ok }) => ok === false)).toHaveLength(
+        kind.export === 'given' ? bad.length - 2 : 0,
+      )
       expect(bad.some(text => text.includes('gave it out'))).toBe(kind.export === 'given')
     })
 
@@ -203,7 +217,7 @@ describe.each([softHsmKind, nssKind, openCryptokiKind, tpm2Kind])('the token of 
       expect(code).toBe(kind.locks)
       const late = another(running.pin)
       expect(await codeOf(() => late.publicKeys(never))).toBe(code)
-      const findings = await doctor(late, never)
+      const findings = await doctor(late, { opens: true, witnesses: true }, never)
       expect(findings.filter(({ ok }) => ok === false).map(({ text }) => text)).toContainEqual(
         expect.stringContaining(code),
       )

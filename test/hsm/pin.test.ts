@@ -72,19 +72,19 @@ describe('a credential of the service manager', () => {
     'of mode %o holds the PIN: who else may read it is in its directory',
     async mode => {
       give('123456\n', mode)
-      using pin = await pinFromCredential(directory).fetch(never)
+      using pin = await pinFromCredential(credential).fetch(never)
       expect(textOf(pin)).toBe('123456')
     },
   )
 
   it.each([0o444, 0o404, 0o420, 0o460])('of mode %o is refused', async mode => {
     give('123456', mode)
-    expect(await codeOf(() => pinFromCredential(directory).fetch(never))).toBe('HSM_PIN_FILE_OPEN_TO_OTHERS')
+    expect(await codeOf(() => pinFromCredential(credential).fetch(never))).toBe('HSM_PIN_FILE_OPEN_TO_OTHERS')
   })
 
   it('that was not passed is unavailable', async () => {
     rmSync(credential, { force: true })
-    expect(await codeOf(() => pinFromCredential(directory).fetch(never))).toBe('HSM_PIN_UNAVAILABLE')
+    expect(await codeOf(() => pinFromCredential(credential).fetch(never))).toBe('HSM_PIN_UNAVAILABLE')
   })
 })
 

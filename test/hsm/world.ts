@@ -24,6 +24,7 @@ import { type Attestor, type LedgerEvidence, RemoteHsm } from '../../src/hsm/rem
 import { serveHsm } from '../../src/hsm/serve.ts'
 import { HsmStore } from '../../src/hsm/store.ts'
 import type { TokenProcess, TokenProcessOptions } from '../../src/hsm/token-process.ts'
+import { withWitness } from '../../src/hsm/witness-token.ts'
 import { encodeEntry } from '../../src/ledger/entry.ts'
 import { Ledger } from '../../src/ledger/log.ts'
 import { verifierKey } from '../../src/ledger/note.ts'
@@ -69,15 +70,25 @@ export class World {
   #ledger: Ledger | null = null
   #store: HsmStore | null = null
   #token: TokenProcess | null = null
+  #opener: TokenProcess | null = null
   #sockets: Server | null = null
 
-  static async start(options: Partial<TokenProcessOptions> = {}): Promise<World> {
+  /** `opener`: opens envelopes in place of the token that witnesses. */
+  static async start(
+    options: Partial<TokenProcessOptions> = {},
+    opener: TokenProcess | null = null,
+  ): Promise<World> {
     const world = new World()
     world.#token = await world.hsm.prepared(options)
+    world.#opener = opener
     world.#witnessKey = new Uint8Array((await world.token.publicKeys(never)).witness ?? [])
     world.#ledger = await world.newLedger('ledger')
     await world.startHsm()
-    const ports = { envelopes: world.store.envelopes, token: world.token, entropy: countingEntropy(13) }
+    const ports = {
+      envelopes: world.store.envelopes,
+      token: opener ?? world.token,
+      entropy: countingEntropy(13),
+    }
     const { epoch, digest } = await newEpoch(ports, profile, [world.recovery.recipient.text], never)
     world.#binding = {
       epoch,
@@ -147,7 +158,7 @@ export class World {
       entropy: systemEntropy,
       log,
       store: this.store,
-      token: this.token,
+      token: this.#opener === null ? this.token : withWitness(this.#opener, this.token),
       configuration: async () => {
         await this.look()
         return {
