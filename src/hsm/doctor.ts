@@ -79,7 +79,7 @@ function beforeLogin(token: InspectedToken, duties: Duties): readonly Finding[] 
 }
 
 const pinTexts: Readonly<Record<PinState, Finding>> = {
-  sound: { ok: true, text: 'the token counts no wrong one' },
+  sound: { ok: true, text: 'the token tells of no wrong one' },
   'failed-before': { ok: null, text: 'the token counts wrong ones since the last right one' },
   'last-try': { ok: false, text: 'one try is left' },
   locked: { ok: false, text: 'locked' },

@@ -1,7 +1,8 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { BaseError } from '../base/base-errors.ts'
 import { toHex, utf8 } from '../base/bytes.ts'
+import type { Entropy } from '../base/environment.ts'
 import { errnoOf } from '../base/errors.ts'
 import { makePrivateDirectory, readBounded, writeDurably } from '../base/files.ts'
 import { fields, is, parseJson } from '../base/json.ts'
@@ -61,6 +62,8 @@ const parseNotes = fields('refused PINs', {
 interface Keep {
   /** Bytes of the hash. */
   readonly checkLength: number
+  /** In hex; different each time. */
+  readonly salt: () => string
   readonly read: () => Promise<readonly Note[]>
   readonly write: (notes: readonly Note[]) => Promise<void>
 }
@@ -71,11 +74,11 @@ export function refusalsInMemory(): PinRefusals {
   const write = async (next: readonly Note[]) => {
     notes = next
   }
-  return refusals({ checkLength: 32, read: async () => notes, write })
+  return refusals({ checkLength: 32, salt: () => '', read: async () => notes, write })
 }
 
 /** Kept in a file of mode 0600, read anew each time. Throws `HSM_STORE_DAMAGED` or `HSM_STORE_WRITE`. */
-export function refusalsIn(file: string): PinRefusals {
+export function refusalsIn(file: string, entropy: Entropy): PinRefusals {
   const read = async (): Promise<readonly Note[]> => {
     try {
       const untrustedBytes = await readBounded(file, fileBytesMax)
@@ -100,22 +103,22 @@ export function refusalsIn(file: string): PinRefusals {
       })
     }
   }
-  return refusals({ checkLength: 1, read, write })
+  return refusals({ checkLength: 1, salt: () => toHex(entropy.bytes(saltLength)), read, write })
 }
 
-function refusals({ checkLength, read, write }: Keep): PinRefusals {
-  const checkOf = (salt: string, pin: Secret) =>
+function refusals({ checkLength, salt, read, write }: Keep): PinRefusals {
+  const checkOf = (salted: string, pin: Secret) =>
     pin.expose(bytes =>
-      toHex(createHash('sha256').update(salt).update(bytes).digest().subarray(0, checkLength)),
+      toHex(createHash('sha256').update(salted).update(bytes).digest().subarray(0, checkLength)),
     )
-  const isOf = ({ salt, check }: Note, pin: Secret) => check === checkOf(salt, pin)
+  const isOf = (note: Note, pin: Secret) => note.check === checkOf(note.salt, pin)
   const without = async (pin: Secret) => (await read()).filter(one => !isOf(one, pin))
   return {
     find: async pin => (await read()).find(one => isOf(one, pin))?.outcome ?? null,
     count: async () => (await read()).filter(({ outcome }) => outcome === 'refused').length,
     note: async (pin, outcome) => {
-      const salt = toHex(randomBytes(saltLength))
-      const note = { salt, check: checkOf(salt, pin), outcome }
+      const salted = salt()
+      const note = { salt: salted, check: checkOf(salted, pin), outcome }
       await write([...(await without(pin)), note].slice(-refusedPinsMax))
     },
     forget: async pin => {

@@ -184,7 +184,9 @@ export class TokenProcess implements Disposable {
     const before = await refusals.find(pin)
     if (before === 'refused') {
       source.refused()
-      throw new HsmError('HSM_PIN_WRONG', 'the token has refused this PIN before; it is not tried again')
+      throw new HsmError('HSM_PIN_WRONG', 'the token has refused this PIN before; it is not tried again', {
+        hint: 'put another in place; if this one is right, a person gives it: `strongroom hsm pin`',
+      })
     }
     if ((await refusals.count()) >= refusedPinsMax)
       throw new HsmError(

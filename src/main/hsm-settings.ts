@@ -1,5 +1,6 @@
 import path from 'node:path'
 import { BaseError } from '../base/base-errors.ts'
+import { systemEntropy } from '../base/environment.ts'
 import { fields, is } from '../base/json.ts'
 import { refusalsIn } from '../hsm/pin-refusals.ts'
 import { type TokenOptions, tokenPin, typedPin } from './token.ts'
@@ -71,7 +72,7 @@ export function tokenOptions(
       ...settings.moduleEnvironment,
       ...(softhsmConfiguration === undefined ? {} : { SOFTHSM2_CONF: softhsmConfiguration }),
     },
-    refusals: refusalsIn(path.join(home, refusals)),
+    refusals: refusalsIn(path.join(home, refusals), systemEntropy),
   }
   return {
     ...address,

@@ -19,7 +19,7 @@ import { nssKind } from './modules/nss.ts'
 import { openCryptokiKind } from './modules/opencryptoki.ts'
 import { softHsmKind } from './modules/softhsm.ts'
 import { tpm2Kind } from './modules/tpm2.ts'
-import { codeOf, never, secret, textOf } from './support.ts'
+import { codeOf, countingEntropy, never, secret, textOf } from './support.ts'
 import { killTokenHosts } from './token-hosts.ts'
 import { World } from './world.ts'
 
@@ -201,7 +201,7 @@ describe.each([softHsmKind, nssKind, openCryptokiKind, tpm2Kind])('the token of 
     })
 
     it('is not sent a wrong PIN twice, by whichever process, until a person gives one', async () => {
-      const refusals = refusalsIn(path.join(files.directory, 'refused-pins.json'))
+      const refusals = refusalsIn(path.join(files.directory, 'refused-pins.json'), countingEntropy(3))
       const wrong = '999999'
       for (const say of ['the PIN is wrong', 'refused this PIN before', 'refused this PIN before'])
         await expect(another(wrong, refusals).publicKeys(never)).rejects.toThrow(say)

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { HsmError } from '../../src/hsm/errors.ts'
 import { refusalsIn } from '../../src/hsm/pin-refusals.ts'
 import { expectWorking, peer } from './agreement.ts'
-import { buildFaultyModule, codeOf, label, never, officerPin, secret, softHsm, TestHsm } from './support.ts'
+import { buildFaultyModule, codeOf, countingEntropy, label, never, officerPin, secret, softHsm, TestHsm } from './support.ts'
 
 /* What can go wrong with a token while it is in use: each with its code, and what is well again by itself. */
 
@@ -99,7 +99,7 @@ describe('a PIN', () => {
 
   it('that was sent when the module crashed is sent once more only if the token counts no wrong one', async () => {
     const { options, fault } = await faulty()
-    const refusals = refusalsIn(path.join(hsm.directory, 'store/refused-pins.json'))
+    const refusals = refusalsIn(path.join(hsm.directory, 'store/refused-pins.json'), countingEntropy(3))
     const service = () => hsm.token({ ...options, refusals })
     fault('login-crash')
     expect(await codeOf(() => service().publicKeys(never))).toBe('HSM_MODULE_CRASHED')
@@ -120,15 +120,15 @@ describe('a PIN', () => {
     const { options } = await faulty()
     const file = path.join(hsm.directory, 'refused-pins.json')
     writeFileSync(file, '{"pins":[{"salt":""}]}')
-    const damaged = hsm.token({ ...options, refusals: refusalsIn(file) })
+    const damaged = hsm.token({ ...options, refusals: refusalsIn(file, countingEntropy(3)) })
     expect(await codeOf(() => damaged.publicKeys(never))).toBe('HSM_STORE_DAMAGED')
     rmSync(file)
     hsm.pin = '999999'
     const note = () => Promise.reject(new HsmError('HSM_STORE_WRITE', 'the disk is full'))
-    const full = hsm.token({ ...options, refusals: { ...refusalsIn(file), note } })
+    const full = hsm.token({ ...options, refusals: { ...refusalsIn(file, countingEntropy(3)), note } })
     expect(await codeOf(() => full.publicKeys(never))).toBe('HSM_STORE_WRITE')
     expect((await full.inspect(never)).pin).toBe('sound')
-    const noted = hsm.token({ ...options, refusals: refusalsIn(file) })
+    const noted = hsm.token({ ...options, refusals: refusalsIn(file, countingEntropy(3)) })
     expect(await codeOf(() => noted.publicKeys(never))).toBe('HSM_PIN_WRONG')
     expect((await noted.inspect(never)).pin).toBe('failed-before')
     expect(readFileSync(file, 'utf8')).toMatch(
