@@ -165,6 +165,52 @@ export const hsmErrors = {
     meaning: 'That is no recovery key (AGE-SECRET-KEY-1…).',
     hint: 'type or scan it again; its check digits find a wrong character',
   },
+  HSM_SHARES_SCHEME: {
+    kind: 'usage',
+    meaning: 'A recovery key cannot be split so.',
+    hint: 'one share, or 2 to 16 shares of which 2 or more make the key: --shares 3 --threshold 2',
+  },
+  HSM_WORD_UNKNOWN: {
+    kind: 'usage',
+    meaning: 'A word is not one of the 1024 that shares of recovery keys are made of.',
+    hint: 'look at the card again; the first four letters of a word are enough',
+  },
+  HSM_SHARE_LENGTH: {
+    kind: 'usage',
+    meaning: 'A share has too few or too many words: one was left out, or two shares run into each other.',
+    hint: 'a share has 33 words and ends with a line; an empty line may follow',
+  },
+  HSM_SHARE_DAMAGED: {
+    kind: 'usage',
+    meaning: 'The check words of a share do not fit: a word was mistyped or misread.',
+    hint: 'compare each word with the card, by its number',
+  },
+  HSM_SHARE_FOREIGN: {
+    kind: 'usage',
+    meaning: 'The words are a sound SLIP-39 share, but not one of a recovery key: of a wallet, perhaps.',
+    hint: 'take the cards of the recovery key',
+  },
+  HSM_SHARE_TWICE: {
+    kind: 'usage',
+    meaning: 'The same share was given twice; it counts once.',
+    hint: 'take the share of another holder',
+  },
+  HSM_SHARES_OTHER_KEY: {
+    kind: 'key',
+    meaning: 'Shares of two different recovery keys, or of one that was split twice, were given together.',
+    hint: 'compare fingerprint and date on the cards',
+  },
+  HSM_SHARES_SHORT: {
+    kind: 'usage',
+    meaning: 'There are fewer shares than make the recovery key. They tell nothing about it.',
+    hint: 'each card says how many are needed',
+  },
+  HSM_SHARES_INVALID: {
+    kind: 'integrity',
+    meaning:
+      'Each share is sound by itself, but together they make no recovery key: one is forged, or of another key.',
+    hint: 'try others, one exchanged at a time; compare fingerprint and date on the cards',
+  },
   HSM_PASSPHRASE_UNSAFE: {
     kind: 'refused',
     meaning: 'The passphrase is empty, too short, or has bytes that some tool would drop or alter.',

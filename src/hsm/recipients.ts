@@ -1,5 +1,6 @@
-import { view } from '../base/bytes.ts'
+import { utf8, view } from '../base/bytes.ts'
 import { printable } from '../base/errors.ts'
+import { sha256Hex } from '../crypto/digest.ts'
 import { CryptoError } from '../crypto/errors.ts'
 import { p256PublicKey } from '../crypto/signature.ts'
 import { decodeBech32, encodeBech32 } from './bech32.ts'
@@ -44,6 +45,13 @@ export function parseRecipient(untrustedText: string): Recipient {
   const modulus = parseSshRsa(untrustedText)
   if (modulus !== null) return { kind: 'token', text: sshRsaText(modulus) }
   throw new HsmError('HSM_RECIPIENT_INVALID', `no recipient: '${printable(untrustedText).slice(0, 100)}'`)
+}
+
+/** 64 bits of the SHA-256 of a recipient's text, for people to compare: `3f9a-01c2-77d0-b1e4`. */
+export function fingerprintOf({ text }: Recipient): string {
+  return sha256Hex(utf8(text))
+    .slice(0, 16)
+    .replace(/(.{4})(?!$)/g, '$1-')
 }
 
 /** SEC 1, section 2.3.3. Throws `HSM_RECIPIENT_INVALID` for what is no uncompressed point of P-256. */

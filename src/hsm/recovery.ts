@@ -11,7 +11,7 @@ import { type Recipient, recoveryRecipient } from './recipients.ts'
  */
 
 const identityPrefix = 'age-secret-key-'
-const scalarLength = 32
+export const scalarLength = 32
 /** RFC 8410 PrivateKeyInfo of X25519 up to the 32 bytes of the scalar. */
 const pkcs8Prefix = Buffer.from('302e020100300506032b656e04220420', 'hex')
 
@@ -23,22 +23,40 @@ export interface RecoveryKey extends Disposable {
 
 export function newRecoveryKey(entropy: Entropy): RecoveryKey {
   const scalar = entropy.bytes(scalarLength)
+  try {
+    return recoveryKeyOf(scalar)
+  } finally {
+    scalar.fill(0)
+  }
+}
+
+/** Of the 32 bytes that an identity is the Bech32 of. */
+export function recoveryKeyOf(scalar: Uint8Array): RecoveryKey {
   const identity = Secret.take(upperCase(encodeBech32(identityPrefix, scalar)))
   const recipient = recoveryRecipient(publicKeyOf(scalar))
-  scalar.fill(0)
   return { identity, recipient, [Symbol.dispose]: () => identity.dispose() }
+}
+
+/**
+ * The 32 bytes behind an identity, which the caller zeroes. White space around the line, and comment lines as `age-keygen`
+ * writes them, are skipped. Throws `HSM_RECOVERY_KEY_INVALID`.
+ */
+export function scalarOf(identity: Secret): Uint8Array {
+  return identity.expose(untrustedBytes => {
+    const scalar = decodeBech32(identityPrefix, lowerCase(identityLine(untrustedBytes)))
+    if (scalar?.byteLength !== scalarLength)
+      throw new HsmError('HSM_RECOVERY_KEY_INVALID', 'not one line AGE-SECRET-KEY-1… with its check digits')
+    return scalar
+  })
 }
 
 export type RecoveryDecryptionKey = webcrypto.CryptoKey
 
-/** White space around the line, and comment lines as `age-keygen` writes them, are skipped. Throws `HSM_RECOVERY_KEY_INVALID`. */
+/** Throws as `scalarOf`. */
 export async function importRecoveryKey(identity: Secret): Promise<RecoveryDecryptionKey> {
-  const pkcs8 = identity.expose(untrustedBytes => {
-    const scalar = decodeBech32(identityPrefix, lowerCase(identityLine(untrustedBytes)))
-    if (scalar?.byteLength !== scalarLength)
-      throw new HsmError('HSM_RECOVERY_KEY_INVALID', 'not one line AGE-SECRET-KEY-1… with its check digits')
-    return toPkcs8(scalar)
-  })
+  const scalar = scalarOf(identity)
+  const pkcs8 = toPkcs8(scalar)
+  scalar.fill(0)
   try {
     return await webcrypto.subtle.importKey('pkcs8', pkcs8, { name: 'X25519' }, false, ['deriveBits'])
   } finally {
