@@ -9,9 +9,10 @@ import { generateEd25519, signEd25519 } from '../src/crypto/signing.ts'
 import { listenSocket } from '../src/host/local/socket.ts'
 import { dom0Transport } from '../src/host/local/transport.ts'
 import { Approvals } from '../src/hsm/approvals.ts'
-import { makeRecoveryKey, newEpoch } from '../src/hsm/commands.ts'
+import { newEpoch } from '../src/hsm/commands.ts'
 import { softHsmModule } from '../src/hsm/modules.ts'
 import type { ReleaseRequest } from '../src/hsm/passphrase-service.ts'
+import { newRecoveryKey } from '../src/hsm/recovery.ts'
 import { Releaser } from '../src/hsm/releaser.ts'
 import { RemoteHsm } from '../src/hsm/remote.ts'
 import { serveHsm } from '../src/hsm/serve.ts'
@@ -58,10 +59,10 @@ async function measure(): Promise<void> {
   using token = await softToken()
   const { wrapping: _, witness } = await token.publicKeys(signal)
   await using store = await HsmStore.open(path.join(directory, 'hsm'))
-  const recovery = makeRecoveryKey(systemEntropy)
+  const recovery = newRecoveryKey(systemEntropy)
   recovery.identity.dispose()
   const ports = { envelopes: store.envelopes, token, entropy: systemEntropy }
-  const { epoch, digest } = await newEpoch(ports, profile, [recovery.recipient], signal)
+  const { epoch, digest } = await newEpoch(ports, profile, [recovery.recipient.text], signal)
   using dom0Key = generateEd25519(systemEntropy)
   const witnessKey = witness ?? new Uint8Array(32)
   const ledger = await Ledger.create(path.join(directory, 'ledger'), {

@@ -1,6 +1,6 @@
 import type { Command, Option } from 'commander'
 import { allUsages } from '../usage/all.ts'
-import type { Usage } from '../usage/usage.ts'
+import type { CommandUsage, Usage } from '../usage/usage.ts'
 
 /** A word of the command line, and what may follow it. */
 export interface CommandWord {
@@ -44,11 +44,12 @@ function roleWord({ name, summary, commands, options }: Usage): CommandWord {
     Object.entries(options)
       .filter(([, { of }]) => of === undefined || (command !== null && of.includes(command)))
       .map(([option, { type, text }]) => ({ name: `--${option}`, text, takesValue: type === 'string' }))
-  const words = Object.entries(commands).map(([command, { text }]) => ({
-    name: command,
-    summary: text,
-    words: [],
+  const wordFor = (command: string, [name, usage]: readonly [string, CommandUsage]): CommandWord => ({
+    name,
+    summary: usage.text,
+    words: Object.entries(usage.actions ?? {}).map(action => wordFor(command, action)),
     options: optionsOf(command),
-  }))
+  })
+  const words = Object.entries(commands).map(entry => wordFor(entry[0], entry))
   return { name, summary, words, options: optionsOf(null) }
 }

@@ -7,11 +7,11 @@ import { Secret } from '../base/secret.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { createEnvelope, envelopeBytesMax, openWithRecoveryKey, openWithToken } from './envelope.ts'
+import { countRecipients, type RecipientCounts } from './envelope-header.ts'
 import type { EnvelopeStore, StoredEnvelope } from './envelope-store.ts'
 import { HsmError } from './errors.ts'
 import { newPassphrase } from './passphrase.ts'
 import { parseRecipient, tokenRecipient } from './recipients.ts'
-import { newRecoveryKey } from './recovery.ts'
 import { requireWrappingKey, type TokenKey, tokenKey } from './token-key.ts'
 import type { TokenProcess } from './token-process.ts'
 import type { TokenPublicKeys } from './token-protocol.ts'
@@ -42,15 +42,10 @@ export async function makeKeys(token: TokenProcess, signal: AbortSignal): Promis
   return identityOf(await token.generateKeys(signal))
 }
 
-/** The line to write down, and the recipient to name when envelopes are made. The caller disposes of the line. */
-export function makeRecoveryKey(entropy: Entropy): { readonly identity: Secret; readonly recipient: string } {
-  const { identity, recipient } = newRecoveryKey(entropy)
-  return { identity, recipient: recipient.text }
-}
-
 export interface EnvelopeWithDigest extends StoredEnvelope {
   /** To be sealed in `hsm/PROFILE.json`, together with the epoch. */
   readonly digest: Digest
+  readonly recipients: RecipientCounts
 }
 
 /**
@@ -66,7 +61,16 @@ export async function newEpoch(
   using passphrase = newPassphrase(entropy)
   const envelope = await envelopeFor(passphrase, token, recipients, signal)
   const made: StoredEnvelope = { profile, epoch: (await envelopes.lastEpoch(profile)) + 1, revision: 1 }
-  return { ...made, digest: await envelopes.put(made, envelope) }
+  return await store(envelopes, made, envelope)
+}
+
+async function store(
+  envelopes: EnvelopeStore,
+  made: StoredEnvelope,
+  envelope: Uint8Array,
+): Promise<EnvelopeWithDigest> {
+  const recipients = countRecipients(new Untrusted(envelope))
+  return { ...made, digest: await envelopes.put(made, envelope), recipients }
 }
 
 /** Opens an envelope: this token, or a recovery key when the token that could is lost. */
@@ -76,11 +80,8 @@ export function byToken(token: TokenProcess, signal: AbortSignal): EnvelopeOpene
   return async envelope => openWithToken(envelope, await tokenKeyOf(token, signal))
 }
 
-export function byRecoveryKey(file: string): EnvelopeOpener {
-  return async envelope => {
-    using identity = await readRecoveryKey(file)
-    return await openWithRecoveryKey(envelope, identity)
-  }
+export function byRecoveryKey(identity: Secret): EnvelopeOpener {
+  return envelope => openWithRecoveryKey(envelope, identity)
 }
 
 /**
@@ -92,14 +93,15 @@ export async function rewrap(
   { profile, epoch }: Pick<StoredEnvelope, 'profile' | 'epoch'>,
   recipients: readonly string[],
   signal: AbortSignal,
-): Promise<EnvelopeWithDigest> {
+): Promise<EnvelopeWithDigest & { readonly before: RecipientCounts }> {
   const [newest] = await envelopes.revisions(profile, epoch)
   if (newest === undefined)
     throw new HsmError('HSM_ENVELOPE_MISSING', `there is no envelope for ${profile} in epoch ${epoch}`)
-  using passphrase = await open(await envelopes.get(newest))
+  const present = await envelopes.get(newest)
+  using passphrase = await open(present)
   const envelope = await envelopeFor(passphrase, token, recipients, signal)
   const made: StoredEnvelope = { profile, epoch, revision: newest.revision + 1 }
-  return { ...made, digest: await envelopes.put(made, envelope) }
+  return { ...(await store(envelopes, made, envelope)), before: countRecipients(present) }
 }
 
 /** It has been opened with the token before anyone relies on it. */
@@ -127,21 +129,20 @@ export async function listEnvelopes(envelopes: EnvelopeStore): Promise<readonly 
   return Promise.all(
     (await envelopes.list()).map(async one => {
       const bytes = await envelopes.get(one)
-      return { ...one, digest: bytes.parse(sha256Hex) }
+      return { ...one, digest: bytes.parse(sha256Hex), recipients: countRecipients(bytes) }
     }),
   )
 }
 
-/** The passphrase, on any machine, without token and HSM VM. Stock `age -d -i KEY ENVELOPE` does the same. */
-export async function recoverPassphrase(recoveryKeyFile: string, envelopeFile: string): Promise<Secret> {
-  using identity = await readRecoveryKey(recoveryKeyFile)
-  const envelope = await readBounded(envelopeFile, envelopeBytesMax)
-  if (envelope === null)
-    throw new HsmError('HSM_ENVELOPE_MISSING', `there is no file ${printable(envelopeFile)}`)
-  return await openWithRecoveryKey(envelope, identity)
+/** A copy of an envelope, wherever it is. Throws `HSM_ENVELOPE_MISSING`. */
+export async function readEnvelope(file: string): Promise<Untrusted<Uint8Array>> {
+  const envelope = await readBounded(file, envelopeBytesMax)
+  if (envelope !== null) return envelope
+  throw new HsmError('HSM_ENVELOPE_MISSING', `there is no file ${printable(file)}`)
 }
 
-async function readRecoveryKey(file: string): Promise<Secret> {
+/** The identity in a file; not parsed yet. Throws `HSM_RECOVERY_KEY_INVALID` when there is none. */
+export async function readRecoveryKey(file: string): Promise<Secret> {
   const line = await readBounded(file, recoveryKeyFileBytesMax)
   if (line === null) throw new HsmError('HSM_RECOVERY_KEY_INVALID', `there is no file ${printable(file)}`)
   return line.parse(untrustedBytes => Secret.take(untrustedBytes))

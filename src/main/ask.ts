@@ -21,6 +21,30 @@ export async function askYes(question: string): Promise<boolean> {
   }
 }
 
+/** Lines that are seen as they are typed, one after another; what is typed or pasted ahead is not lost. */
+export class AskedLines implements Disposable {
+  readonly #terminal = createInterface({ input: process.stdin, output: process.stderr, historySize: 0 })
+  readonly #lines = this.#terminal[Symbol.asyncIterator]()
+
+  /** Throws `CANCELLED` at ^C and ^D. */
+  async ask(question: string): Promise<string> {
+    this.#terminal.setPrompt(question)
+    this.#terminal.prompt()
+    const line = await this.#lines.next()
+    if (line.done !== true) return line.value
+    throw new BaseError('CANCELLED', 'nothing more was typed in', { hint: 'run the command again' })
+  }
+
+  [Symbol.dispose](): void {
+    this.#terminal.close()
+  }
+}
+
+/** The screen, and what was scrolled off it. */
+export function clearTerminal(): void {
+  process.stderr.write('\x1b[H\x1b[2J\x1b[3J')
+}
+
 /** A line typed without echo. Throws `FIELD_INVALID` when there is no terminal to ask on, `CANCELLED` at ^C. */
 export async function askSecret(question: string): Promise<Secret> {
   const terminal = { input: process.stdin, output: process.stderr }

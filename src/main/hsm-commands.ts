@@ -1,20 +1,16 @@
-import { access, mkdir, open, readFile } from 'node:fs/promises'
+import { access, mkdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { BaseError } from '../base/base-errors.ts'
 import { utf8 } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
-import { errnoOf } from '../base/errors.ts'
-import { makePrivateDirectory, syncDirectory, writeDurably } from '../base/files.ts'
-import { type ProfileName, parseProfileName } from '../base/names.ts'
+import { writeDurably } from '../base/files.ts'
+import { parseProfileName } from '../base/names.ts'
 import { Secret } from '../base/secret.ts'
 import * as commands from '../hsm/commands.ts'
 import { type Decision, readDecisions } from '../hsm/decisions.ts'
 import { type Duties, doctor as examine } from '../hsm/doctor.ts'
-import { EnvelopeStore } from '../hsm/envelope-store.ts'
 import { HsmError } from '../hsm/errors.ts'
 import type { PinSource } from '../hsm/pin.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
-import { type HsmBinding, sealedEpochs } from '../profiles/binding.ts'
 import type { Answer } from './command-line.ts'
 import { openToken, type TokenOptions } from './token.ts'
 
@@ -102,116 +98,6 @@ export async function pinAnew(typed: TokenOptions, signal: AbortSignal): Promise
   }
 }
 
-/** The recovery key is durable before the envelope exists: no epoch is ever without one. */
-export async function newEpoch(
-  { token, entropy, home }: HsmCommandPorts,
-  untrustedProfile: string,
-  recoveryKeyFile: string,
-  sealed: (profile: ProfileName) => Promise<HsmBinding | null>,
-  signal: AbortSignal,
-): Promise<Answer> {
-  const profile = parseProfileName(untrustedProfile)
-  const binding = await sealed(profile)
-  const recovery = commands.makeRecoveryKey(entropy)
-  using identity = recovery.identity
-  await writeNew(recoveryKeyFile, identity)
-  const store = new EnvelopeStore(home)
-  const { epoch, digest } = await commands.newEpoch(
-    { envelopes: store, token, entropy },
-    profile,
-    [recovery.recipient],
-    signal,
-  )
-  const envelope = store.pathOf({ profile, epoch, revision: 1 })
-  const earlier = binding === null ? [] : sealedEpochs(binding).toReversed()
-  return {
-    result: { profile, epoch, digest, earlierEpochs: earlier, envelope, recoveryKey: recoveryKeyFile },
-    text: [
-      `epoch         ${epoch} of ${profile}: a new key for new data`,
-      ...(earlier.length === 0
-        ? []
-        : ['              nothing is encrypted anew: what is stored by now is read with the key before']),
-      `envelope      ${envelope}`,
-      `digest        ${digest}`,
-      `              goes, with the epoch, into hsm/${profile}.json of the seal's draft`,
-      ...(earlier.length === 0
-        ? []
-        : [
-            `earlier       "earlier_epochs": ${JSON.stringify(earlier)}`,
-            '              goes there too: without it what is stored by now is no longer restored',
-          ]),
-      `recovery key  ${recoveryKeyFile}`,
-      '              keep it offline, and a copy of the envelope with it',
-    ],
-  }
-}
-
-export interface RewrapOptions {
-  readonly profile: string
-  /** `null`: the newest. */
-  readonly epoch: number | null
-  readonly recipients: readonly string[]
-  /** Opens the present envelope; `null`: this token does. */
-  readonly recoveryKeyFile: string | null
-}
-
-/** Another envelope for the same passphrase. */
-export async function rewrap(
-  { token, home }: HsmCommandPorts,
-  { profile: untrustedProfile, epoch, recipients, recoveryKeyFile }: RewrapOptions,
-  signal: AbortSignal,
-): Promise<Answer> {
-  const profile = parseProfileName(untrustedProfile)
-  const store = new EnvelopeStore(home)
-  const epochs = (await store.list()).filter(one => one.profile === profile).map(one => one.epoch)
-  const open =
-    recoveryKeyFile === null ? commands.byToken(token, signal) : commands.byRecoveryKey(recoveryKeyFile)
-  const made = await commands.rewrap(
-    { envelopes: store, token, open },
-    { profile, epoch: epoch ?? Math.max(1, ...epochs) },
-    recipients,
-    signal,
-  )
-  const envelope = store.pathOf(made)
-  return {
-    result: { ...made, envelope },
-    text: [
-      `envelope  ${envelope}: for this token and ${recipients.length} more`,
-      `digest    ${made.digest}`,
-      `          goes into hsm/${profile}.json of the seal's draft; nothing else changes`,
-      'careful   whoever could open the envelope before still can, if he has a copy of it',
-    ],
-  }
-}
-
-async function writeNew(file: string, line: Secret): Promise<void> {
-  const directory = path.dirname(path.resolve(file))
-  await makePrivateDirectory(directory)
-  const handle = await open(file, 'wx', 0o600).catch(cause => {
-    if (errnoOf(cause) !== 'EEXIST') throw cause
-    throw new BaseError('FIELD_INVALID', `${file} exists; a recovery key is never replaced`, { cause })
-  })
-  try {
-    using text = Secret.take(line.expose(bytes => Uint8Array.of(...bytes, 0x0a)))
-    await text.expose(bytes => handle.writeFile(bytes))
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-  await syncDirectory(directory)
-}
-
-export async function envelopes({ home }: HsmCommandPorts): Promise<Answer> {
-  const found = await commands.listEnvelopes(new EnvelopeStore(home))
-  return {
-    result: found,
-    text: found.map(
-      ({ profile, epoch, revision, digest }) =>
-        `${profile}  epoch ${epoch}${revision === 1 ? '' : `, revision ${revision}`}  ${digest}`,
-    ),
-  }
-}
-
 /** The record of the service, which may be running. */
 export async function history(home: string, untrustedProfile: string | undefined): Promise<Answer> {
   const wanted = untrustedProfile === undefined ? null : parseProfileName(untrustedProfile)
@@ -238,11 +124,4 @@ function describeDecision({
   const what = `${purpose ?? 'something'} of ${profile ?? 'no profile'}${epoch === undefined ? '' : `, epoch ${epoch}`}`
   const why = code === null ? '' : `: ${code}${reason === undefined ? '' : `, ${reason}`}`
   return `${time.toISOString()}  ${outcome.padEnd(8)}  ${what}, by ${caller}${job === null ? '' : `, job ${job}`}${why}`
-}
-
-/** Prints a passphrase: for a rescue, by whoever holds the recovery key. */
-export async function recover(envelopeFile: string, recoveryKeyFile: string): Promise<Answer> {
-  using passphrase = await commands.recoverPassphrase(recoveryKeyFile, envelopeFile)
-  const text = passphrase.expose(bytes => Buffer.from(bytes).toString('latin1'))
-  return { result: { passphrase: text }, text: [text] }
 }

@@ -19,19 +19,10 @@ import { AttestationVerifier } from '../sealing/verifier.ts'
 import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, missing, runCommand } from './command-line.ts'
 import { attend, controlSocket, decide, pending } from './hsm-approvals.ts'
-import {
-  doctor,
-  envelopes,
-  history,
-  init,
-  keys,
-  newEpoch,
-  pinAnew,
-  recover,
-  rewrap,
-  type TokenPorts,
-} from './hsm-commands.ts'
+import { doctor, history, init, keys, pinAnew, type TokenPorts } from './hsm-commands.ts'
+import { envelopes, newEpoch, rewrap } from './hsm-envelopes.ts'
 import { destroyEpoch } from './hsm-epochs.ts'
+import { recover, recoveryKey } from './hsm-recovery.ts'
 import { anchor, countedBy, explain, sealedBinding } from './hsm-sealed.ts'
 import { parseHsmSettings, tokenOptions } from './hsm-settings.ts'
 import { machineCommand } from './machine-command.ts'
@@ -45,10 +36,19 @@ import { openToken } from './token.ts'
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: hsmUsage.options })
 const command = roleCommand(hsmUsage, values.help, positionals)
-const [, operand, epochOperand] = positionals
+const [, operand, ...operands] = positionals
+const source = { recoveryKeyFile: values['recovery-key'] ?? null, words: values.words ?? [] }
+// On a rescue machine, or one without a network: no token, no settings.
 if (command === 'recover') {
-  // On a rescue machine: no token, no settings.
-  await runCommand(values.json, () => recover(operand ?? missing('ENVELOPE'), recoveryKeyFile()))
+  await runCommand(values.json, async () => recover(operand ?? missing('ENVELOPE'), source))
+  process.exit()
+}
+if (command === 'recovery-key') {
+  await runCommand(values.json, async () => {
+    const { shares, threshold, cards = null, note = '', json = false } = values
+    const options = { ...source, shares, threshold, cards, note, json }
+    return recoveryKey(operand, operands, options, { entropy: systemEntropy, clock: systemClock })
+  })
   process.exit()
 }
 const settings = await readSettings(values.settings ?? hsmSettings, parseHsmSettings)
@@ -74,7 +74,7 @@ function chosen(): TokenPorts {
 }
 
 const commands: Record<
-  Exclude<keyof typeof hsmUsage.commands, 'recover'>,
+  Exclude<keyof typeof hsmUsage.commands, 'recover' | 'recovery-key'>,
   (signal: AbortSignal) => Promise<Answer>
 > = {
   anchor: signal => anchor(token, sealedDirectory, signal),
@@ -83,7 +83,16 @@ const commands: Record<
   doctor: async signal => doctor(chosen(), signal),
   pin: async signal => pinAnew(chosen().typed, signal),
   'new-epoch': async signal =>
-    newEpoch(ports, profile(), recoveryKeyFile(), sealedBinding(sealedDirectory), signal),
+    newEpoch(
+      ports,
+      {
+        profile: profile(),
+        recoveryKeyFile: source.recoveryKeyFile,
+        recipients: values.recipient ?? [],
+      },
+      sealedBinding(sealedDirectory),
+      signal,
+    ),
   pending: signal => pending(home, signal),
   approve: async signal => decide(home, code(), 'approved', signal),
   deny: async signal => decide(home, code(), 'denied', signal),
@@ -97,14 +106,14 @@ const commands: Record<
         profile: profile(),
         epoch: values.epoch === undefined ? null : epochOf(values.epoch),
         recipients: values.recipient ?? [],
-        recoveryKeyFile: values['recovery-key'] ?? null,
+        source: source.recoveryKeyFile === null && source.words.length === 0 ? null : source,
       },
       signal,
     ),
   'destroy-epoch': signal =>
     destroyEpoch(
       home,
-      { profile: profile(), epoch: epochOf(epochOperand ?? missing('EPOCH')), yes: values.yes ?? false },
+      { profile: profile(), epoch: epochOf(operands[0] ?? missing('EPOCH')), yes: values.yes ?? false },
       signal,
     ),
   machine: () => machineCommand(home, { forget: values.forget ?? false, yes: values.yes ?? false }),
@@ -174,10 +183,6 @@ function profile(): string {
 
 function code(): string {
   return operand ?? missing('CODE')
-}
-
-function recoveryKeyFile(): string {
-  return values['recovery-key'] ?? missing('--recovery-key')
 }
 
 function epochOf(text: string): number {

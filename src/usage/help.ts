@@ -1,14 +1,11 @@
-import type { Usage } from './usage.ts'
+import type { CommandUsage, Usage } from './usage.ts'
 
 const columns = 110
 
 /** The text of `strongroom NAME --help`. */
 export function helpOf({ name, summary, serves, commands, options, examples }: Usage): string {
   const command = serves === null ? 'COMMAND' : '[COMMAND]'
-  const commandRows = Object.entries(commands).map(([word, { operands, text }]) => [
-    operands === undefined ? word : `${word} ${operands}`,
-    text,
-  ])
+  const commandRows = Object.entries(commands).flatMap(([word, command]) => rowsOf(word, command))
   const optionRows = Object.entries(options).map(([word, { value, of, text }]) => [
     value === undefined ? `--${word}` : `--${word} ${value}`,
     of === undefined ? text : `${of.join(', ')}: ${text}`,
@@ -24,6 +21,12 @@ ${rows(optionRows)}
 Examples:
 ${examples.map(example => `  $ strongroom ${name} ${example}`.trimEnd()).join('\n')}
 `
+}
+
+function rowsOf(words: string, { actions, operands, text }: CommandUsage): readonly (readonly string[])[] {
+  if (actions !== undefined)
+    return Object.entries(actions).flatMap(([action, usage]) => rowsOf(`${words} ${action}`, usage))
+  return [[operands === undefined ? words : `${words} ${operands}`, text]]
 }
 
 function sentence(text: string): string {

@@ -3,6 +3,9 @@ import { helpOption, jsonOption, settingsOption, type Usage } from './usage.ts'
 
 export const hsmSettings = '/etc/strongroom/hsm.json'
 
+/** What takes a recovery key, as a file or in words. */
+const takesKey = ['recovery-key', 'recover', 'rewrap']
+
 export const hsmUsage = {
   name: 'hsm',
   summary: 'the HSM VM: token, envelopes, recovery keys',
@@ -15,7 +18,7 @@ export const hsmUsage = {
     pin: { text: 'ask for the PIN and try it once: after the token has refused one from a file' },
     'new-epoch': {
       operands: 'PROFILE',
-      text: 'a new passphrase in a new envelope, for the token and a recovery key',
+      text: 'a new passphrase in a new envelope, for the token and a recovery key: a new one, or those of --recipient',
     },
     'destroy-epoch': {
       operands: 'PROFILE EPOCH',
@@ -29,13 +32,29 @@ export const hsmUsage = {
     explain: { operands: '[PROFILE]', text: 'when and for what this VM releases a passphrase, in words' },
     rewrap: {
       operands: 'PROFILE',
-      text: 'the same passphrase for other recipients, or for a new token with --recovery-key',
+      text: 'the same passphrase for other recipients, or for a new token with --recovery-key or --words',
+    },
+    'recovery-key': {
+      text: 'recovery keys, as files and in words',
+      actions: {
+        new: {
+          text: 'make one: as a file (--recovery-key), in words and QR codes on the terminal, on cards to be printed; whole, or as shares of several people',
+        },
+        split: { text: 'the same key in words, or in other shares' },
+        combine: {
+          text: 'the key that words make, as a file for age (--recovery-key) or on standard output',
+        },
+        verify: {
+          operands: '[ENVELOPE...]',
+          text: 'prove that a key, or words, are sound and open the envelopes; shows nothing of either',
+        },
+      },
     },
     envelopes: { text: 'list the envelopes' },
     machine: { text: machineText },
     recover: {
       operands: 'ENVELOPE',
-      text: 'print the passphrase of an envelope with --recovery-key, without the token',
+      text: 'print the passphrase of an envelope, by --recovery-key or by words that are asked for, without the token',
     },
   },
   options: {
@@ -43,14 +62,35 @@ export const hsmUsage = {
     'recovery-key': {
       type: 'string',
       value: 'FILE',
-      of: ['new-epoch', 'recover', 'rewrap'],
+      of: ['new-epoch', ...takesKey],
       text: 'where the new recovery key is written (mode 0600), or where it is',
+    },
+    words: {
+      type: 'string',
+      multiple: true,
+      value: 'FILE',
+      of: takesKey,
+      text: 'the words of one share or more in its place; - asks on the terminal, or reads standard input',
+    },
+    shares: { type: 'string', value: 'N', of: ['recovery-key'], text: 'into how many shares, up to 16' },
+    threshold: { type: 'string', value: 'M', of: ['recovery-key'], text: 'how many of them make the key' },
+    cards: {
+      type: 'string',
+      value: 'DIR',
+      of: ['recovery-key'],
+      text: 'write a page for each share, to be printed (HTML, mode 0600), and show none',
+    },
+    note: {
+      type: 'string',
+      value: 'TEXT',
+      of: ['recovery-key'],
+      text: 'what the cards say that the key is for',
     },
     recipient: {
       type: 'string',
       multiple: true,
       value: 'AGE1...',
-      of: ['rewrap'],
+      of: ['new-epoch', 'rewrap'],
       text: 'who can open it beside this token: every recovery key and other token that is to be able',
     },
     witness: {
@@ -70,5 +110,12 @@ export const hsmUsage = {
     json: jsonOption,
     help: helpOption,
   },
-  examples: ['init', 'new-epoch nightly --recovery-key /media/usb/nightly.key'],
+  examples: [
+    'init',
+    'new-epoch nightly --recovery-key /media/usb/nightly.key',
+    "recovery-key new --shares 3 --threshold 2 --cards /media/usb --note 'nightly, epoch 2'",
+    'new-epoch nightly --recipient age1…',
+    'recovery-key verify /var/lib/strongroom/envelopes/nightly.e2.age',
+    'recover nightly.e2.age',
+  ],
 } as const satisfies Usage

@@ -15,6 +15,8 @@ export interface OptionUsage {
 }
 
 export interface CommandUsage {
+  /** What it does is the word behind it: `recovery-key verify`. Each has its row in the help. */
+  readonly actions?: Readonly<Record<string, CommandUsage>>
   /** `PROFILE`, `[REPOSITORY...]`. */
   readonly operands?: string
   readonly text: string

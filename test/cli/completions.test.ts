@@ -68,13 +68,16 @@ test('bash offers every role, its commands, and the options of each', async () =
     const paths = [[usage.name], ...commands.map(command => [usage.name, command])]
     const [group = [], ...each] = offeredBehind(script, paths)
     expect(group).toEqual(expect.arrayContaining([...commands]))
-    expect(new Set([...group, ...each.flat()])).toEqual(new Set([...commands, ...options]))
+    const actions = Object.values(usage.commands).flatMap(one => Object.keys(one.actions ?? {}))
+    expect(new Set([...group, ...each.flat()])).toEqual(new Set([...commands, ...actions, ...options]))
   }
   const [init, sign] = offeredBehind(script, [
     ['seal', 'init'],
     ['seal', 'sign'],
   ])
   expect([init?.includes('--custody'), sign?.includes('--custody')]).toEqual([true, false])
+  const [keys] = offeredBehind(script, [['hsm', 'recovery-key']])
+  expect(keys).toEqual(expect.arrayContaining(['new', 'split', 'combine', 'verify', '--words']))
 })
 
 test('fish tells the same word of two groups apart', async () => {

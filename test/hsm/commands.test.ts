@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { parseProfileName } from '../../src/base/names.ts'
@@ -10,13 +10,12 @@ import {
   initToken,
   listEnvelopes,
   makeKeys,
-  makeRecoveryKey,
   newEpoch,
-  recoverPassphrase,
   rewrap,
 } from '../../src/hsm/commands.ts'
 import { doctor } from '../../src/hsm/doctor.ts'
 import { EnvelopeStore } from '../../src/hsm/envelope-store.ts'
+import { newRecoveryKey } from '../../src/hsm/recovery.ts'
 import { codeOf, countingEntropy, never, officerPin, secret, TestHsm, textOf } from './support.ts'
 
 const profile = parseProfileName('nightly')
@@ -43,10 +42,10 @@ describe('hsm init', () => {
 describe('hsm new-epoch', () => {
   it('makes one envelope an epoch, with another passphrase each', async () => {
     const token = await hsm.prepared()
-    const { identity, recipient } = makeRecoveryKey(entropy)
+    const { identity, recipient } = newRecoveryKey(entropy)
     const ports = { envelopes, token, entropy }
-    const first = await newEpoch(ports, profile, [recipient], never)
-    const second = await newEpoch(ports, profile, [recipient], never)
+    const first = await newEpoch(ports, profile, [recipient.text], never)
+    const second = await newEpoch(ports, profile, [recipient.text], never)
     expect([first.epoch, second.epoch]).toEqual([1, 2])
     expect(await listEnvelopes(envelopes)).toEqual([first, second])
     const keyFile = path.join(hsm.directory, 'recovery.key')
@@ -75,11 +74,11 @@ describe('hsm new-epoch', () => {
 describe('hsm rewrap', () => {
   it('gives the same passphrase to another recovery key, and touches nothing else', async () => {
     const token = await hsm.prepared()
-    const [old, other] = [makeRecoveryKey(entropy), makeRecoveryKey(entropy)]
-    const first = await newEpoch({ envelopes, token, entropy }, profile, [old.recipient], never)
+    const [old, other] = [newRecoveryKey(entropy), newRecoveryKey(entropy)]
+    const first = await newEpoch({ envelopes, token, entropy }, profile, [old.recipient.text], never)
     const before = readFileSync(envelopes.pathOf(first))
     const open = byToken(token, never)
-    const made = await rewrap({ envelopes, token, open }, first, [other.recipient], never)
+    const made = await rewrap({ envelopes, token, open }, first, [other.recipient.text], never)
     expect(made).toMatchObject({ epoch: 1, revision: 2 })
     expect(readFileSync(envelopes.pathOf(first))).toEqual(before)
     const keyFile = path.join(hsm.directory, 'recovery.key')
@@ -97,21 +96,19 @@ describe('hsm rewrap', () => {
   })
 
   it('brings a new token in when the old one is gone, by the recovery key', async () => {
-    const { identity, recipient } = makeRecoveryKey(entropy)
+    const { identity, recipient } = newRecoveryKey(entropy)
     const lost = await hsm.prepared()
-    const first = await newEpoch({ envelopes, token: lost, entropy }, profile, [recipient], never)
-    const keyFile = path.join(hsm.directory, 'recovery.key')
-    writeFileSync(keyFile, textOf(identity))
+    const first = await newEpoch({ envelopes, token: lost, entropy }, profile, [recipient.text], never)
     const other = new TestHsm()
     try {
       const token = other.token()
       await token.initialise(secret(officerPin), secret(other.pin), never)
       await token.generateKeys(never)
       const byTheNew = () =>
-        rewrap({ envelopes, token, open: byToken(token, never) }, first, [recipient], never)
+        rewrap({ envelopes, token, open: byToken(token, never) }, first, [recipient.text], never)
       expect(await codeOf(byTheNew)).toBe('HSM_ENVELOPE_OTHER_KEY')
-      const open = byRecoveryKey(keyFile)
-      const made = await rewrap({ envelopes, token, open }, first, [recipient], never)
+      const open = byRecoveryKey(identity)
+      const made = await rewrap({ envelopes, token, open }, first, [recipient.text], never)
       using passphrase = await byToken(token, never)(await envelopes.get(made))
       using before = await byToken(lost, never)(await envelopes.get(first))
       expect(textOf(passphrase)).toBe(textOf(before))
@@ -120,36 +117,49 @@ describe('hsm rewrap', () => {
     }
   })
 
+  it('takes in a second token, and lets go of it and of a recovery key', async () => {
+    const [kept, gone] = [newRecoveryKey(entropy), newRecoveryKey(entropy)]
+    const [first, second] = [await hsm.prepared(), new TestHsm()]
+    try {
+      const other = second.token()
+      const officer = secret(officerPin)
+      const { recipient } = await initToken(other, { officer, user: secret(second.pin) }, never)
+      const everybody = [kept.recipient.text, gone.recipient.text]
+      const made = await newEpoch({ envelopes, token: first, entropy }, profile, everybody, never)
+      expect(made.recipients).toEqual({ tokens: 1, recoveryKeys: 2 })
+      const ports = { envelopes, token: first, open: byToken(first, never) }
+      const open = (token: typeof first, one: typeof made) =>
+        envelopes.get(one).then(async bytes => textOf(await byToken(token, never)(bytes)))
+
+      const both = await rewrap(ports, made, [recipient, ...everybody], never)
+      expect(both).toMatchObject({
+        before: { tokens: 1, recoveryKeys: 2 },
+        recipients: { tokens: 2, recoveryKeys: 2 },
+      })
+      expect(await open(other, both)).toBe(await open(first, made))
+
+      const fewer = await rewrap(ports, made, [kept.recipient.text], never)
+      expect(fewer).toMatchObject({ revision: 3, recipients: { tokens: 1, recoveryKeys: 1 } })
+      expect(await open(first, fewer)).toBe(await open(first, made))
+      expect(await codeOf(() => open(other, fewer))).toBe('HSM_ENVELOPE_OTHER_KEY')
+      const bytes = await envelopes.get(fewer)
+      expect(await codeOf(() => byRecoveryKey(gone.identity)(bytes))).toBe('HSM_ENVELOPE_OTHER_KEY')
+      expect(textOf(await byRecoveryKey(kept.identity)(bytes))).toBe(await open(first, made))
+    } finally {
+      second.remove()
+    }
+  })
+
   it('without any recovery key is refused, and of an epoch that is not there', async () => {
     const token = await hsm.prepared()
-    const { recipient } = makeRecoveryKey(entropy)
-    const first = await newEpoch({ envelopes, token, entropy }, profile, [recipient], never)
+    const { recipient } = newRecoveryKey(entropy)
+    const first = await newEpoch({ envelopes, token, entropy }, profile, [recipient.text], never)
     const ports = { envelopes, token, open: byToken(token, never) }
     expect(await codeOf(() => rewrap(ports, first, [], never))).toBe('HSM_RECIPIENTS_SHORT')
-    expect(await codeOf(() => rewrap(ports, { ...first, epoch: 7 }, [recipient], never))).toBe(
+    expect(await codeOf(() => rewrap(ports, { ...first, epoch: 7 }, [recipient.text], never))).toBe(
       'HSM_ENVELOPE_MISSING',
     )
     expect(await envelopes.list()).toHaveLength(1)
-  })
-})
-
-describe('hsm recover', () => {
-  it('needs the recovery key and a copy of the envelope, and neither token nor store', async () => {
-    const token = await hsm.prepared()
-    const { identity, recipient } = makeRecoveryKey(entropy)
-    await newEpoch({ envelopes, token, entropy }, profile, [recipient], never)
-    const [keyFile, copy] = [path.join(hsm.directory, 'key'), path.join(hsm.directory, 'copy.age')]
-    writeFileSync(keyFile, `${textOf(identity)}\n`)
-    copyFileSync(path.join(hsm.directory, 'store/envelopes/nightly.e1.age'), copy)
-    token[Symbol.dispose]()
-    using passphrase = await recoverPassphrase(keyFile, copy)
-    expect(textOf(passphrase)).toBe(execFileSync('age', ['-d', '-i', keyFile, copy], { encoding: 'latin1' }))
-    expect(await codeOf(() => recoverPassphrase(path.join(hsm.directory, 'none'), copy))).toBe(
-      'HSM_RECOVERY_KEY_INVALID',
-    )
-    expect(await codeOf(() => recoverPassphrase(keyFile, path.join(hsm.directory, 'none')))).toBe(
-      'HSM_ENVELOPE_MISSING',
-    )
   })
 })
 

@@ -5,7 +5,17 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { HsmError } from '../../src/hsm/errors.ts'
 import { refusalsIn } from '../../src/hsm/pin-refusals.ts'
 import { expectWorking, peer } from './agreement.ts'
-import { buildFaultyModule, codeOf, countingEntropy, label, never, officerPin, secret, softHsm, TestHsm } from './support.ts'
+import {
+  buildFaultyModule,
+  codeOf,
+  countingEntropy,
+  label,
+  never,
+  officerPin,
+  secret,
+  softHsm,
+  TestHsm,
+} from './support.ts'
 
 /* What can go wrong with a token while it is in use: each with its code, and what is well again by itself. */
 

@@ -1,0 +1,95 @@
+import { createReadStream } from 'node:fs'
+import { BaseError } from '../base/base-errors.ts'
+import { KiB } from '../base/bytes.ts'
+import { CodedError } from '../base/errors.ts'
+import { readAll } from '../base/reader.ts'
+import type { RecoveryKey } from '../hsm/recovery.ts'
+import { faultOf, ShareSet, shareWords } from '../hsm/recovery-shares.ts'
+import { addShares, addWords, parseWords } from '../hsm/share-text.ts'
+import { AskedLines, clearTerminal } from './ask.ts'
+
+/* Words of shares, from files or as people type them: share by share, until there are enough. Never from an argument. */
+
+const textBytesMax = 64 * KiB
+
+/**
+ * The recovery key of the shares in `files`, of which `-` is the standard input: at a terminal they are asked for. Throws what is
+ * wrong with a share or all of them (`HSM_WORD_UNKNOWN`, `HSM_SHARE_…`, `HSM_SHARES_…`), and `CANCELLED` at ^C.
+ */
+export async function keyFromWords(files: readonly string[]): Promise<RecoveryKey> {
+  using set = new ShareSet()
+  for (const file of files)
+    if (file === '-' && process.stdin.isTTY) await askShares(set)
+    else await readShares(set, file)
+  return await set.join()
+}
+
+async function readShares(set: ShareSet, file: string): Promise<void> {
+  const stream = file === '-' ? process.stdin : createReadStream(file)
+  const text = await readAll(stream, textBytesMax)
+  text.parse(untrustedBytes => {
+    addShares(set, Buffer.from(untrustedBytes).toString('latin1'))
+    untrustedBytes.fill(0)
+  })
+}
+
+/** Every mistake is told at once, where it can still be seen on the card. */
+async function askShares(set: ShareSet): Promise<void> {
+  say(
+    `Type the words of each share, as many in a line as you like; the first four letters of a word are enough.`,
+  )
+  using lines = new AskedLines()
+  do {
+    const words = await askWords(lines, set.size + 1)
+    clearTerminal()
+    if (tried(() => addWords(set, words)))
+      say(set.missing > 0 ? `share ${set.size} is good; ${set.missing} more` : `share ${set.size} is good`)
+  } while (set.missing > 0)
+}
+
+/** All words of a share, whose check words fit. */
+async function askWords(lines: AskedLines, share: number): Promise<number[]> {
+  const words: number[] = []
+  for (;;) {
+    while (words.length < shareWords) {
+      const line = await lines.ask(`share ${share}, word ${words.length + 1}: `)
+      tried(() => words.push(...newWords(line, words.length, share)))
+    }
+    const wrong = faultOf(Uint16Array.from(words))
+    if (wrong === undefined) return words
+    if (wrong === null) {
+      say(`two words or more of share ${share} are not the printed ones: once more, from the first`)
+      words.fill(0)
+      words.length = 0
+    } else {
+      const line = await lines.ask(`word ${wrong + 1} is not the printed one. Word ${wrong + 1}: `)
+      tried(() => {
+        const [word, ...more] = parseWords(line, wrong, share)
+        if (word !== undefined && more.length === 0) words[wrong] = word
+      })
+    }
+  }
+}
+
+/** All words of the line, or none. */
+function newWords(line: string, before: number, share: number): readonly number[] {
+  const found = parseWords(line, before, share)
+  if (before + found.length <= shareWords) return found
+  throw new BaseError('FIELD_INVALID', `that line goes beyond word ${shareWords}, the last of a share`)
+}
+
+/** Whether it went well; says why not. */
+function tried(work: () => void): boolean {
+  try {
+    work()
+    return true
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error
+    say(`${error.message}: ${error.hint}`)
+    return false
+  }
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`)
+}
