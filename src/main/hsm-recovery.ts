@@ -16,7 +16,7 @@ import { requireScheme, type Scheme, splitRecoveryKey } from '../hsm/recovery-sh
 import type { hsmUsage } from '../usage/hsm.ts'
 import { AskedLines, clearTerminal } from './ask.ts'
 import { type Answer, missing } from './command-line.ts'
-import { keyFromWords } from './recovery-words.ts'
+import { type Amount, keyFromWords } from './recovery-words.ts'
 
 /* `strongroom hsm recovery-key` and `recover`: on any machine, best one without a network. No settings, no token. */
 
@@ -46,8 +46,11 @@ export interface RecoveryPorts {
 }
 
 /** The key of whoever has the file or the words; without either, the words are asked for. */
-export async function recoveryKeyFrom({ recoveryKeyFile, words }: RecoverySource): Promise<RecoveryKey> {
-  if (recoveryKeyFile === null) return keyFromWords(words.length === 0 ? ['-'] : words)
+export async function recoveryKeyFrom(
+  { recoveryKeyFile, words }: RecoverySource,
+  amount: Amount = 'enough',
+): Promise<RecoveryKey> {
+  if (recoveryKeyFile === null) return keyFromWords(words.length === 0 ? ['-'] : words, amount)
   if (words.length > 0)
     throw new BaseError('FIELD_INVALID', 'a recovery key comes from --recovery-key or from --words, not both')
   using identity = await readRecoveryKey(recoveryKeyFile)
@@ -109,7 +112,7 @@ async function combine({ recoveryKeyFile, words }: RecoveryKeyOptions): Promise<
 
 /** That a key is sound and opens envelopes. Nothing of it is shown but what everybody may know. */
 async function verify(source: RecoverySource, envelopes: readonly string[]): Promise<Answer> {
-  using key = await recoveryKeyFrom(source)
+  using key = await recoveryKeyFrom(source, 'all')
   for (const file of envelopes) {
     using _ = await openWithRecoveryKey(await readEnvelope(file), key.identity).catch(cause => {
       if (!(cause instanceof HsmError)) throw cause

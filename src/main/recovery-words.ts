@@ -1,7 +1,7 @@
-import { createReadStream } from 'node:fs'
 import { BaseError } from '../base/base-errors.ts'
 import { KiB } from '../base/bytes.ts'
-import { CodedError } from '../base/errors.ts'
+import { CodedError, printable } from '../base/errors.ts'
+import { readBounded } from '../base/files.ts'
 import { readAll } from '../base/reader.ts'
 import type { RecoveryKey } from '../hsm/recovery.ts'
 import { faultOf, ShareSet, shareWords } from '../hsm/recovery-shares.ts'
@@ -12,21 +12,25 @@ import { AskedLines, clearTerminal } from './ask.ts'
 
 const textBytesMax = 64 * KiB
 
+/** Whether a person is asked for as many shares as make the key, or for all there are. */
+export type Amount = 'enough' | 'all'
+
 /**
  * The recovery key of the shares in `files`, of which `-` is the standard input: at a terminal they are asked for. Throws what is
  * wrong with a share or all of them (`HSM_WORD_UNKNOWN`, `HSM_SHARE_…`, `HSM_SHARES_…`), and `CANCELLED` at ^C.
  */
-export async function keyFromWords(files: readonly string[]): Promise<RecoveryKey> {
+export async function keyFromWords(files: readonly string[], amount: Amount): Promise<RecoveryKey> {
   using set = new ShareSet()
   for (const file of files)
-    if (file === '-' && process.stdin.isTTY) await askShares(set)
+    if (file === '-' && process.stdin.isTTY) await askShares(set, amount)
     else await readShares(set, file)
   return await set.join()
 }
 
 async function readShares(set: ShareSet, file: string): Promise<void> {
-  const stream = file === '-' ? process.stdin : createReadStream(file)
-  const text = await readAll(stream, textBytesMax)
+  const text =
+    file === '-' ? await readAll(process.stdin, textBytesMax) : await readBounded(file, textBytesMax)
+  if (text === null) throw new BaseError('FIELD_INVALID', `there is no file ${printable(file)}`)
   text.parse(untrustedBytes => {
     addShares(set, Buffer.from(untrustedBytes).toString('latin1'))
     untrustedBytes.fill(0)
@@ -34,25 +38,32 @@ async function readShares(set: ShareSet, file: string): Promise<void> {
 }
 
 /** Every mistake is told at once, where it can still be seen on the card. */
-async function askShares(set: ShareSet): Promise<void> {
-  say(
-    `Type the words of each share, as many in a line as you like; the first four letters of a word are enough.`,
-  )
+async function askShares(set: ShareSet, amount: Amount): Promise<void> {
   using lines = new AskedLines()
-  do {
-    const words = await askWords(lines, set.size + 1)
+  say(
+    'Type the words of a share, as many in a line as you like; the first four letters of a word are enough.',
+  )
+  for (let ended = false; !ended; ) {
+    const isLast = set.size > 0 && set.missing === 0
+    const words = await askWords(lines, set.size + 1, isLast)
+    if (words === null) return
     clearTerminal()
     if (tried(() => addWords(set, words)))
-      say(set.missing > 0 ? `share ${set.size} is good; ${set.missing} more` : `share ${set.size} is good`)
-  } while (set.missing > 0)
+      say(`share ${set.size} is good${set.missing > 0 ? `; ${set.missing} more` : ''}`)
+    ended = amount === 'enough' && set.size > 0 && set.missing === 0
+  }
 }
 
-/** All words of a share, whose check words fit. */
-async function askWords(lines: AskedLines, share: number): Promise<number[]> {
+/** All words of a share, whose check words fit. `null`: there is none, where `mayEnd`. */
+async function askWords(lines: AskedLines, share: number, mayEnd: boolean): Promise<number[] | null> {
   const words: number[] = []
   for (;;) {
     while (words.length < shareWords) {
-      const line = await lines.ask(`share ${share}, word ${words.length + 1}: `)
+      const ends = mayEnd && words.length === 0
+      const line = await lines.ask(
+        `share ${share}, word ${words.length + 1}${ends ? ' (Enter: there is no other)' : ''}: `,
+      )
+      if (ends && line.trim() === '') return null
       tried(() => words.push(...newWords(line, words.length, share)))
     }
     const wrong = faultOf(Uint16Array.from(words))

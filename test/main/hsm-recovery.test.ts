@@ -146,6 +146,7 @@ describe('recovery-key verify', () => {
       'HSM_ENVELOPE_MISSING',
     )
     expect(await codeOf(() => run('verify', { ...source, words: words() }))).toBe('FIELD_INVALID')
+    expect(await codeOf(() => run('verify', { words: [file('no-words')] }))).toBe('FIELD_INVALID')
   })
 })
 
@@ -202,6 +203,21 @@ describe('at a terminal', () => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: `${passphrase}\n` })
     // Each share is off the screen once it is taken.
     expect(shown.split('\x1b[3J')).toHaveLength(4)
+  })
+
+  it('verify asks for all shares there are', async () => {
+    const [first = '', second = '', third = ''] = made.shares
+    const { code, stdout } = await atTerminal(
+      [strongroom, 'hsm', 'recovery-key', 'verify', file('nightly.e1.age')],
+      [
+        { after: 'share 1, word 1: ', type: `${second}\r` },
+        { after: 'share 2, word 1: ', type: `${first}\r` },
+        { after: 'share 3, word 1 (Enter: there is no other): ', type: `${third}\r` },
+        { after: 'share 4, word 1 (Enter: there is no other): ', type: '\r' },
+      ],
+    )
+    expect(code).toBe(0)
+    expect(stdout).toContain(`opens         ${file('nightly.e1.age')}`)
   })
 
   it('^C ends it', async () => {

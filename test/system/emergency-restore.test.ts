@@ -1,5 +1,6 @@
-import { cp, readdir, rename, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, rename, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import Slip39 from 'slip39'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { sameBytes, useForADay } from '../../scripts/quickstart/images.ts'
 import { filteredCopy, runBlock } from './how-to.ts'
@@ -44,6 +45,23 @@ describe('the emergency restore with stock restic and age', () => {
     const restored = await emergency('wrong', { RECOVERY_KEY: wrong })
     expect(restored.code).not.toBe(0)
     expect(await readdir(system.home.directory)).not.toContain('restored-wrong')
+  })
+
+  test('words, joined by another tool of their standard, are the recovery key', async () => {
+    const shares = inHome('shares')
+    await mkdir(shares, { mode: 0o700 })
+    const whole = system.provisioned.recoveryKey
+    const made = await system.command<{ shares: readonly string[]; recipient: string }>(
+      ...['hsm', 'recovery-key', 'split', '--recovery-key', whole, '--shares', '5', '--threshold', '3'],
+    )
+    const secret = Slip39.recoverSecret(made.shares.slice(2), '')
+    const [hex, key] = [path.join(shares, 'secret.hex'), path.join(shares, 'nightly.key')]
+    await writeFile(hex, `${Buffer.from(secret).toString('hex')}\n`)
+    const identity = await runBlock('sh identity', { SECRET: hex, RECOVERY_KEY: key })
+    expect(identity).toMatchObject({ code: 0, stdout: `${made.recipient}\n` })
+    expect((await stat(key)).mode & 0o777).toBe(0o600)
+    expect(await emergency('words', { RECOVERY_KEY: key })).toMatchObject({ code: 0 })
+    await expectDay('two', 'words')
   })
 
   test('a filtered copy leaves planted files behind, and restores', async () => {

@@ -9,6 +9,7 @@ import { leakTest } from './leak-test.ts'
 import { newEpoch } from './new-epoch.ts'
 import { oldDiskRestored } from './old-disk-restored.ts'
 import { orderAndRestore } from './order-and-restore.ts'
+import { recoveryWords } from './recovery-words.ts'
 import { rolledBackStorage } from './rolled-back-storage.ts'
 import type { Scenario } from './scenario.ts'
 import { tokenLost } from './token-lost.ts'
@@ -24,6 +25,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'approve-and-deny': approveAndDeny,
   'token-lost': tokenLost,
   'new-epoch': newEpoch,
+  'recovery-words': recoveryWords,
   'attested-release': attestedRelease,
   'old-disk-restored': oldDiskRestored,
   'kill-and-continue': killAndContinue(20),

@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process'
-import { mkdir, readdir, readFile, rename } from 'node:fs/promises'
+import { mkdir, readdir, rename } from 'node:fs/promises'
 import path from 'node:path'
 import { sha256OfFile } from '../../../scripts/quickstart/images.ts'
-import { install, writeDraft } from '../../../scripts/quickstart/provision.ts'
 import { serviceVms } from '../../../src/main/local-home.ts'
 import { LocalSystem } from '../system.ts'
 import { must, type Scenario } from './scenario.ts'
+import { endOf, sealToken } from './token.ts'
 
 /** The token is destroyed. Backups are not: a new token is let in by the recovery key. */
 export const tokenLost: Scenario = {
@@ -22,12 +22,12 @@ export const tokenLost: Scenario = {
     await rename(path.join(home, 'tokens'), path.join(system.home.directory, 'destroyed'))
     await mkdir(path.join(home, 'tokens'), { mode: 0o700 })
     await system.restartHost()
-    const lost = await ended(system, 'backup')
+    const lost = await endOf(system, 'backup')
     must(lost.startsWith('HSM_TOKEN_'), `without the token a backup ended as ${lost}`)
     say(`the token is destroyed: ${lost}`)
 
     const { witnessKey, recipient } = await hsm<{ witnessKey: string; recipient: string }>('init')
-    const unknown = await ended(system, 'backup')
+    const unknown = await endOf(system, 'backup')
     must(unknown.startsWith('HSM_'), `with an unknown token a backup ended as ${unknown}`)
     say(`a new token with keys of its own cannot open the envelope: ${unknown}`)
 
@@ -44,9 +44,9 @@ export const tokenLost: Scenario = {
       `the recovery key opens it; the same passphrase is in revision ${again.revision}, for ${recipient.slice(0, 16)}… too`,
     )
 
-    await sealNewToken(system, again.digest, witnessKey)
+    await sealToken(system, { envelope: again.digest, witnessKey })
     await system.restartHost()
-    must((await ended(system, 'backup')) === 'done', 'no backup with the new token')
+    must((await endOf(system, 'backup')) === 'done', 'no backup with the new token')
     const { id } = await system.api.order({
       profile: system.profile,
       kind: 'restore',
@@ -61,26 +61,4 @@ export const tokenLost: Scenario = {
     must((await readdir(path.join(home, 'envelopes'))).length === 2, 'an envelope was lost')
     say('sealed: backups go on, and what was backed up before restores, byte for byte')
   },
-}
-
-async function ended(system: LocalSystem, kind: string): Promise<string> {
-  const { id } = await system.api.order({ profile: system.profile, kind })
-  const { state, error } = await system.api.ended(id)
-  return error === null ? state : error.code
-}
-
-async function sealNewToken(system: LocalSystem, digest: string, witnessKey: string): Promise<void> {
-  const { home, profile } = system
-  const draft = async (file: string) =>
-    JSON.parse(await readFile(path.join(home.seal, 'draft', file), 'utf8')) as Record<string, unknown>
-  const binding = await draft(`hsm/${profile}.json`)
-  await writeDraft(home, `hsm/${profile}.json`, JSON.stringify({ ...binding, envelope: digest }))
-  const { keys, ...roles } = await draft('roles.json')
-  await writeDraft(
-    home,
-    'roles.json',
-    JSON.stringify({ ...roles, keys: { ...(keys as object), hsm: witnessKey } }),
-  )
-  const { update } = await system.command<{ update: string }>('seal', 'sign', '--dir', home.seal, '--yes')
-  await install(home, update)
 }
