@@ -66,7 +66,9 @@ async function askWords(lines: AskedLines, share: number, mayEnd: boolean): Prom
       if (ends && line.trim() === '') return null
       tried(() => words.push(...newWords(line, words.length, share)))
     }
-    const wrong = faultOf(Uint16Array.from(words))
+    const numbers = Uint16Array.from(words)
+    const wrong = faultOf(numbers)
+    numbers.fill(0)
     if (wrong === undefined) return words
     if (wrong === null) {
       say(`two words or more of share ${share} are not the printed ones: once more, from the first`)

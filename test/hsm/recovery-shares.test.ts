@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import fc from 'fast-check'
@@ -7,7 +7,7 @@ import Slip39 from 'slip39'
 import { afterAll, describe, expect, it } from 'vitest'
 import { systemEntropy } from '../../src/base/environment.ts'
 import { fingerprintOf } from '../../src/hsm/recipients.ts'
-import { newRecoveryKey } from '../../src/hsm/recovery.ts'
+import { newRecoveryKey, recoveryKeyOf, scalarOf } from '../../src/hsm/recovery.ts'
 import { ShareSet, splitRecoveryKey } from '../../src/hsm/recovery-shares.ts'
 import { addShares } from '../../src/hsm/share-text.ts'
 import { wordList } from '../../src/hsm/slip39/word-list.ts'
@@ -96,6 +96,26 @@ describe('shares of a recovery key', () => {
     writeFileSync(file, `${textOf(theirs.identity)}\n`)
     const recipient = execFileSync('age-keygen', ['-y', file], { encoding: 'latin1' }).trim()
     expect(recipient).toBe(key.recipient.text)
+  })
+})
+
+describe('words that were written down once', () => {
+  const vector = JSON.parse(
+    readFileSync(path.join(import.meta.dirname, '../vectors/slip39/recovery-key.json'), 'utf8'),
+  ) as {
+    readonly identity: string
+    readonly recipient: string
+    readonly sets: readonly { readonly threshold: number; readonly shares: readonly string[] }[]
+  }
+
+  it.each(vector.sets)('are the same key ever after, $threshold of them', async ({ threshold, shares }) => {
+    expect(await join(shares.slice(-threshold).join('\n'))).toBe(vector.identity)
+    expect(await join(shares.join('\n'))).toBe(vector.identity)
+  })
+
+  it('whose recipient envelopes are for', () => {
+    const scalar = scalarOf(secret(vector.identity))
+    expect(recoveryKeyOf(scalar).recipient.text).toBe(vector.recipient)
   })
 })
 
