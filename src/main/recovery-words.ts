@@ -1,6 +1,6 @@
 import { BaseError } from '../base/base-errors.ts'
 import { KiB } from '../base/bytes.ts'
-import { CodedError, printable } from '../base/errors.ts'
+import { CodedError } from '../base/errors.ts'
 import { readBounded } from '../base/files.ts'
 import { readAll } from '../base/reader.ts'
 import type { RecoveryKey } from '../hsm/recovery.ts'
@@ -30,7 +30,11 @@ export async function keyFromWords(files: readonly string[], amount: Amount): Pr
 async function readShares(set: ShareSet, file: string): Promise<void> {
   const text =
     file === '-' ? await readAll(process.stdin, textBytesMax) : await readBounded(file, textBytesMax)
-  if (text === null) throw new BaseError('FIELD_INVALID', `there is no file ${printable(file)}`)
+  // Without its name: whoever takes words for an argument must not find them in a log as well.
+  if (text === null)
+    throw new BaseError('FIELD_INVALID', 'a file that --words names is not there', {
+      hint: '--words takes files; words themselves are typed, or read from standard input (--words -)',
+    })
   text.parse(untrustedBytes => {
     addShares(set, Buffer.from(untrustedBytes).toString('latin1'))
     untrustedBytes.fill(0)

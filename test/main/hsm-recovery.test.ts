@@ -146,7 +146,11 @@ describe('recovery-key verify', () => {
       'HSM_ENVELOPE_MISSING',
     )
     expect(await codeOf(() => run('verify', { ...source, words: words() }))).toBe('FIELD_INVALID')
-    expect(await codeOf(() => run('verify', { words: [file('no-words')] }))).toBe('FIELD_INVALID')
+    const asArgument = run('verify', { words: [made.shares[0] ?? ''] })
+    await expect(asArgument).rejects.toMatchObject({
+      code: 'FIELD_INVALID',
+      message: 'a file that --words names is not there',
+    })
   })
 })
 
@@ -187,42 +191,48 @@ describe('at a terminal', () => {
     const [first = '', second = ''] = made.shares
     const words = second.split(' ')
     const wrong = wordList.find(word => !second.includes(word)) ?? ''
-    const { code, stdout, shown } = await atTerminal(
+    const { code, shown } = await atTerminal(
       [strongroom, 'hsm', 'recover', file('nightly.e1.age')],
       [
-        { after: 'share 1, word 1: ', type: `${first}\r` },
-        { after: 'share 2, word 1: ', type: `${first}\r` },
-        { after: 'share 1 of the cards once more', type: '' },
-        { after: 'share 2, word 1: ', type: `${words.slice(0, 5).join(' ')}\r` },
-        { after: 'share 2, word 6: ', type: `${words[5]} strongroom\r` },
-        { after: 'share 2: word 7 is not in the list', type: '' },
-        { after: 'share 2, word 6: ', type: `${words.with(19, wrong).slice(5).join(' ')}\r` },
-        { after: 'word 20 is not the printed one. Word 20: ', type: `${words[19]}\r` },
+        { after: /share 1, word 1: /, type: `${first}\r` },
+        { after: /share 2, word 1: /, type: `${first}\r` },
+        {
+          after: /share 1 of the cards once more.*share 2, word 1: /s,
+          type: `${words.slice(0, 5).join(' ')}\r`,
+        },
+        { after: /share 2, word 6: /, type: `${words[5]} strongroom\r` },
+        {
+          after: /share 2: word 7 is not in the list.*share 2, word 6: /s,
+          type: `${words.with(19, wrong).slice(5).join(' ')}\r`,
+        },
+        { after: /word 20 is not the printed one\. Word 20: /, type: `${words[19]}\r` },
       ],
     )
-    expect({ code, stdout }).toEqual({ code: 0, stdout: `${passphrase}\n` })
+    expect(code).toBe(0)
     // Each share is off the screen once it is taken.
-    expect(shown.split('\x1b[3J')).toHaveLength(4)
+    const screens = shown.split('\x1b[3J')
+    expect(screens).toHaveLength(4)
+    expect(screens.at(-1)).toMatch(new RegExp(`\n${passphrase}\r?\n$`))
   })
 
   it('verify asks for all shares there are', async () => {
     const [first = '', second = '', third = ''] = made.shares
-    const { code, stdout } = await atTerminal(
+    const { code, shown } = await atTerminal(
       [strongroom, 'hsm', 'recovery-key', 'verify', file('nightly.e1.age')],
       [
-        { after: 'share 1, word 1: ', type: `${second}\r` },
-        { after: 'share 2, word 1: ', type: `${first}\r` },
-        { after: 'share 3, word 1 (Enter: there is no other): ', type: `${third}\r` },
-        { after: 'share 4, word 1 (Enter: there is no other): ', type: '\r' },
+        { after: /share 1, word 1: /, type: `${second}\r` },
+        { after: /share 2, word 1: /, type: `${first}\r` },
+        { after: /share 3, word 1 \(Enter: there is no other\): /, type: `${third}\r` },
+        { after: /share 4, word 1 \(Enter: there is no other\): /, type: '\r' },
       ],
     )
     expect(code).toBe(0)
-    expect(stdout).toContain(`opens         ${file('nightly.e1.age')}`)
+    expect(shown).toContain(`opens         ${file('nightly.e1.age')}`)
   })
 
   it('^C ends it', async () => {
     const command = [strongroom, 'hsm', 'recovery-key', 'verify']
-    const { code, shown } = await atTerminal(command, [{ after: 'word 1: ', type: 'academic\x03' }])
+    const { code, shown } = await atTerminal(command, [{ after: /word 1: /, type: 'academic\x03' }])
     expect(code).toBe(130)
     expect(shown).toContain('CANCELLED')
   })
@@ -231,12 +241,10 @@ describe('at a terminal', () => {
     const { code, shown } = await atTerminal(
       [strongroom, 'hsm', 'recovery-key', 'new', '--shares', '2', '--threshold', '2'],
       [
-        { after: 'share 1 of 2', type: '' },
-        { after: 'Enter clears the screen', type: '\r' },
-        { after: 'Enter shows share 2', type: '\r' },
-        { after: 'Enter clears the screen', type: '\r' },
+        { after: /share 1 of 2.*Enter clears the screen/s, type: '\r' },
+        { after: /Enter shows share 2/, type: '\r' },
+        { after: /Enter clears the screen/, type: '\r' },
       ],
-      { stdoutToo: true },
     )
     expect(code).toBe(0)
     const [, one = '', , two = '', last = ''] = shown.split('\x1b[3J')

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -6,8 +5,9 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { toBase64 } from '../../src/base/bytes.ts'
 import { systemEntropy } from '../../src/base/environment.ts'
 import { generateEd25519 } from '../../src/crypto/signing.ts'
+import { atTerminal, type TerminalSession } from '../support/terminal.ts'
 
-/* The ceremony as a person meets it: on a terminal, whose other end is util-linux’s `script`. */
+/* The ceremony as a person meets it. */
 
 const strongroom = path.join(import.meta.dirname, '../../bin/strongroom')
 
@@ -17,26 +17,10 @@ beforeEach(async () => {
 })
 afterEach(() => rm(directory, { recursive: true }))
 
-interface Ended {
-  readonly code: number | null
-  readonly shown: string
-}
-
-/** Runs `strongroom seal …` on a terminal and types one of `answers` whenever a passphrase is asked for. */
-function onTerminal(answers: readonly string[], ...args: readonly string[]): Promise<Ended> {
-  const command = [strongroom, 'seal', ...args, '--dir', directory].map(word => `'${word}'`).join(' ')
-  const child = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] })
-  let shown = ''
-  let typed = 0
-  child.stdout.on('data', part => {
-    shown += part
-    const asked = shown.match(/passphrase.*: /gi)?.length ?? 0
-    for (; typed < asked; typed += 1) child.stdin.write(`${answers[typed] ?? ''}\r`)
-  })
-  return new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', code => resolve({ code, shown }))
-  })
+/** Runs `strongroom seal …` and types `answers` one after another, as passphrases are asked for. */
+function onTerminal(answers: readonly string[], ...args: readonly string[]): Promise<TerminalSession> {
+  const typed = answers.map(answer => ({ after: /passphrase.*: /i, type: `${answer}\r` }))
+  return atTerminal([strongroom, 'seal', ...args, '--dir', directory], typed)
 }
 
 function publicKey(): string {

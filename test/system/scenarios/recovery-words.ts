@@ -102,15 +102,15 @@ async function fromWords(envelope: string, shares: readonly string[]): Promise<s
     short.code === 2 && short.stdout === '' && short.stderr.includes('HSM_SHARES_SHORT'),
     `one share alone: ${short.code} ${short.stderr}`,
   )
-  const { code, stdout, shown } = await atTerminal(
+  const { code, shown } = await atTerminal(
     [path.join(root, 'bin/strongroom'), 'hsm', 'recover', envelope],
     [
-      { after: 'share 1, word 1: ', type: `${first}\r` },
-      { after: 'share 2, word 1: ', type: `${third.toUpperCase()}\r` },
+      { after: /share 1, word 1: /, type: `${first}\r` },
+      { after: /share 2, word 1: /, type: `${third.toUpperCase()}\r` },
     ],
   )
   must(code === 0, `words ended with ${code}: ${shown}`)
-  return stdout.trimEnd()
+  return shown.trimEnd().split(/\r?\n/).at(-1) ?? ''
 }
 
 async function rescued(
