@@ -1,6 +1,4 @@
-import { printable } from '../base/errors.ts'
-import { parseDigest, parseVmName, parseVolumeName } from '../base/names.ts'
-import { type DrillLevel, drillLevels } from '../drill/levels.ts'
+import { type DrillLevel, drillLevels } from '../base/drill-levels.ts'
 import {
   assertionsMax,
   type BootRule,
@@ -11,7 +9,9 @@ import {
   markerLengthMax,
   scriptLengthMax,
   textLengthMax,
-} from '../drill/rules.ts'
+} from '../base/drill-rules.ts'
+import { printable } from '../base/errors.ts'
+import { parseDigest, parseVmName, parseVolumeName } from '../base/names.ts'
 import { fault } from './errors.ts'
 import { choiceOf, fieldsOf, integerOf, listOf, missing, parsedOf, textOf } from './yaml-fields.ts'
 import type { YamlNode } from './yaml-node.ts'

@@ -1,6 +1,6 @@
+import type { DrillRules } from '../base/drill-rules.ts'
 import { printable } from '../base/errors.ts'
 import { volumeNamePattern } from '../base/names.ts'
-import type { DrillRules } from '../drill/rules.ts'
 import { type Budget, budgetDefault, parseBudget } from './budget.ts'
 import { parseCalendar } from './calendar.ts'
 import { parseDrill } from './drill.ts'

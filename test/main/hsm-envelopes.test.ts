@@ -17,11 +17,11 @@ afterAll(() => {
 const home = path.join(hsm.directory, 'home')
 const portsOf = (token: TokenProcess) => ({
   token,
-  pin: { fetch: async () => secret(hsm.pin), refused() {} },
+  pin: { isAttended: false, fetch: async () => secret(hsm.pin), refused() {} },
   entropy: systemEntropy,
   home,
-  softhsmConfiguration: undefined,
 })
+const unsealed = async () => null
 const [first, second] = [hsm.token(), other.token()]
 const [recipients, shares]: [string[], string[]] = [[], []]
 
@@ -45,7 +45,7 @@ describe('a key in shares, and nobody else', () => {
   it('an epoch is made for it, without a file for a key', async () => {
     const [, , recovery = ''] = recipients
     const options = { profile: 'nightly', recoveryKeyFile: null, recipients: [recovery] }
-    const { result, text } = await newEpoch(portsOf(first), options, never)
+    const { result, text } = await newEpoch(portsOf(first), options, unsealed, never)
     expect(result).toMatchObject({ epoch: 1, recoveryKey: null })
     expect(text.join('\n')).toContain('for           1 token and 1 recovery key')
     expect(text.join('\n')).not.toContain('recovery key  ')
@@ -58,7 +58,7 @@ describe('a key in shares, and nobody else', () => {
       [keyFile, ['age1nonsense'], 'HSM_RECIPIENT_INVALID'],
     ] as const) {
       const options = { profile: 'weekly', recoveryKeyFile, recipients: named }
-      expect(await codeOf(() => newEpoch(portsOf(first), options, never))).toBe(code)
+      expect(await codeOf(() => newEpoch(portsOf(first), options, unsealed, never))).toBe(code)
     }
     expect((await envelopes(portsOf(first))).text).toHaveLength(1)
     expect(await codeOf(() => recoveryKeyFileOf(keyFile))).toBe('HSM_RECOVERY_KEY_INVALID')

@@ -1,4 +1,4 @@
-import { fields, is } from '../base/json.ts'
+import { fields, is } from './json.ts'
 
 /*
  * What a restore drill proves. Levels are in the order in which each builds on those before; a profile chooses which.

@@ -1,6 +1,6 @@
-import { fields, is } from '../base/json.ts'
-import { parseDigest, parseVmName, parseVolumeName } from '../base/names.ts'
-import { drillLevels } from './levels.ts'
+import { drillLevels } from './drill-levels.ts'
+import { fields, is } from './json.ts'
+import { parseDigest, parseVmName, parseVolumeName } from './names.ts'
 
 /*
  * What the sealed profile says of drills, and in part what a sandbox is told. Paths are absolute ones inside a volume's file system;
