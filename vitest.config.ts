@@ -28,8 +28,8 @@ export default defineConfig({
           setupFiles: [...setupFiles, scryptOnce],
           include: ['test/**/*.test.ts'],
           exclude: ['test/system/**', 'test/long/**'],
-          testTimeout: 30_000,
-          hookTimeout: 60_000,
+          testTimeout: 90_000,
+          hookTimeout: 90_000,
         },
       },
       {
@@ -38,8 +38,8 @@ export default defineConfig({
           env,
           setupFiles,
           include: ['test/system/**/*.test.ts'],
-          testTimeout: 240_000,
-          hookTimeout: 240_000,
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
         },
       },
       {

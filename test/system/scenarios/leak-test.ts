@@ -14,7 +14,7 @@ import { must, type Scenario } from './scenario.ts'
 
 const MiB = 1024 * 1024
 const markedBytes = 32 * MiB
-const backupsMax = 4
+const backupsMax = 8
 const betweenScansMilliseconds = 50
 const receiverScansMax = 20
 const receiverRunsMilliseconds = 5
