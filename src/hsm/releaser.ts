@@ -6,6 +6,7 @@ import { type Digest, dom0, type ProfileName, parseProfileName, type VmName } fr
 import type { Secret } from '../base/secret.ts'
 import type { Untrusted } from '../base/untrusted.ts'
 import { parseEntry } from '../ledger/entry.ts'
+import type { WitnessState } from '../ledger/witness.ts'
 import type { HsmBinding } from '../profiles/binding.ts'
 import type { Configuration } from '../profiles/config.ts'
 import type { Question } from '../qrexec/calls/attest.ts'
@@ -26,6 +27,7 @@ import type { ReleaseRequest } from './passphrase-service.ts'
 import { asksPerson, type Judgement, judge, judgeStock } from './release.ts'
 import type { HsmStore } from './store.ts'
 import type { TokenKey } from './tagged-stanza.ts'
+import type { TokenPublicKeys } from './token-protocol.ts'
 
 /** A whole release, with the waiting for those before it. Below dom0's own deadline, so that dom0 hears the reason. */
 const releaseMilliseconds: Milliseconds = 60_000
@@ -61,7 +63,11 @@ export interface Caller {
 }
 
 /** What is known of a call so far, for the record. */
-type Known = { -readonly [K in Exclude<keyof Decision, 'time' | 'outcome' | 'code' | 'reason'>]: Decision[K] }
+type Known = {
+  -readonly [K in Exclude<keyof Decision, 'time' | 'outcome' | 'code' | 'reason' | 'witness'>]: Decision[K]
+}
+/** Records that a release may go on, with the checkpoint that is cosigned for it. */
+type Allow = (witness?: WitnessState) => Promise<void>
 
 /**
  * Decides and releases, one call at a time: two at once could both be the last that a limit allows. Each decision is
@@ -103,7 +109,7 @@ export class Releaser {
       }
       requireAllowed(judgeStock(context))
       const envelope = await this.#sealedEnvelope(profile, binding)
-      const key = await this.#wrappingKey(signal)
+      const key = this.#wrappingKey(await this.#ports.token.publicKeys(signal), signal)
       await allow()
       return await opened(envelope, key, signal)
     })
@@ -113,11 +119,14 @@ export class Releaser {
   witness(call: WitnessCall, caller: Caller): Promise<WitnessAnswer> {
     return this.#serially(caller.signal, async signal => {
       requireDom0(caller.source)
-      const { store, ledger, configuration } = this.#ports
+      const { store, ledger, configuration, token, clock } = this.#ports
       const { roles } = (await configuration()).value
       const state = examineCheckpoint(store.witness, call, roles, ledger)
       if ('witnessSize' in state) return state
-      return { cosignature: await cosignState(state, this.#ports, roles, ledger, signal) }
+      const keys = await token.publicKeys(signal)
+      const cosignature = await cosignState(state, { token, keys, now: clock.now() }, roles, ledger, signal)
+      await store.saveWitness(state)
+      return { cosignature }
     })
   }
 
@@ -125,14 +134,14 @@ export class Releaser {
     call: ReleaseCall,
     caller: Caller,
     known: Known,
-    allow: () => Promise<void>,
+    allow: Allow,
     signal: AbortSignal,
   ): Promise<ReleaseAnswer> {
     const profile = parseArgument(caller)
     const request = parseRequest(call.entry)
     const { job, purpose, nonce } = request
     Object.assign(known, { profile, job, purpose, nonce, index: call.index })
-    const { store, clock, ledger, configuration, approvals } = this.#ports
+    const { store, clock, ledger, configuration, approvals, token } = this.#ports
     const { value, digest } = await configuration()
     const binding = value.bindings.get(profile) ?? null
     const judgement = judge(request, {
@@ -157,9 +166,17 @@ export class Releaser {
     const state = examineCheckpoint(store.witness, call, value.roles, ledger)
     if ('witnessSize' in state) return state
     requireRecorded(call, state)
-    const key = await this.#wrappingKey(signal)
-    const cosignature = await cosignState(state, this.#ports, value.roles, ledger, signal)
-    await allow()
+    // Asked for before a release is allowed: a token that is missing or a wrong PIN must not use a request up.
+    const keys = await token.publicKeys(signal)
+    const key = this.#wrappingKey(keys, signal)
+    const cosignature = await cosignState(
+      state,
+      { token, keys, now: clock.now() },
+      value.roles,
+      ledger,
+      signal,
+    )
+    await allow(state)
     approvals.end(job)
     return { cosignature, passphrase: await opened(envelope, key, signal) }
   }
@@ -194,10 +211,8 @@ export class Releaser {
     return this.#ports.store.envelopes.sealed(profile, binding.epoch, binding.envelope)
   }
 
-  /** Fetched before a release is allowed: a token that is missing or a wrong PIN must not use a request up. */
-  async #wrappingKey(signal: AbortSignal): Promise<TokenKey> {
+  #wrappingKey({ wrapping }: TokenPublicKeys, signal: AbortSignal): TokenKey {
     const { token } = this.#ports
-    const { wrapping } = await token.publicKeys(signal)
     if (wrapping === null) throw new HsmError('HSM_KEY_MISSING', 'the token has no wrapping key')
     return { point: wrapping, agree: peerPoint => token.agree(peerPoint, signal) }
   }
@@ -206,7 +221,7 @@ export class Releaser {
   #decided<T>(
     call: Decision['call'],
     caller: Caller,
-    work: (known: Known, allow: () => Promise<void>, signal: AbortSignal) => Promise<T>,
+    work: (known: Known, allow: Allow, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     return this.#serially(caller.signal, async signal => {
       const known: Known = {
@@ -219,9 +234,9 @@ export class Releaser {
         nonce: null,
       }
       let outcome: Decision['outcome'] = 'refused'
-      const allow = async () => {
+      const allow = async (witness?: WitnessState) => {
         signal.throwIfAborted()
-        await this.#record({ ...known, outcome: 'allowed', code: null, reason: undefined })
+        await this.#record({ ...known, outcome: 'allowed', code: null, reason: undefined, witness })
         outcome = 'failed'
       }
       try {
@@ -232,7 +247,7 @@ export class Releaser {
         const code = error instanceof CodedError ? error.code : 'INTERNAL'
         const reason =
           error instanceof CodedError ? printable(error.message).slice(0, reasonLengthMax) : undefined
-        await this.#record({ ...known, outcome, code, reason }).catch(failure =>
+        await this.#record({ ...known, outcome, code, reason, witness: undefined }).catch(failure =>
           this.#ports.log.error('a refusal could not be recorded', { code, error: failure }),
         )
         throw error
@@ -243,7 +258,7 @@ export class Releaser {
   async #record(decision: Omit<Decision, 'time'>): Promise<void> {
     const { store, clock, log } = this.#ports
     log[decision.outcome === 'allowed' ? 'info' : 'warn'](`passphrase ${decision.outcome}`, { ...decision })
-    await store.decisions.append({ time: clock.now(), ...decision })
+    await store.record({ time: clock.now(), ...decision })
   }
 
   #serially<T>(callerSignal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
