@@ -229,7 +229,7 @@ export const hsmErrors = {
     kind: 'integrity',
     meaning:
       'The ledger that was shown does not hold the request, or does not continue what was shown before.',
-    hint: 'keep both as evidence, and look at dom0 before trusting it again',
+    hint: 'keep both as evidence: strongroom hsm compare names the first entry that differs',
   },
 } as const satisfies ErrorCatalogue
 

@@ -15,6 +15,7 @@ import { lockStore } from './store-lock.ts'
  */
 
 const witnessBytesMax = 1024
+export const recordFile = 'releases.jsonl'
 
 export class HsmStore implements AsyncDisposable {
   readonly #directory: string
@@ -45,7 +46,7 @@ export class HsmStore implements AsyncDisposable {
     await makePrivateDirectory(directory)
     const lock = await lockStore(directory)
     undo.defer(() => lock.close())
-    const decisions = undo.use(await DecisionLog.open(path.join(directory, 'releases.jsonl')))
+    const decisions = undo.use(await DecisionLog.open(path.join(directory, recordFile)))
     await syncDirectory(directory)
     const witness = newest(await readWitness(directory), decisions.witness)
     const size = witness?.size ?? 0
@@ -81,7 +82,8 @@ export class HsmStore implements AsyncDisposable {
   }
 }
 
-async function readWitness(directory: string): Promise<WitnessState | null> {
+/** Throws `HSM_STORE_DAMAGED`. */
+export async function readWitness(directory: string): Promise<WitnessState | null> {
   try {
     const bytes = await readBounded(path.join(directory, 'witness.json'), witnessBytesMax)
     return bytes?.parse(parseWitnessState) ?? null

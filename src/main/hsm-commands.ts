@@ -12,6 +12,7 @@ import { type Decision, readDecisions } from '../hsm/decisions.ts'
 import { EnvelopeStore } from '../hsm/envelope-store.ts'
 import { HsmError } from '../hsm/errors.ts'
 import type { PinSource } from '../hsm/pin.ts'
+import { recordFile } from '../hsm/store.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
 import type { Answer } from './command-line.ts'
 
@@ -183,7 +184,7 @@ export async function envelopes({ home }: HsmCommandPorts): Promise<Answer> {
 export async function history(home: string, untrustedProfile: string | undefined): Promise<Answer> {
   const wanted = untrustedProfile === undefined ? null : parseProfileName(untrustedProfile)
   const found: Decision[] = []
-  for await (const decision of readDecisions(path.join(home, 'releases.jsonl')))
+  for await (const decision of readDecisions(path.join(home, recordFile)))
     if (wanted === null || decision.profile === wanted) found.push(decision)
   return {
     result: found,

@@ -18,6 +18,7 @@ import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, missing, runCommand } from './command-line.ts'
 import { attend, controlSocket, decide, pending } from './hsm-approvals.ts'
 import { doctor, envelopes, history, init, keys, newEpoch, recover, rewrap } from './hsm-commands.ts'
+import { compare } from './hsm-compare.ts'
 import { anchor, countedBy, explain } from './hsm-sealed.ts'
 import { machineCommand } from './machine-command.ts'
 import { roleCommand } from './role-command.ts'
@@ -74,6 +75,7 @@ const commands: Record<
   attend: signal => attend(home, values.dialog ?? null, signal),
   history: () => history(home, operand),
   explain: () => explain(sealedDirectory, operand),
+  compare: () => compare({ home, sealedDirectory }, { dom0: values.dom0, management: values.management }),
   rewrap: async signal =>
     rewrap(
       ports,

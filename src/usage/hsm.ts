@@ -21,6 +21,9 @@ export const hsmUsage = {
     deny: { operands: 'CODE', text: 'do not release, which is final for that job' },
     attend: { text: 'wait for releases and ask about each, until ^C' },
     history: { operands: '[PROFILE]', text: 'every release and refusal, with its reason, the newest last' },
+    compare: {
+      text: 'whether copies of the ledger continue what this VM has cosigned, and the first entry that differs',
+    },
     explain: { operands: '[PROFILE]', text: 'when and for what this VM releases a passphrase, in words' },
     rewrap: {
       operands: 'PROFILE',
@@ -55,9 +58,20 @@ export const hsmUsage = {
       of: ['attend'],
       text: 'ask with zenity or kdialog, not on the terminal',
     },
+    dom0: { type: 'string', value: 'DIR', of: ['compare'], text: 'a copy of ledger/ in the home of dom0' },
+    management: {
+      type: 'string',
+      value: 'DIR',
+      of: ['compare'],
+      text: 'what strongroom management copy-ledger has written',
+    },
     ...machineOptions,
     json: jsonOption,
     help: helpOption,
   },
-  examples: ['init', 'new-epoch nightly --recovery-key /media/usb/nightly.key'],
+  examples: [
+    'init',
+    'new-epoch nightly --recovery-key /media/usb/nightly.key',
+    'compare --dom0 /media/usb/ledger --management /media/usb/copy',
+  ],
 } as const satisfies Usage

@@ -11,6 +11,7 @@ import { oldDiskRestored } from './scenarios/old-disk-restored.ts'
 import { orderAndRestore } from './scenarios/order-and-restore.ts'
 import { rolledBackStorage } from './scenarios/rolled-back-storage.ts'
 import { tokenLost } from './scenarios/token-lost.ts'
+import { witnessDisagrees } from './scenarios/witness-disagrees.ts'
 
 /** `npm run scenario -- kill-and-continue` and the long tests kill more often. */
 const killRounds = 2
@@ -26,6 +27,7 @@ describe('whole stories, as `npm run scenario` tells them', () => {
     custodyDiscarded,
     approveAndDeny,
     tokenLost,
+    witnessDisagrees,
     attestedRelease,
     oldDiskRestored,
     killAndContinue: killAndContinue(killRounds),

@@ -11,6 +11,7 @@ import { orderAndRestore } from './order-and-restore.ts'
 import { rolledBackStorage } from './rolled-back-storage.ts'
 import type { Scenario } from './scenario.ts'
 import { tokenLost } from './token-lost.ts'
+import { witnessDisagrees } from './witness-disagrees.ts'
 
 export const scenarios: Readonly<Record<string, Scenario>> = {
   'order-and-restore': orderAndRestore,
@@ -22,6 +23,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'custody-discarded': custodyDiscarded,
   'approve-and-deny': approveAndDeny,
   'token-lost': tokenLost,
+  'witness-disagrees': witnessDisagrees,
   'attested-release': attestedRelease,
   'old-disk-restored': oldDiskRestored,
   'kill-and-continue': killAndContinue(20),
