@@ -50,7 +50,7 @@ export const hsmErrors = {
   },
   HSM_BUSY: {
     kind: 'conflict',
-    meaning: 'Too many calls are waiting for the token.',
+    meaning: 'Too many calls are waiting for the HSM VM, its token or a person.',
     hint: 'try again later',
   },
   HSM_TOKEN_MISSING: {

@@ -16,6 +16,7 @@ import { type Approvals, denied } from './approvals.ts'
 import { type Decision, reasonLengthMax } from './decisions.ts'
 import { openWithToken } from './envelope.ts'
 import { HsmError } from './errors.ts'
+import { FairTurns } from './fair-turns.ts'
 import {
   cosignState,
   examineCheckpoint,
@@ -31,7 +32,8 @@ import type { TokenPublicKeys } from './token-protocol.ts'
 
 /** A whole release, with the waiting for those before it. Below dom0's own deadline, so that dom0 hears the reason. */
 const releaseMilliseconds: Milliseconds = 60_000
-const waitingMax = 16
+/** What is for no profile that is known waits together. */
+const forNobody = ''
 
 export interface ReleaserPorts {
   readonly clock: Clock
@@ -75,8 +77,9 @@ type Allow = (witness?: WitnessState) => Promise<void>
  */
 export class Releaser {
   readonly #ports: ReleaserPorts
-  #last: Promise<unknown> = Promise.resolve()
-  #waiting = 0
+  readonly #turns = new FairTurns()
+  /** Profiles of the configuration as it was read last. */
+  #profiles: ReadonlySet<string> = new Set()
 
   constructor(ports: ReleaserPorts) {
     this.#ports = ports
@@ -95,8 +98,8 @@ export class Releaser {
       const profile = parseArgument(caller)
       known.profile = profile
       known.purpose = 'backup'
-      const { store, clock, configuration } = this.#ports
-      const { value, digest } = await configuration()
+      const { store, clock } = this.#ports
+      const { value, digest } = await this.#configuration()
       const binding = value.bindings.get(profile) ?? null
       const releases = store.decisions.releases(profile)
       const context = {
@@ -116,11 +119,11 @@ export class Releaser {
   }
 
   /** Cosigns a checkpoint for which nothing is released. Not a decision: it is not recorded. */
-  witness(call: WitnessCall, caller: Caller): Promise<WitnessAnswer> {
-    return this.#serially(caller.signal, async signal => {
-      requireDom0(caller.source)
-      const { store, ledger, configuration, token, clock } = this.#ports
-      const { roles } = (await configuration()).value
+  async witness(call: WitnessCall, caller: Caller): Promise<WitnessAnswer> {
+    if (caller.source !== dom0) throw notDom0(caller.source)
+    return await this.#serially(forNobody, caller.signal, async signal => {
+      const { store, ledger, token, clock } = this.#ports
+      const { roles } = (await this.#configuration()).value
       const state = examineCheckpoint(store.witness, call, roles, ledger)
       if ('witnessSize' in state) return state
       const keys = await token.publicKeys(signal)
@@ -141,8 +144,8 @@ export class Releaser {
     const request = parseRequest(call.entry)
     const { job, purpose, nonce } = request
     Object.assign(known, { profile, job, purpose, nonce, index: call.index })
-    const { store, clock, ledger, configuration, approvals, token } = this.#ports
-    const { value, digest } = await configuration()
+    const { store, clock, ledger, approvals, token } = this.#ports
+    const { value, digest } = await this.#configuration()
     const binding = value.bindings.get(profile) ?? null
     const judgement = judge(request, {
       caller: caller.source,
@@ -206,6 +209,12 @@ export class Releaser {
     )
   }
 
+  async #configuration() {
+    const current = await this.#ports.configuration()
+    this.#profiles = new Set(current.value.bindings.keys())
+    return current
+  }
+
   #sealedEnvelope(profile: ProfileName, binding: HsmBinding | null) {
     if (binding === null) throw new HsmError('HSM_REFUSED_PROFILE', `there is no profile '${profile}'`)
     return this.#ports.store.envelopes.sealed(profile, binding.epoch, binding.envelope)
@@ -218,41 +227,54 @@ export class Releaser {
   }
 
   /** Runs `work` and records how it ended; `allow` records that it may go on, and must have been awaited before it does. */
-  #decided<T>(
+  async #decided<T>(
     call: Decision['call'],
     caller: Caller,
     work: (known: Known, allow: Allow, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    return this.#serially(caller.signal, async signal => {
-      const known: Known = {
-        call,
-        caller: caller.source,
-        profile: null,
-        job: null,
-        purpose: null,
-        index: null,
-        nonce: null,
-      }
-      let outcome: Decision['outcome'] = 'refused'
-      const allow = async (witness?: WitnessState) => {
-        signal.throwIfAborted()
-        await this.#record({ ...known, outcome: 'allowed', code: null, reason: undefined, witness })
-        outcome = 'failed'
-      }
+    const known: Known = {
+      call,
+      caller: caller.source,
+      profile: null,
+      job: null,
+      purpose: null,
+      index: null,
+      nonce: null,
+    }
+    let outcome: Decision['outcome'] = 'refused'
+    const recorded = async (decide: () => Promise<T>): Promise<T> => {
       try {
-        // Before a byte of the request is looked at.
-        requireDom0(caller.source)
-        return await work(known, allow, signal)
+        return await decide()
       } catch (error) {
-        const code = error instanceof CodedError ? error.code : 'INTERNAL'
-        const reason =
-          error instanceof CodedError ? printable(error.message).slice(0, reasonLengthMax) : undefined
-        await this.#record({ ...known, outcome, code, reason, witness: undefined }).catch(failure =>
-          this.#ports.log.error('a refusal could not be recorded', { code, error: failure }),
-        )
+        await this.#recordFailure({ ...known, outcome }, error)
         throw error
       }
-    })
+    }
+    // Before a byte of the request is looked at, and out of turn: who may ask nothing holds up nobody.
+    if (caller.source !== dom0) return await recorded(() => Promise.reject(notDom0(caller.source)))
+    return await this.#serially(this.#keyOf(caller), caller.signal, signal =>
+      recorded(() => {
+        const allow = async (witness?: WitnessState) => {
+          signal.throwIfAborted()
+          await this.#record({ ...known, outcome: 'allowed', code: null, reason: undefined, witness })
+          outcome = 'failed'
+        }
+        return work(known, allow, signal)
+      }),
+    )
+  }
+
+  #keyOf({ argument }: Caller): string {
+    return this.#profiles.has(argument) ? argument : forNobody
+  }
+
+  async #recordFailure(known: Known & Pick<Decision, 'outcome'>, error: unknown): Promise<void> {
+    const code = error instanceof CodedError ? error.code : 'INTERNAL'
+    const reason =
+      error instanceof CodedError ? printable(error.message).slice(0, reasonLengthMax) : undefined
+    await this.#record({ ...known, code, reason, witness: undefined }).catch(failure =>
+      this.#ports.log.error('a refusal could not be recorded', { code, error: failure }),
+    )
   }
 
   async #record(decision: Omit<Decision, 'time'>): Promise<void> {
@@ -261,29 +283,27 @@ export class Releaser {
     await store.record({ time: clock.now(), ...decision })
   }
 
-  #serially<T>(callerSignal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    if (this.#waiting >= waitingMax)
-      return Promise.reject(new HsmError('HSM_BUSY', `${waitingMax} calls are waiting`, { retry: true }))
-    this.#waiting += 1
+  async #serially<T>(
+    key: string,
+    callerSignal: AbortSignal,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     const late = () =>
       new HsmError('HSM_TIMEOUT', `no decision within ${releaseMilliseconds} ms`, { retry: true })
-    const signal = deadline(releaseMilliseconds, late, callerSignal)
+    using signal = deadline(releaseMilliseconds, late, callerSignal)
     const ended = Promise.withResolvers<never>()
     ended.promise.catch(() => {}) // heard below, if at all
     const end = () => ended.reject(signal.reason)
     signal.addEventListener('abort', end, { once: true })
-    const result = this.#last
-      .then(() => {
+    try {
+      return await this.#turns.run(key, () => {
         signal.throwIfAborted()
         // One that is stuck gives way at its deadline: past it nothing is allowed any more.
         return Promise.race([work(signal), ended.promise])
       })
-      .finally(() => {
-        this.#waiting -= 1
-        signal.removeEventListener('abort', end)
-      })
-    this.#last = result.catch(() => {})
-    return result
+    } finally {
+      signal.removeEventListener('abort', end)
+    }
   }
 }
 
@@ -294,9 +314,8 @@ async function opened(envelope: Untrusted<Uint8Array>, key: TokenKey, signal: Ab
   throw signal.reason
 }
 
-function requireDom0(source: VmName): void {
-  if (source !== dom0)
-    throw new HsmError('HSM_REFUSED_CALLER', `${source} asked for a passphrase or a cosignature`)
+function notDom0(source: VmName): HsmError {
+  return new HsmError('HSM_REFUSED_CALLER', `${source} asked for a passphrase or a cosignature`)
 }
 
 function requireAllowed(judgement: Judgement): void {

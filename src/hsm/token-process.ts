@@ -167,7 +167,8 @@ export class TokenProcess implements Disposable {
         },
       )
     try {
-      return await this.#channel.request(request, deadline(callMilliseconds, late, signal))
+      using stop = deadline(callMilliseconds, late, signal)
+      return await this.#channel.request(request, stop)
     } catch (error) {
       if (!(error instanceof HsmError && harmless.has(error.code))) this.#end()
       throw error
