@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { fields, is } from '../base/json.ts'
+import { serviceNodeFlags } from '../base/node-flags.ts'
 import { HsmError, isHsmErrorCode } from './errors.ts'
 import type { TokenRequest } from './token-protocol.ts'
 
@@ -21,7 +22,7 @@ export class TokenChannel {
   constructor(environment: Readonly<Record<string, string>>) {
     this.#child = fork(fileURLToPath(new URL('./token-host.ts', import.meta.url)), [], {
       env: { ...environment },
-      execArgv: [],
+      execArgv: [...serviceNodeFlags],
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })

@@ -15,6 +15,7 @@ import type { PinSource } from '../hsm/pin.ts'
 import { recordFile } from '../hsm/store.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
 import type { Answer } from './command-line.ts'
+import { surroundings } from './surroundings.ts'
 
 /* `strongroom hsm …`: what a person does in the HSM VM, with the files around it. */
 
@@ -78,7 +79,7 @@ async function writeSofthsmConfiguration(file: string): Promise<void> {
 }
 
 export async function doctor({ token }: HsmCommandPorts, signal: AbortSignal): Promise<Answer> {
-  const findings = await commands.doctor(token, signal)
+  const findings = [...(await commands.doctor(token, signal)), ...(await surroundings())]
   return { result: findings, text: findings.map(({ ok, text }) => `${ok ? 'ok' : 'NO'}  ${text}`) }
 }
 

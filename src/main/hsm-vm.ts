@@ -25,6 +25,7 @@ import { roleCommand } from './role-command.ts'
 import { openConfiguration } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
+import { surroundings } from './surroundings.ts'
 import { openToken, tokenPin } from './token.ts'
 
 /* The HSM VM: holds the token, releases one passphrase for one job, and witnesses the ledger. */
@@ -129,6 +130,7 @@ async function serve(): Promise<void> {
   const listener = await listenSocket(settings.services, socket => calls.accept(socket))
   const control = createServer(serveControl(approvals, store), { log })
   const person = await listenSocket(controlSocket(home), socket => control.accept(socket))
+  for (const { ok, text } of await surroundings()) if (!ok) log.warn(`this VM ${text}`)
   log.info('ready')
   onStop(log, async () => {
     await person.close()

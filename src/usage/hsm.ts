@@ -11,7 +11,9 @@ export const hsmUsage = {
     anchor: { text: 'let the counter of the token stand for the sealed store on disk, from now on' },
     init: { text: 'make the token (if there is none) and its keys' },
     keys: { text: 'show the public keys' },
-    doctor: { text: 'show what the token can do, and whether its keys can leave it' },
+    doctor: {
+      text: 'show what the token can do, whether its keys can leave it, and what could leave this VM',
+    },
     'new-epoch': {
       operands: 'PROFILE',
       text: 'a new passphrase in a new envelope, for the token and a recovery key',

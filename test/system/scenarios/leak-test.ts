@@ -109,7 +109,7 @@ async function searchHsm(
         )
         must(seen === undefined, `${seen?.name} is in the ${name} of a process of ${vm}`)
         must(
-          name !== 'limits' || /^Max core file size +0 +0 /m.test(content),
+          name !== 'limits' || /^Max core file size +1 +1 /m.test(content),
           `a process of ${vm} may dump core`,
         )
         looks += 1
