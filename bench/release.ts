@@ -32,14 +32,20 @@ socket, and is given the passphrase and a cosignature; both sides write durably.
 
   npm run bench -- release [OPTIONS]
 
-  --count 500
+  --count 500    one after another, and as many again
+  --at-once 8    of these at a time
 
 One JSON object a line: what, value, unit.
 `
 
-const { count } = readOptions(help, { count: { type: 'string', default: '500' } }, values => ({
-  count: parseCount(values.count, 'count'),
-}))
+const { count, atOnce } = readOptions(
+  help,
+  { count: { type: 'string', default: '500' }, 'at-once': { type: 'string', default: '8' } },
+  values => ({
+    count: parseCount(values.count, 'count'),
+    atOnce: parseCount(values['at-once'], 'at-once'),
+  }),
+)
 
 const signal = new AbortController().signal
 const profile = parseProfileName('nightly')
@@ -158,6 +164,13 @@ async function measure(): Promise<void> {
   report('release, median', times[Math.floor(count / 2)] ?? 0, 'ms')
   report('release, 99 of 100', times[Math.floor(count * 0.99)] ?? 0, 'ms')
   report('releases', count / seconds, '1/s')
+  const beginAtOnce = performance.now()
+  let next = 0
+  const releaseSome = async () => {
+    while (next < count) await release(20 + count + next++)
+  }
+  await Promise.all(Array.from({ length: atOnce }, releaseSome))
+  report(`releases, ${atOnce} at once`, count / ((performance.now() - beginAtOnce) / 1000), '1/s')
   await listener.close()
 }
 

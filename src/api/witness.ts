@@ -12,6 +12,7 @@ import { examine, type Witness } from '../ledger/witness.ts'
 import type { Catalogue } from './catalogue/catalogue.ts'
 import type { WitnessState } from './catalogue/witness-records.ts'
 import type { Dom0Port } from './dom0.ts'
+import { KeptLedger } from './ledger-copy.ts'
 
 export const pollMilliseconds: Milliseconds = 60_000
 
@@ -26,17 +27,20 @@ export interface WitnessPorts {
 }
 
 /**
- * The management VM as a witness of dom0's ledger: it remembers the newest checkpoint that was shown and cosigns only
- * what continues it. Anything else raises an alarm that stays until a person acknowledges it, and is not cosigned.
+ * The management VM as a witness of dom0's ledger: it remembers the newest checkpoint that was shown, cosigns only what
+ * continues it, and keeps the entries. Anything else raises an alarm that says where the two histories part and stays until a
+ * person acknowledges it, and is not cosigned.
  */
 export class LedgerWitness {
   readonly #ports: WitnessPorts
+  readonly #kept: KeptLedger
   readonly #one = new Serially()
   /** In this process; a cosignature that was lost is made again. */
   #cosignedSize: number | null = null
 
   constructor(ports: WitnessPorts) {
     this.#ports = ports
+    this.#kept = new KeptLedger(ports)
   }
 
   /** Until `signal`; no failure ends it. */
@@ -62,7 +66,7 @@ export class LedgerWitness {
     const before = await catalogue.witness.get(ledgerKey.name)
     const page = await dom0.ledger(before?.size ?? 0, signal)
     const next = this.#examine(before, page.checkpoint, page.consistency)
-    if (next instanceof LedgerError) return this.#raise(before, next)
+    if (next instanceof LedgerError) return this.#raise(before, next, signal)
     const now = clock.now()
     await catalogue.witness.put({
       ...next,
@@ -71,10 +75,12 @@ export class LedgerWitness {
       seen: now,
       alarm: before?.alarm ?? null,
     })
-    if (next.size === this.#cosignedSize) return
-    const cosignature = await cosign(next, witness.name, witness.signer, now)
-    await dom0.cosign({ size: next.size, cosignature }, signal)
-    this.#cosignedSize = next.size
+    if (next.size !== this.#cosignedSize) {
+      const cosignature = await cosign(next, witness.name, witness.signer, now)
+      await dom0.cosign({ size: next.size, cosignature }, signal)
+      this.#cosignedSize = next.size
+    }
+    await this.#kept.follow(next, { from: before?.size ?? 0, entries: page.entries }, signal)
   }
 
   #examine(before: WitnessState | null, checkpoint: string, consistency: readonly Uint8Array[]) {
@@ -95,9 +101,10 @@ export class LedgerWitness {
     }
   }
 
-  async #raise(before: WitnessState | null, error: LedgerError): Promise<void> {
+  async #raise(before: WitnessState | null, error: LedgerError, signal: AbortSignal): Promise<void> {
     const { clock, catalogue, log, ledgerKey } = this.#ports
-    log.error('dom0 shows a ledger that does not continue the one it showed before', { error })
+    const where = before?.alarm == null ? await this.#difference(error, signal) : ''
+    log.error('dom0 shows a ledger that does not continue the one it showed before', { error, where })
     const nothingSeen = {
       origin: ledgerKey.name,
       size: 0,
@@ -107,7 +114,19 @@ export class LedgerWitness {
     }
     const state = before ?? { ...nothingSeen, alarm: null }
     // The first alarm is the evidence; what follows it may be the attempt to cover it.
-    const alarm = state.alarm ?? { code: error.code, message: error.message, time: clock.now() }
+    const message = where === '' ? error.message : `${error.message}: ${where}`
+    const alarm = state.alarm ?? { code: error.code, message, time: clock.now() }
     await catalogue.witness.put({ ...state, alarm })
+  }
+
+  /** Empty when it cannot be found: the alarm does not wait for that. */
+  async #difference({ code }: LedgerError, signal: AbortSignal): Promise<string> {
+    if (code !== 'LEDGER_BACKWARDS' && code !== 'LEDGER_FORKED') return ''
+    try {
+      return await this.#kept.difference(signal)
+    } catch (error) {
+      this.#ports.log.warn('where the two ledgers part could not be found', { error })
+      return ''
+    }
   }
 }

@@ -44,10 +44,18 @@ export function newJobId({ clock, entropy }: Environment): JobId {
   return `${time}-${toHex(entropy.bytes(4))}` as JobId
 }
 
-/** A signal that aborts after `duration`, or with `signal`, with a reason made by `reason`. The timer does not hold the process. */
-export function deadline(duration: Milliseconds, reason: () => Error, signal?: AbortSignal): AbortSignal {
+/**
+ * A signal that aborts after `duration`, or with `signal`, with a reason made by `reason`. The timer does not hold the process, but
+ * until then all that `reason` can reach: what is over before is disposed of where there may be many.
+ */
+export function deadline(
+  duration: Milliseconds,
+  reason: () => Error,
+  signal?: AbortSignal,
+): AbortSignal & Disposable {
   const controller = new AbortController()
   const timer = setTimeout(() => controller.abort(reason()), duration)
   timer.unref()
-  return signal ? AbortSignal.any([controller.signal, signal]) : controller.signal
+  const stop = signal ? AbortSignal.any([controller.signal, signal]) : controller.signal
+  return Object.assign(stop, { [Symbol.dispose]: () => clearTimeout(timer) })
 }

@@ -1,5 +1,6 @@
 import type { Milliseconds } from '../base/brand.ts'
 import { toHex } from '../base/bytes.ts'
+import { CodedError } from '../base/errors.ts'
 import { parseDigest, type VmName } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
 import type { ReleaseRequest } from '../hsm/passphrase-service.ts'
@@ -29,7 +30,7 @@ type ReleasePorts = Pick<EnginePorts, 'environment' | 'ledger' | 'passphrases' |
 
 /**
  * Asks the HSM VM for the passphrase of one job. Each request is in the ledger before it is made, and its answer after.
- * A refusal is thrown as it came; the caller records it as the end of the job. An HSM VM that cannot be reached is asked
+ * A refusal is thrown as it came; the caller records it as the end of the job. An HSM VM that cannot be reached, or is busy, is asked
  * again, with a new request: of the old one nobody knows whether it arrived.
  */
 export async function releasePassphrase(
@@ -49,12 +50,11 @@ export async function releasePassphrase(
   }
 }
 
-/** The VM or the way to it is missing; everything the HSM VM itself says is final. */
+/** The VM or the way to it is missing, or it has not come to look; everything else the HSM VM itself says is final. */
 function isAway(error: unknown): boolean {
-  return (
-    error instanceof QrexecError &&
-    (error.code === 'QREXEC_UNREACHABLE' || error.code === 'QREXEC_ANSWER_INVALID')
-  )
+  if (error instanceof QrexecError)
+    return error.code === 'QREXEC_UNREACHABLE' || error.code === 'QREXEC_ANSWER_INVALID'
+  return error instanceof CodedError && error.code === 'HSM_BUSY'
 }
 
 async function ask(ports: ReleasePorts, wanted: PassphraseWanted, signal: AbortSignal): Promise<Secret> {

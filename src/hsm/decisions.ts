@@ -14,11 +14,13 @@ import {
 } from '../base/names.ts'
 import { Serially } from '../base/serially.ts'
 import { purposes } from '../ledger/entry.ts'
+import { parseWitnessFields, type WitnessState, witnessFields } from '../ledger/witness.ts'
 import { HsmError } from './errors.ts'
 
 /*
  * `releases.jsonl`: every decision, one line each, durable before anything follows from it. It is also the memory of
- * nonces and of the times of releases, so that neither can be told another story than the record.
+ * nonces, of the times of releases and of the ledger that was shown for them, so that none can be told another story than
+ * the record, and one write keeps them all.
  */
 
 const day = 24 * 60 * 60 * 1000
@@ -49,6 +51,8 @@ const parseDecision = fields('decision', {
   code: is.nullable(is.string(64)),
   /** What was wrong, for people; records of older versions have none. */
   reason: is.optional(is.string(reasonLengthMax)),
+  /** The checkpoint that was cosigned with what is allowed; records of older versions have none. */
+  witness: is.optional(parseWitnessFields),
 })
 export type Decision = ReturnType<typeof parseDecision>
 
@@ -62,6 +66,9 @@ export class DecisionLog implements AsyncDisposable {
   readonly #releases = new Map<ProfileName, Date[]>()
   readonly #refusals: Date[] = []
   readonly #denied = new Set<JobId>()
+  #witness: WitnessState | null = null
+  /** An append has failed: what it has left behind the known end goes first. */
+  #torn = false
   readonly #appends = new Serially()
 
   private constructor(handle: FileHandle, length: number) {
@@ -101,6 +108,11 @@ export class DecisionLog implements AsyncDisposable {
     return this.#indexMax
   }
 
+  /** The newest checkpoint that was cosigned with a release. */
+  get witness(): WitnessState | null {
+    return this.#witness
+  }
+
   /** Whether a person has said no to a job. */
   isDenied(job: JobId): boolean {
     return this.#denied.has(job)
@@ -120,12 +132,16 @@ export class DecisionLog implements AsyncDisposable {
 
   async #append(decision: Decision): Promise<void> {
     if (decision.outcome !== 'allowed' && this.#isFlood(decision.time)) return
-    const line = utf8(`${JSON.stringify(decision)}\n`)
+    const { witness } = decision
+    const line = utf8(
+      `${JSON.stringify(witness === undefined ? decision : { ...decision, witness: witnessFields(witness) })}\n`,
+    )
     try {
-      // What an append that failed has left behind the known end goes first.
-      await this.#handle.truncate(this.#length)
+      if (this.#torn) await this.#handle.truncate(this.#length)
+      this.#torn = true
       await writeWhole(this.#handle, line, this.#length)
-      await this.#handle.sync()
+      await this.#handle.datasync()
+      this.#torn = false
     } catch (cause) {
       throw new HsmError('HSM_STORE_WRITE', 'the decision could not be recorded', { cause })
     }
@@ -142,13 +158,14 @@ export class DecisionLog implements AsyncDisposable {
     return this.#refusals.length >= refusalsPerDayMax && (oldest?.getTime() ?? 0) > now.getTime() - day
   }
 
-  #remember({ outcome, time, profile, job, code, nonce, index }: Decision): void {
+  #remember({ outcome, time, profile, job, code, nonce, index, witness }: Decision): void {
     if (code === 'HSM_REFUSED_DENIED' && job !== null) this.#rememberDenied(job)
     if (outcome !== 'allowed') {
       this.#refusals.push(time)
       if (this.#refusals.length > refusalsPerDayMax) this.#refusals.shift()
       return
     }
+    if (witness !== undefined) this.#witness = witness
     if (profile !== null) {
       const times = this.#releases.get(profile) ?? []
       times.push(time)

@@ -50,7 +50,7 @@ export const hsmErrors = {
   },
   HSM_BUSY: {
     kind: 'conflict',
-    meaning: 'Too many calls are waiting for the token.',
+    meaning: 'Too many calls are waiting for the HSM VM, its token or a person.',
     hint: 'try again later',
   },
   HSM_TOKEN_MISSING: {
@@ -306,7 +306,7 @@ export const hsmErrors = {
     kind: 'integrity',
     meaning:
       'The ledger that was shown does not hold the request, or does not continue what was shown before.',
-    hint: 'keep both as evidence, and look at dom0 before trusting it again',
+    hint: 'keep both as evidence: strongroom hsm compare names the first entry that differs',
   },
 } as const satisfies ErrorCatalogue
 

@@ -1,6 +1,5 @@
 import { BaseError } from '../base/base-errors.ts'
 import { equalConstantTime } from '../base/bytes.ts'
-import type { Clock } from '../base/environment.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { LedgerError, WitnessConflict } from '../ledger/errors.ts'
 import { verifierKey } from '../ledger/note.ts'
@@ -10,12 +9,11 @@ import { examine, type WitnessState } from '../ledger/witness.ts'
 import type { Roles } from '../profiles/roles.ts'
 import type { ReleaseCall, WitnessAhead, WitnessCall } from '../qrexec/calls/release.ts'
 import { HsmError } from './errors.ts'
-import type { HsmStore } from './store.ts'
 import type { TokenPublicKeys } from './token-protocol.ts'
 
 /*
- * The HSM VM as a witness of dom0's ledger: it follows one ledger, cosigns only what continues it, and remembers that
- * before the cosignature leaves.
+ * The HSM VM as a witness of dom0's ledger: it follows one ledger, and cosigns only what continues it. Whoever calls
+ * remembers that before the cosignature leaves.
  */
 
 /** The names under which dom0 and this VM sign; the keys are in the sealed configuration. */
@@ -62,27 +60,25 @@ export function requireRecorded({ entry, index, inclusion }: ReleaseCall, state:
   }
 }
 
-/** Remembers `state`, then signs it. Throws `HSM_KEY_OTHER`, `HSM_STORE_WRITE`, or what the token throws. */
+/** Signs `state` with the token, whose public keys are `keys`. Throws `HSM_KEY_OTHER`, or what the token throws. */
 export async function cosignState(
   state: WitnessState,
-  { store, token, clock }: { store: HsmStore; token: WitnessToken; clock: Clock },
+  { token, keys, now }: { token: WitnessToken; keys: TokenPublicKeys; now: Date },
   roles: Roles,
   { witness }: LedgerNames,
   signal: AbortSignal,
 ): Promise<string> {
-  const publicKey = await witnessKey(token, roles, signal)
-  await store.saveWitness(state)
+  const publicKey = witnessKey(keys, roles)
   const signer = { publicKey, sign: (message: Uint8Array) => token.sign(message, signal) }
   try {
-    return await cosign(state, witness, signer, clock.now())
+    return await cosign(state, witness, signer, now)
   } catch (error) {
     // The ledger says only that the signer failed; the token said why.
     throw error instanceof LedgerError && error.cause !== undefined ? error.cause : error
   }
 }
 
-async function witnessKey(token: WitnessToken, roles: Roles, signal: AbortSignal): Promise<Uint8Array> {
-  const { witness } = await token.publicKeys(signal)
+function witnessKey({ witness }: TokenPublicKeys, roles: Roles): Uint8Array {
   if (witness === null)
     throw new HsmError('HSM_KEY_MISSING', 'the token has no witness key', {
       hint: 'only a token that does Ed25519 can witness the ledger; another one can be named in the settings',

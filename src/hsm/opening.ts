@@ -7,6 +7,7 @@ import { HsmError } from './errors.ts'
 import type { WitnessToken } from './ledger-witness.ts'
 import type { HsmStore } from './store.ts'
 import { type TokenKey, tokenKey, type UnwrappingToken } from './token-key.ts'
+import type { TokenPublicKeys } from './token-protocol.ts'
 
 /** What a release needs of the token; `TokenProcess` is one. */
 export type HsmToken = WitnessToken & UnwrappingToken
@@ -25,9 +26,8 @@ export function sealedEnvelope(
   return envelopes.sealed(profile, found.epoch, found.envelope)
 }
 
-/** Fetched before a release is allowed: a token that is missing or a wrong PIN must not use a request up. */
-export async function wrappingKey(token: HsmToken, signal: AbortSignal): Promise<TokenKey> {
-  return tokenKey((await token.publicKeys(signal)).wrapping, token, signal)
+export function wrappingKey({ wrapping }: TokenPublicKeys, token: HsmToken, signal: AbortSignal): TokenKey {
+  return tokenKey(wrapping, token, signal)
 }
 
 /** Nothing is handed over once the call has ended. */

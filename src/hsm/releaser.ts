@@ -2,7 +2,7 @@ import type { Milliseconds } from '../base/brand.ts'
 import { type Clock, type Entropy, newJobId } from '../base/environment.ts'
 import { CodedError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
-import type { Digest, JobId } from '../base/names.ts'
+import { type Digest, dom0, type JobId } from '../base/names.ts'
 import type { Secret } from '../base/secret.ts'
 import type { Untrusted } from '../base/untrusted.ts'
 import { parseEntry } from '../ledger/entry.ts'
@@ -12,7 +12,15 @@ import type { Question } from '../qrexec/calls/attest.ts'
 import type { ReleaseAnswer, ReleaseCall, WitnessAnswer, WitnessCall } from '../qrexec/calls/release.ts'
 import type { AttestationVerifier } from '../sealing/verifier.ts'
 import { type Approvals, denied } from './approvals.ts'
-import { type Caller, Deciding, type Known, parseArgument, requireAllowed, requireDom0 } from './deciding.ts'
+import {
+  type Allow,
+  type Caller,
+  Deciding,
+  type Known,
+  notDom0,
+  parseArgument,
+  requireAllowed,
+} from './deciding.ts'
 import { HsmError } from './errors.ts'
 import { cosignState, examineCheckpoint, type LedgerNames, requireRecorded } from './ledger-witness.ts'
 import { type HsmToken, opened, sealedEnvelope, wrappingKey } from './opening.ts'
@@ -100,14 +108,14 @@ export class Releaser {
   async #releaseStock(
     asked: StockAsked,
     known: Known,
-    allow: () => Promise<void>,
+    allow: Allow,
     signal: AbortSignal,
   ): Promise<Secret | null> {
     const { purpose, job, expires, caller } = asked
     const profile = parseArgument(caller)
     Object.assign(known, { profile, purpose })
-    const { store, clock, configuration, approvals } = this.#ports
-    const { value, digest } = await configuration()
+    const { store, clock, approvals } = this.#ports
+    const { value, digest } = await this.#configuration()
     const binding = value.bindings.get(profile) ?? null
     const epoch = asked.epoch.parse(parseEpochLine) ?? binding?.epoch ?? 1
     known.epoch = epoch
@@ -122,20 +130,24 @@ export class Releaser {
       if (!approvals.isApproved(request, 'stock')) return null
     }
     const envelope = await sealedEnvelope(store, profile, binding, epoch)
-    const key = await wrappingKey(this.#ports.token, signal)
+    const { token } = this.#ports
+    const key = wrappingKey(await token.publicKeys(signal), token, signal)
     await allow()
     return await opened(envelope, key, signal)
   }
 
   /** Cosigns a checkpoint for which nothing is released. Not a decision: it is not recorded. */
-  witness(call: WitnessCall, caller: Caller): Promise<WitnessAnswer> {
-    return this.#decisions.serially(caller.signal, async signal => {
-      requireDom0(caller.source)
-      const { store, ledger, configuration } = this.#ports
-      const { roles } = (await configuration()).value
+  async witness(call: WitnessCall, caller: Caller): Promise<WitnessAnswer> {
+    if (caller.source !== dom0) throw notDom0(caller.source)
+    return await this.#decisions.serially(caller.signal, async signal => {
+      const { store, ledger, token, clock } = this.#ports
+      const { roles } = (await this.#configuration()).value
       const state = examineCheckpoint(store.witness, call, roles, ledger)
       if ('witnessSize' in state) return state
-      return { cosignature: await cosignState(state, this.#ports, roles, ledger, signal) }
+      const keys = await token.publicKeys(signal)
+      const cosignature = await cosignState(state, { token, keys, now: clock.now() }, roles, ledger, signal)
+      await store.saveWitness(state)
+      return { cosignature }
     })
   }
 
@@ -143,15 +155,15 @@ export class Releaser {
     call: ReleaseCall,
     caller: Caller,
     known: Known,
-    allow: () => Promise<void>,
+    allow: Allow,
     signal: AbortSignal,
   ): Promise<ReleaseAnswer> {
     const profile = parseArgument(caller)
     const request = parseRequest(call.entry)
     const { job, purpose, epoch, nonce } = request
     Object.assign(known, { profile, job, purpose, epoch, nonce, index: call.index })
-    const { store, clock, ledger, configuration, approvals } = this.#ports
-    const { value, digest } = await configuration()
+    const { store, clock, ledger, approvals, token } = this.#ports
+    const { value, digest } = await this.#configuration()
     const binding = value.bindings.get(profile) ?? null
     const judgement = judge(request, {
       caller: caller.source,
@@ -175,11 +187,20 @@ export class Releaser {
     const state = examineCheckpoint(store.witness, call, value.roles, ledger)
     if ('witnessSize' in state) return state
     requireRecorded(call, state)
-    const key = await wrappingKey(this.#ports.token, signal)
-    const cosignature = await cosignState(state, this.#ports, value.roles, ledger, signal)
-    await allow()
+    // Asked for before a release is allowed: a token that is missing or a wrong PIN must not use a request up.
+    const keys = await token.publicKeys(signal)
+    const key = wrappingKey(keys, token, signal)
+    const now = clock.now()
+    const cosignature = await cosignState(state, { token, keys, now }, value.roles, ledger, signal)
+    await allow(state)
     approvals.end(job)
     return { cosignature, passphrase: await opened(envelope, key, signal) }
+  }
+
+  async #configuration() {
+    const current = await this.#ports.configuration()
+    this.#decisions.learn(current.value.bindings.keys())
+    return current
   }
 
   /** What dom0 is still to answer; `null`: nothing. Throws `HSM_REFUSED_ATTESTATION`. */

@@ -56,9 +56,15 @@ const questionsMax = 3
 /** From one look to the next, at a person who decides. */
 const pollMilliseconds: Milliseconds = 2_000
 
-/** dom0's half of the HSM VM's calls. */
+/**
+ * dom0's half of the HSM VM's calls, one at a time: two that show the ledger at two sizes must not overtake each other. There
+ * is one object for each HSM VM.
+ */
 export class RemoteHsm implements PassphraseService {
   readonly #options: RemoteOptions
+  /** How many entries it has cosigned in this process's time; the cosignature may be on its way to the disk. */
+  #cosignedSize = 0
+  #last: Promise<void> = Promise.resolve()
 
   constructor(options: RemoteOptions) {
     this.#options = options
@@ -111,7 +117,7 @@ export class RemoteHsm implements PassphraseService {
         signal,
         timeoutMilliseconds,
       )
-    })
+    }, signal)
   }
 
   #attest(question: Question, signal: AbortSignal): Promise<Attested> {
@@ -137,8 +143,18 @@ export class RemoteHsm implements PassphraseService {
   /** Has the newest checkpoint cosigned, for which nothing is released. */
   async publish(signal: AbortSignal): Promise<void> {
     const { transport, hsmVm, ledger } = this.#options
-    const { answer, size } = await this.#show(({ checkpoint, consistency }) =>
-      callOver(transport, witnessLedger, hsmVm, '', { checkpoint, consistency }, signal, timeoutMilliseconds),
+    const { answer, size } = await this.#show(
+      ({ checkpoint, consistency }) =>
+        callOver(
+          transport,
+          witnessLedger,
+          hsmVm,
+          '',
+          { checkpoint, consistency },
+          signal,
+          timeoutMilliseconds,
+        ),
+      signal,
     )
     await ledger.cosigned(new Untrusted(answer.cosignature), size)
   }
@@ -146,13 +162,18 @@ export class RemoteHsm implements PassphraseService {
   /** Shows the newest checkpoint from where the witness is believed to be, and once more from where it says it is. */
   async #show<Answer extends object>(
     show: (shown: Shown) => Promise<Answer | WitnessAhead>,
+    signal: AbortSignal,
   ): Promise<{ readonly answer: Answer; readonly size: number }> {
+    using _turn = await this.#turn(signal)
     const { ledger } = this.#options
-    let from = ledger.witnessSize
+    let from = Math.max(ledger.witnessSize, this.#cosignedSize)
     for (let attempt = 0; attempt < 2; attempt++) {
       const { checkpoint, size, consistency: proof } = await ledger.head(from)
       const answer = await show({ checkpoint, size, consistency: { from, proof } })
-      if (!isAhead(answer)) return { answer, size }
+      if (!isAhead(answer)) {
+        if ('cosignature' in answer) this.#cosignedSize = size
+        return { answer, size }
+      }
       from = answer.witnessSize
       if (from > size)
         throw new HsmError(
@@ -161,6 +182,26 @@ export class RemoteHsm implements PassphraseService {
         )
     }
     throw new HsmError('HSM_REFUSED_LEDGER', 'the HSM VM contradicts itself about what it has seen')
+  }
+
+  /** After those that came before, until it is disposed of. Who is aborted gives its place up. */
+  async #turn(signal: AbortSignal): Promise<Disposable> {
+    const before = this.#last
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#last = before.then(() => promise)
+    const gone = Promise.withResolvers<never>()
+    const leave = () => gone.reject(signal.reason)
+    signal.addEventListener('abort', leave, { once: true })
+    try {
+      await Promise.race([before, gone.promise])
+      signal.throwIfAborted()
+      return { [Symbol.dispose]: resolve }
+    } catch (error) {
+      resolve()
+      throw error
+    } finally {
+      signal.removeEventListener('abort', leave)
+    }
   }
 }
 

@@ -1,9 +1,10 @@
 import type { FileHandle } from 'node:fs/promises'
 import path from 'node:path'
+import { equalConstantTime } from '../base/bytes.ts'
 import { CodedError } from '../base/errors.ts'
-import { makePrivateDirectory, readBounded, writeDurably } from '../base/files.ts'
+import { makePrivateDirectory, readBounded, syncDirectory, writeDurably } from '../base/files.ts'
 import { encodeWitnessState, parseWitnessState, type WitnessState } from '../ledger/witness.ts'
-import { DecisionLog } from './decisions.ts'
+import { type Decision, DecisionLog } from './decisions.ts'
 import { EnvelopeStore } from './envelope-store.ts'
 import { HsmError } from './errors.ts'
 import { lockStore } from './store-lock.ts'
@@ -14,6 +15,7 @@ import { lockStore } from './store-lock.ts'
  */
 
 const witnessBytesMax = 1024
+export const recordFile = 'releases.jsonl'
 
 export class HsmStore implements AsyncDisposable {
   readonly #directory: string
@@ -44,8 +46,9 @@ export class HsmStore implements AsyncDisposable {
     await makePrivateDirectory(directory)
     const lock = await lockStore(directory)
     undo.defer(() => lock.close())
-    const witness = await readWitness(directory)
-    const decisions = undo.use(await DecisionLog.open(path.join(directory, 'releases.jsonl')))
+    const decisions = undo.use(await DecisionLog.open(path.join(directory, recordFile)))
+    await syncDirectory(directory)
+    const witness = newest(await readWitness(directory), decisions.witness)
     const size = witness?.size ?? 0
     if (size <= decisions.indexMax)
       throw new HsmError(
@@ -63,7 +66,13 @@ export class HsmStore implements AsyncDisposable {
     return this.#witness
   }
 
-  /** Durable when it resolves. Throws `HSM_STORE_WRITE`. */
+  /** Records what was decided, and with a release the checkpoint that is cosigned for it, at once. Durable when it resolves. */
+  async record(decision: Decision): Promise<void> {
+    await this.decisions.append(decision)
+    if (decision.witness !== undefined) this.#witness = decision.witness
+  }
+
+  /** A checkpoint for which nothing is released. Durable when it resolves. Throws `HSM_STORE_WRITE`. */
   async saveWitness(state: WitnessState): Promise<void> {
     await written(() => writeDurably(path.join(this.#directory, 'witness.json'), encodeWitnessState(state)))
     this.#witness = state
@@ -75,7 +84,8 @@ export class HsmStore implements AsyncDisposable {
   }
 }
 
-async function readWitness(directory: string): Promise<WitnessState | null> {
+/** Throws `HSM_STORE_DAMAGED`. */
+export async function readWitness(directory: string): Promise<WitnessState | null> {
   try {
     const bytes = await readBounded(path.join(directory, 'witness.json'), witnessBytesMax)
     return bytes?.parse(parseWitnessState) ?? null
@@ -83,6 +93,17 @@ async function readWitness(directory: string): Promise<WitnessState | null> {
     if (!(cause instanceof CodedError)) throw cause
     throw new HsmError('HSM_STORE_DAMAGED', `witness.json: ${cause.message}`, { cause })
   }
+}
+
+/** Either may be newer: the file is written when nothing is released, the record when something is. */
+function newest(file: WitnessState | null, record: WitnessState | null): WitnessState | null {
+  if (file === null || record === null) return file ?? record
+  if (
+    file.origin !== record.origin ||
+    (file.size === record.size && !equalConstantTime(file.root, record.root))
+  )
+    throw new HsmError('HSM_STORE_DAMAGED', 'witness.json and the record of releases contradict each other')
+  return file.size > record.size ? file : record
 }
 
 async function written(write: () => Promise<void>): Promise<void> {

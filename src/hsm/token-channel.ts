@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { BaseError } from '../base/base-errors.ts'
 import { fields, is } from '../base/json.ts'
+import { serviceNodeFlags } from '../base/node-flags.ts'
 import { HsmError, isHsmErrorCode } from './errors.ts'
 import type { NumberedRequest, TokenRequest } from './token-protocol.ts'
 
@@ -31,7 +32,7 @@ export class TokenChannel {
   constructor(environment: Readonly<Record<string, string>>, onEnd: () => void) {
     this.#child = fork(fileURLToPath(new URL('./token-host.ts', import.meta.url)), [], {
       env: { ...environment },
-      execArgv: [],
+      execArgv: [...serviceNodeFlags],
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })

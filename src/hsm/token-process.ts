@@ -224,7 +224,8 @@ export class TokenProcess implements Disposable {
         { retry: true },
       )
     try {
-      return await channel.request(request, deadline(callMilliseconds, late, signal))
+      using stop = deadline(callMilliseconds, late, signal)
+      return await channel.request(request, stop)
     } catch (error) {
       if (!(error instanceof HsmError && harmless.has(error.code))) this.#retire(channel)
       throw error

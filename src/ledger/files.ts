@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { CodedError, errnoOf } from '../base/errors.ts'
 import { readBounded, syncDirectory } from '../base/files.ts'
@@ -30,9 +30,7 @@ export function diskFiles(directory: string): LedgerFiles {
   return {
     read: (name, bytesMax) => readBounded(at(name), bytesMax),
     async write(name, bytes) {
-      // A leftover of a crash is ours to replace; following a link that someone put there is not.
-      await rm(at(name), { force: true })
-      await using handle = await open(at(name), 'wx', 0o600)
+      await using handle = await openNew(at(name))
       await handle.writeFile(bytes)
       await handle.sync()
     },
@@ -51,40 +49,79 @@ export function diskFiles(directory: string): LedgerFiles {
   }
 }
 
+/** A leftover of a crash is ours to replace; following a link that someone put there is not. */
+async function openNew(file: string): Promise<FileHandle> {
+  try {
+    return await open(file, 'wx', 0o600)
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error
+    await rm(file, { force: true })
+    return await open(file, 'wx', 0o600)
+  }
+}
+
+/** Directories whose own names are durable, so that no later batch makes or syncs them again. */
+export type KnownDirectories = Set<string>
+
 /**
- * Writes files so that after `settle` all of them are durable, and before it each is the old one or the new one. The
- * directories are synced once, however many files went into them.
+ * Writes files so that after `settle` all of them are durable. What does not depend on each other is synced at the same
+ * time: a file system that keeps a journal then has one commit for all.
  */
 export class DurableBatch {
   readonly #files: LedgerFiles
+  readonly #known: KnownDirectories
   readonly #made = new Set<string>(['.'])
   readonly #unsettled = new Set<string>()
 
-  constructor(files: LedgerFiles) {
+  constructor(files: LedgerFiles, known: KnownDirectories = new Set()) {
     this.#files = files
+    this.#known = known
   }
 
-  async put(name: string, bytes: Uint8Array): Promise<void> {
+  /** A file that nothing refers to yet: until `settle` it may be torn. */
+  async add(name: string, bytes: Uint8Array): Promise<void> {
+    const directory = path.posix.dirname(name)
+    await this.#makeDirectory(directory)
+    await this.#files.write(name, bytes)
+    this.#unsettled.add(directory)
+  }
+
+  /** A file that may be there: whoever reads it finds the old one until `replace`, then the new one. */
+  async prepare(name: string, bytes: Uint8Array): Promise<void> {
     await this.#makeDirectory(path.posix.dirname(name))
-    const beside = `${name}.new`
-    await this.#files.write(beside, bytes)
-    await this.#files.rename(beside, name)
+    await this.#files.write(besideOf(name), bytes)
+  }
+
+  /** Puts in place what was prepared. */
+  async replace(name: string): Promise<void> {
+    await this.#files.rename(besideOf(name), name)
     this.#unsettled.add(path.posix.dirname(name))
   }
 
   async settle(): Promise<void> {
-    for (const directory of this.#unsettled) await this.#files.syncDirectory(directory)
+    await allDone([...this.#unsettled].map(directory => this.#files.syncDirectory(directory)))
     this.#unsettled.clear()
+    for (const directory of this.#made) this.#known.add(directory)
   }
 
   async #makeDirectory(directory: string): Promise<void> {
-    if (this.#made.has(directory)) return
+    if (this.#made.has(directory) || this.#known.has(directory)) return
     const parent = path.posix.dirname(directory)
     await this.#makeDirectory(parent)
     await this.#files.makeDirectory(directory)
     this.#made.add(directory)
     this.#unsettled.add(parent)
   }
+}
+
+function besideOf(name: string): string {
+  return `${name}.new`
+}
+
+/** Waits for all, also when one fails: nothing of a change goes on after it was given up. */
+export async function allDone(works: readonly Promise<unknown>[]): Promise<void> {
+  const failed = (await Promise.allSettled(works)).find(one => one.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
 }
 
 /** A refusal of the disk as an error of the ledger; any other error as it is. */

@@ -9,7 +9,14 @@ import {
 } from './checkpoint.ts'
 import { type Entry, encodeEntry, parseEntry } from './entry.ts'
 import { LedgerError } from './errors.ts'
-import { DurableBatch, diskFiles, fileError, type LedgerFiles } from './files.ts'
+import {
+  allDone,
+  DurableBatch,
+  diskFiles,
+  fileError,
+  type KnownDirectories,
+  type LedgerFiles,
+} from './files.ts'
 import { emptyRoot } from './merkle.ts'
 import { isBy, noteBytesMax, type VerifierKey, verifierKey } from './note.ts'
 import { consistencyProof, inclusionProof, rootOf } from './proofs.ts'
@@ -29,9 +36,10 @@ import { TileTree } from './tile-tree.ts'
 import { edgeRoot, grow, supersededTiles, tileWidth } from './tiles.ts'
 
 /*
- * The ledger as dom0 keeps it: one writer, on disk as tlog-tiles. An append writes new tiles beside those that the
- * present checkpoint needs, makes them durable, has the new checkpoint signed, and replaces the old one: that rename is
- * the commit. A crash before it leaves files that the next append writes again; nothing is ever repaired on opening.
+ * The ledger as dom0 keeps it: one writer, on disk as tlog-tiles. An append has the new checkpoint signed, writes new tiles
+ * beside those that the present one needs, makes them durable, and replaces the old checkpoint: that rename is the commit.
+ * What is appended while another append is written is committed together. A crash before the rename leaves files that the
+ * next append writes again; nothing is ever repaired on opening.
  */
 
 const appendEntriesMax = 10_000
@@ -51,6 +59,11 @@ export interface LedgerOptions {
   readonly files?: (directory: string) => LedgerFiles
 }
 
+interface AppendGroup {
+  readonly leaves: Uint8Array[]
+  readonly done: Promise<{ readonly index: number; readonly size: number }>
+}
+
 export interface LedgerEntry {
   readonly index: number
   readonly entry: Entry
@@ -63,6 +76,11 @@ export class Ledger {
   readonly #files: LedgerFiles
   readonly #log: VerifierKey
   readonly #witnessed: Map<string, Witnessed>
+  /** The newest of each witness, on its way to the disk. */
+  readonly #arrived = new Map<string, Witnessed>()
+  readonly #directories: KnownDirectories = new Set()
+  /** Leaves that the next append takes along. */
+  #group: AppendGroup | null = null
   #state: LedgerState
   /** The disk may be ahead of `#state`: a write failed where its effect cannot be known. */
   #uncertain = false
@@ -93,7 +111,11 @@ export class Ledger {
         throw new LedgerError('LEDGER_EXISTS', 'the directory already holds a ledger or what is left of one')
       // The empty tree first: tiles without a checkpoint are then always damage, never a creation that stopped.
       const empty = { origin: options.origin, size: 0, root: emptyRoot() }
-      await commit(new DurableBatch(files), await signCheckpoint(empty, options.signer))
+      await replace(
+        new DurableBatch(files),
+        checkpointFile,
+        noteOf(await signCheckpoint(empty, options.signer)),
+      )
     } catch (cause) {
       throw fileError(cause)
     }
@@ -133,7 +155,13 @@ export class Ledger {
 
   /** The newest signed checkpoint, with the cosignatures that it has so far. */
   checkpoint(): string {
-    return formatCheckpoint(this.#state.head)
+    const { head } = this.#state
+    const witnessed = this.witnessed.filter(({ checkpoint }) => checkpoint.size === head.size)
+    const others = head.signatures.filter(one => !witnessed.some(({ witness }) => isBy(one, witness)))
+    return formatCheckpoint({
+      ...head,
+      signatures: [...others, ...witnessed.map(({ signature }) => signature)],
+    })
   }
 
   /** The newest tree of each witness that has cosigned one. */
@@ -142,8 +170,9 @@ export class Ledger {
   }
 
   /**
-   * Appends in the order of the calls. When it resolves, the entries are durable and signed; when it rejects they are
-   * not recorded, except after `LEDGER_WRITE` and `LEDGER_FULL`, where `size` tells.
+   * Appends in the order of the calls, several with one commit when they are made at once. When it resolves, the entries
+   * are durable and signed, in a tree of `size`; when it rejects they are not recorded, except after `LEDGER_WRITE` and
+   * `LEDGER_FULL`, where the size of the ledger tells.
    */
   async append(entries: readonly Entry[]): Promise<{ readonly index: number; readonly size: number }> {
     if (entries.length === 0 || entries.length > appendEntriesMax)
@@ -154,7 +183,11 @@ export class Ledger {
     if (entries.some(({ type }) => type === 'genesis'))
       throw new LedgerError('LEDGER_ENTRY_INVALID', 'a ledger has one genesis entry, its first')
     const leaves = entries.map(encodeReadable)
-    return await this.#serially(() => this.#append(leaves))
+    const group = this.#groupWith(leaves.length)
+    const before = group.leaves.length
+    group.leaves.push(...leaves)
+    const { index, size } = await group.done
+    return { index: index + before, size }
   }
 
   /** Entries `[from, to)` of the ledger as it is now, read 256 at a time. */
@@ -194,7 +227,10 @@ export class Ledger {
   async addCosignature(untrustedLine: Untrusted<string>, size: number): Promise<Witnessed> {
     const checkpoint = { origin: this.head.origin, size, root: await this.root(size) }
     const cosignature = verifyCosignatureLine(untrustedLine, checkpoint, this.#options.witnesses ?? [])
-    return await this.#serially(() => this.#keep({ ...cosignature, checkpoint }))
+    const file = witnessFile(cosignature.witness)
+    const arrived = newest(this.#arrived.get(file), { ...cosignature, checkpoint })
+    this.#arrived.set(file, arrived)
+    return await this.#serially(() => this.#keep(file, this.#arrived.get(file) ?? arrived))
   }
 
   /** Reads every entry and every tile and proves them against the signed root. Throws `LEDGER_DAMAGED`. */
@@ -209,34 +245,45 @@ export class Ledger {
     await this.#serially(() => this.#append([genesis]))
   }
 
+  /** The group that waits, as long as there is room in it. */
+  #groupWith(count: number): AppendGroup {
+    if (this.#group !== null && this.#group.leaves.length + count <= appendEntriesMax) return this.#group
+    const leaves: Uint8Array[] = []
+    const done = this.#serially(() => {
+      if (this.#group === group) this.#group = null
+      return this.#append(leaves)
+    }).finally(() => {
+      if (this.#group === group) this.#group = null
+    })
+    const group = { leaves, done }
+    this.#group = group
+    return group
+  }
+
   async #append(leaves: readonly Uint8Array[]): Promise<{ readonly index: number; readonly size: number }> {
     const { head, edge, tree } = this.#state
     const grown = grow(edge, leaves)
-    const batch = new DurableBatch(this.#files)
-    for (const [name, bytes] of grown.files) await batch.put(name, bytes)
-    await batch.settle()
     const next = { origin: head.origin, size: grown.edge.size, root: edgeRoot(grown.edge) }
     const signed = await signCheckpoint(next, this.#options.signer)
-    await commit(batch, signed)
+    const batch = new DurableBatch(this.#files, this.#directories)
+    await allDone([
+      ...[...grown.files].map(([name, bytes]) => batch.add(name, bytes)),
+      batch.prepare(checkpointFile, noteOf(signed)),
+    ])
+    await batch.settle()
+    await batch.replace(checkpointFile) // the commit
+    await batch.settle()
     this.#state = { head: signed, edge: grown.edge, tree: new TileTree(this.#files, grown.edge, tree) }
     await this.#removeSuperseded(head.size)
     return { index: head.size, size: signed.size }
   }
 
-  async #keep(witnessed: Witnessed): Promise<Witnessed> {
-    const { checkpoint, signature, witness } = witnessed
-    const known = this.#witnessed.get(witnessFile(witness))
-    if (known !== undefined && isNewer(known, witnessed)) return known
-    const batch = new DurableBatch(this.#files)
-    await batch.put(witnessFile(witness), encodeWitnessed(witnessed))
-    await batch.settle()
-    this.#witnessed.set(witnessFile(witness), witnessed)
-    if (checkpoint.size === this.size) {
-      const others = this.#state.head.signatures.filter(one => !isBy(one, witness))
-      const head = { ...this.#state.head, signatures: [...others, signature] }
-      await commit(batch, head)
-      this.#state = { ...this.#state, head }
-    }
+  /** One that came later may have been kept already, which says more. */
+  async #keep(file: string, witnessed: Witnessed): Promise<Witnessed> {
+    const known = this.#witnessed.get(file)
+    if (known !== undefined && newest(known, witnessed) === known) return known
+    await replace(new DurableBatch(this.#files, this.#directories), file, encodeWitnessed(witnessed))
+    this.#witnessed.set(file, witnessed)
     return witnessed
   }
 
@@ -264,6 +311,7 @@ export class Ledger {
       return await change()
     } catch (cause) {
       this.#uncertain = true
+      this.#directories.clear()
       await this.#readBack().catch(() => {}) // or before the next change
       throw cause
     }
@@ -282,7 +330,7 @@ export class Ledger {
   /** Not a lock: it notices a second writer, which would otherwise fork the ledger, at its first append. */
   async #requireAlone(): Promise<void> {
     const found = await this.#files.read(checkpointFile, noteBytesMax)
-    const expected = utf8(this.checkpoint())
+    const expected = noteOf(this.#state.head)
     if (found?.parse(untrustedBytes => equalConstantTime(untrustedBytes, expected)) !== true)
       throw new LedgerError(
         'LEDGER_BUSY',
@@ -292,7 +340,8 @@ export class Ledger {
 
   /** The append is done by now, so what cannot be removed stays. */
   async #removeSuperseded(before: number): Promise<void> {
-    for (const name of supersededTiles(before, this.size)) await this.#files.remove(name).catch(() => {})
+    const names = supersededTiles(before, this.size)
+    await Promise.all(names.map(name => this.#files.remove(name).catch(() => {})))
   }
 
   #requireRange(from: number, to: number): void {
@@ -301,10 +350,15 @@ export class Ledger {
   }
 }
 
-/** The rename in here is the commit. */
-async function commit(batch: DurableBatch, checkpoint: SignedCheckpoint): Promise<void> {
-  await batch.put(checkpointFile, utf8(formatCheckpoint(checkpoint)))
+async function replace(batch: DurableBatch, name: string, bytes: Uint8Array): Promise<void> {
+  await batch.prepare(name, bytes)
   await batch.settle()
+  await batch.replace(name)
+  await batch.settle()
+}
+
+function noteOf(checkpoint: SignedCheckpoint): Uint8Array {
+  return utf8(formatCheckpoint(checkpoint))
 }
 
 /** An entry that could not be read again would make the whole ledger unreadable. */
@@ -314,9 +368,11 @@ function encodeReadable(entry: Entry): Uint8Array {
   return bytes
 }
 
-function isNewer(known: Witnessed, other: Witnessed): boolean {
-  return (
-    known.checkpoint.size > other.checkpoint.size ||
-    (known.checkpoint.size === other.checkpoint.size && known.time >= other.time)
-  )
+/** The first, unless the second is newer. */
+function newest(known: Witnessed | undefined, other: Witnessed): Witnessed {
+  if (known === undefined) return other
+  const { size } = known.checkpoint
+  const isKnownNewest =
+    size > other.checkpoint.size || (size === other.checkpoint.size && known.time >= other.time)
+  return isKnownNewest ? known : other
 }

@@ -76,17 +76,22 @@ export function examine(
   return { origin, size, root }
 }
 
-const parseState = fields('witness state', {
+/** The fields of a witness's state, in a file of its own or in another record. */
+export const parseWitnessFields = fields('witness state', {
   origin: is.name(parseKeyName),
   size: is.integer(),
   root: is.name(text => fromHex(text, hashBytes)),
 })
 
+export function witnessFields({ origin, size, root }: WitnessState): object {
+  return { origin, size, root: toHex(root) }
+}
+
 /** The file in which a witness keeps its state. */
-export function encodeWitnessState({ origin, size, root }: WitnessState): Uint8Array {
-  return utf8(`${JSON.stringify({ origin, size, root: toHex(root) })}\n`)
+export function encodeWitnessState(state: WitnessState): Uint8Array {
+  return utf8(`${JSON.stringify(witnessFields(state))}\n`)
 }
 
 export function parseWitnessState(untrustedBytes: Uint8Array): WitnessState {
-  return parseState(parseJson(untrustedBytes, { bytesMax: stateBytesMax }))
+  return parseWitnessFields(parseJson(untrustedBytes, { bytesMax: stateBytesMax }))
 }

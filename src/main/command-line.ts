@@ -6,6 +6,8 @@ import { createLog } from '../base/log.ts'
 export interface Answer {
   readonly result: unknown
   readonly text: readonly string[]
+  /** Of the exit, when what was found is a fault; 0 where absent. */
+  readonly status?: number
 }
 
 /** Runs one command, prints its answer or its error, and sets the exit status from the error's kind. */
@@ -16,8 +18,9 @@ export async function runCommand(
   const controller = new AbortController()
   process.once('SIGINT', () => controller.abort())
   try {
-    const { result, text } = await work(controller.signal)
+    const { result, text, status = 0 } = await work(controller.signal)
     console.log(json ? JSON.stringify({ v: 1, type: 'result', result }) : text.join('\n'))
+    process.exitCode = status
   } catch (error) {
     const { code, kind, message, hint } = reportOf(error)
     if (code === 'INTERNAL') createLog('strongroom').error('unexpected', { error })

@@ -90,7 +90,12 @@ export async function openDom0Ledger(
   const log = await Ledger.open(ledgerDirectory(home), { origin, signer, clock, witnesses, floor })
   const evidence = evidenceOf(log, hsmWitnessKey(keys).name)
   const attestor = await attestorFor(() => ledgerClaim(log.head))
-  const hsm = (hsmVm: VmName) => new RemoteHsm({ transport, hsmVm, ledger: evidence, attestor, clock })
+  const known = new Map<VmName, RemoteHsm>()
+  const hsm = (hsmVm: VmName) => {
+    const one = known.get(hsmVm) ?? new RemoteHsm({ transport, hsmVm, ledger: evidence, attestor, clock })
+    known.set(hsmVm, one)
+    return one
+  }
   return {
     ledger: await RecordedLedger.open(
       log,

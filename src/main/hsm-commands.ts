@@ -10,8 +10,10 @@ import { type Decision, readDecisions } from '../hsm/decisions.ts'
 import { type Duties, doctor as examine } from '../hsm/doctor.ts'
 import { HsmError } from '../hsm/errors.ts'
 import type { PinSource } from '../hsm/pin.ts'
+import { recordFile } from '../hsm/store.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
 import type { Answer } from './command-line.ts'
+import { surroundings } from './surroundings.ts'
 import { openToken, type TokenOptions } from './token.ts'
 
 /* `strongroom hsm …`: what a person does in the HSM VM, with the files around it. */
@@ -83,7 +85,7 @@ async function writeSofthsmConfiguration(file: string): Promise<void> {
 }
 
 export async function doctor({ token, duties }: TokenPorts, signal: AbortSignal): Promise<Answer> {
-  const findings = await examine(token, duties, signal)
+  const findings = [...(await examine(token, duties, signal)), ...(await surroundings())]
   const mark = (ok: boolean | null) => (ok === null ? '--' : ok ? 'ok' : 'NO')
   return { result: findings, text: findings.map(({ ok, text }) => `${mark(ok)}  ${text}`) }
 }
@@ -102,7 +104,7 @@ export async function pinAnew(typed: TokenOptions, signal: AbortSignal): Promise
 export async function history(home: string, untrustedProfile: string | undefined): Promise<Answer> {
   const wanted = untrustedProfile === undefined ? null : parseProfileName(untrustedProfile)
   const found: Decision[] = []
-  for await (const decision of readDecisions(path.join(home, 'releases.jsonl')))
+  for await (const decision of readDecisions(path.join(home, recordFile)))
     if (wanted === null || decision.profile === wanted) found.push(decision)
   return {
     result: found,

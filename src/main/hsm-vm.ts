@@ -20,6 +20,7 @@ import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, missing, runCommand } from './command-line.ts'
 import { attend, controlSocket, decide, pending } from './hsm-approvals.ts'
 import { doctor, history, init, keys, pinAnew, type TokenPorts } from './hsm-commands.ts'
+import { compare } from './hsm-compare.ts'
 import { envelopes, newEpoch, rewrap } from './hsm-envelopes.ts'
 import { destroyEpoch } from './hsm-epochs.ts'
 import { recover, recoveryKey } from './hsm-recovery.ts'
@@ -30,6 +31,7 @@ import { roleCommand } from './role-command.ts'
 import { openConfiguration } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
+import { surroundings } from './surroundings.ts'
 import { openToken } from './token.ts'
 
 /* The HSM VM: holds the token, releases one passphrase for one job, and witnesses the ledger. */
@@ -99,6 +101,7 @@ const commands: Record<
   attend: signal => attend(home, values.dialog ?? null, signal),
   history: () => history(home, operand),
   explain: () => explain(sealedDirectory, operand),
+  compare: () => compare({ home, sealedDirectory }, { dom0: values.dom0, management: values.management }),
   rewrap: async signal =>
     rewrap(
       ports,
@@ -168,6 +171,7 @@ async function serve(): Promise<void> {
   const destroying = { clock: systemClock, log, store, configuration, ledger, releaser, transport }
   const control = createServer(serveControl(approvals, destroying), { log })
   const person = await listenSocket(controlSocket(home), socket => control.accept(socket))
+  for (const { ok, text } of await surroundings()) if (!ok) log.warn(`this VM ${text}`)
   log.info('ready')
   onStop(log, async () => {
     await person.close()

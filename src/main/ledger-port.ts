@@ -17,7 +17,9 @@ export class RecordedLedger implements LedgerPort {
   readonly #history: LedgerHistory
   readonly #publish: Publish
   readonly #remember: Remember
-  readonly #appends = new Serially()
+  readonly #remembering = new Serially()
+  #rememberedSize = 0
+  readonly #reading = new Serially()
 
   private constructor(ledger: Ledger, history: LedgerHistory, publish: Publish, remember: Remember) {
     this.#ledger = ledger
@@ -44,16 +46,22 @@ export class RecordedLedger implements LedgerPort {
   }
 
   /** After a failure the ledger may hold the entries all the same: what it holds is what counts. */
-  append(entries: readonly Entry[]): Promise<number> {
-    return this.#appends.run(async () => {
-      try {
-        const { index } = await this.#ledger.append(entries)
-        await this.#remember(this.#ledger.head)
-        return index
-      } finally {
-        await readHistory(this.#ledger.entries(this.#history.size), this.#history)
-      }
-    })
+  async append(entries: readonly Entry[]): Promise<number> {
+    try {
+      const { index, size } = await this.#ledger.append(entries)
+      await this.#remembering.run(() => this.#rememberAtLeast(size))
+      return index
+    } finally {
+      await this.#reading.run(() => readHistory(this.#ledger.entries(this.#history.size), this.#history))
+    }
+  }
+
+  /** Those that were appended at once are remembered with one write. */
+  async #rememberAtLeast(size: number): Promise<void> {
+    if (this.#rememberedSize >= size) return
+    const { head } = this.#ledger
+    await this.#remember(head)
+    this.#rememberedSize = head.size
   }
 
   repository(profile: ProfileName, epoch: number): RepositoryHistory | null {

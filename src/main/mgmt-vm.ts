@@ -21,8 +21,9 @@ import type { Signer } from '../ledger/signing.ts'
 import { makerCertificates } from '../sealing/makers.ts'
 import { AttestationVerifier } from '../sealing/verifier.ts'
 import { managementSettings, managementUsage } from '../usage/management.ts'
-import { runCommand } from './command-line.ts'
+import { missing, runCommand } from './command-line.ts'
 import { machineCommand } from './machine-command.ts'
+import { copyLedger } from './mgmt-ledger.ts'
 import { roleCommand } from './role-command.ts'
 import { readSettings } from './settings.ts'
 import { makeSigningKey, readSigningKey } from './signing-key.ts'
@@ -73,6 +74,12 @@ if (command === 'machine') {
 const dom0 = dom0Over(localTransport(settings.qrexec))
 const catalogue = await Catalogue.open(() => sqliteDialect(path.join(settings.home, 'catalogue.sqlite')))
 const ledgerKey = ledgerKeyOf(settings.keys)
+
+if (command === 'copy-ledger') {
+  await runCommand(values.json, () => copyLedger(catalogue, ledgerKey, positionals[1] ?? missing('DIR')))
+  process.exit()
+}
+
 const signer = await witnessSigner()
 const witness = { name: witnessName('management'), signer }
 const verifierKeys = [

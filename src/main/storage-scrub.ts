@@ -47,8 +47,8 @@ export async function runScrub(command: ScrubCommand, signal: AbortSignal): Prom
       end()
     }
   }
-  if (result.some(({ damaged }) => damaged > 0)) process.exitCode = errorKinds.integrity.exit
-  return { result, text: result.flatMap(textOf) }
+  const status = result.some(({ damaged }) => damaged > 0) ? errorKinds.integrity.exit : 0
+  return { result, text: result.flatMap(textOf), status }
 }
 
 async function chosenRepositories({ repositories, names }: ScrubCommand): Promise<readonly RepositoryName[]> {

@@ -34,7 +34,7 @@ export async function callOver<Request, Response>(
       'QREXEC_TIMEOUT',
       `no answer of ${target} to ${call.service} within ${timeoutMilliseconds} ms`,
     )
-  const stop = deadline(timeoutMilliseconds, timeout, signal)
+  using stop = deadline(timeoutMilliseconds, timeout, signal)
   stop.throwIfAborted()
   const stream = await transport.open(call.service, argument, target, stop)
   try {

@@ -18,7 +18,7 @@ export interface HeaderLimits {
  */
 export async function readHeader(stream: Duplex, limits: HeaderLimits): Promise<Untrusted<Uint8Array>> {
   const { bytesMax, milliseconds } = limits
-  const slow = deadline(
+  using slow = deadline(
     milliseconds,
     () => new QrexecError('QREXEC_TIMEOUT', `no whole header within ${milliseconds} ms`),
   )

@@ -91,7 +91,7 @@ export function endWith(stream: Duplex, bytes: Uint8Array): void {
 }
 
 export async function readRequest(stream: Duplex, bytesMax: number): Promise<Untrusted<Uint8Array>> {
-  const slow = deadline(requestMilliseconds, () => late('the whole request', requestMilliseconds))
+  using slow = deadline(requestMilliseconds, () => late('the whole request', requestMilliseconds))
   const cut = () => stream.destroy(slow.reason)
   slow.addEventListener('abort', cut, { once: true })
   try {
@@ -185,7 +185,7 @@ async function readDescriptor(stream: Duplex): Promise<IncomingCall> {
 
 /** Until the answer has left; a caller that does not take it is not waited for. */
 async function sent(stream: Duplex): Promise<void> {
-  const signal = deadline(answerMilliseconds, () => late('taking the answer', answerMilliseconds))
+  using signal = deadline(answerMilliseconds, () => late('taking the answer', answerMilliseconds))
   await finished(stream, { readable: false, signal }).catch(() => {})
 }
 

@@ -14,7 +14,9 @@ export const hsmUsage = {
     anchor: { text: 'let the counter of the token stand for the sealed store on disk, from now on' },
     init: { text: 'make the token (if there is none) and its keys' },
     keys: { text: 'show the public keys' },
-    doctor: { text: 'show what the token can do, and whether its keys can leave it' },
+    doctor: {
+      text: 'show what the token can do, whether its keys can leave it, and what could leave this VM',
+    },
     pin: { text: 'ask for the PIN and try it once: after the token has refused one from a file' },
     'new-epoch': {
       operands: 'PROFILE',
@@ -29,6 +31,9 @@ export const hsmUsage = {
     deny: { operands: 'CODE', text: 'do not release, which is final for that job' },
     attend: { text: 'wait for releases and ask about each, until ^C' },
     history: { operands: '[PROFILE]', text: 'every release and refusal, with its reason, the newest last' },
+    compare: {
+      text: 'whether copies of the ledger continue what this VM has cosigned, and the first entry that differs',
+    },
     explain: { operands: '[PROFILE]', text: 'when and for what this VM releases a passphrase, in words' },
     rewrap: {
       operands: 'PROFILE',
@@ -105,6 +110,13 @@ export const hsmUsage = {
       of: ['attend'],
       text: 'ask with zenity or kdialog, not on the terminal',
     },
+    dom0: { type: 'string', value: 'DIR', of: ['compare'], text: 'a copy of ledger/ in the home of dom0' },
+    management: {
+      type: 'string',
+      value: 'DIR',
+      of: ['compare'],
+      text: 'what strongroom management copy-ledger has written',
+    },
     ...machineOptions,
     yes: { type: 'boolean', of: ['machine', 'destroy-epoch'], text: 'do not ask' },
     json: jsonOption,
@@ -117,5 +129,6 @@ export const hsmUsage = {
     'new-epoch nightly --recipient age1…',
     'recovery-key verify /var/lib/strongroom/envelopes/nightly.e2.age',
     'recover nightly.e2.age',
+    'compare --dom0 /media/usb/ledger --management /media/usb/copy',
   ],
 } as const satisfies Usage

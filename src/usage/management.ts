@@ -9,6 +9,10 @@ export const managementUsage = {
   serves: 'serve the API until SIGTERM',
   commands: {
     init: { text: 'make the token of the API and the key of the witness; prints the public key' },
+    'copy-ledger': {
+      operands: 'DIR',
+      text: "write this VM's copy of the ledger into a new directory, in the open format of dom0's",
+    },
     machine: { text: machineText },
   },
   options: {
@@ -17,5 +21,5 @@ export const managementUsage = {
     json: jsonOption,
     help: helpOption,
   },
-  examples: ['init', '--settings /etc/strongroom/management.json'],
+  examples: ['init', 'copy-ledger /media/usb/copy', '--settings /etc/strongroom/management.json'],
 } as const satisfies Usage

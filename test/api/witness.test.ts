@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { Catalogue } from '../../src/api/catalogue/catalogue.ts'
 import { sqliteDialect } from '../../src/api/catalogue/sqlite.ts'
 import { LedgerWitness } from '../../src/api/witness.ts'
-import { toHex } from '../../src/base/bytes.ts'
+import { toHex, utf8 } from '../../src/base/bytes.ts'
 import { Untrusted } from '../../src/base/untrusted.ts'
 import { parseCheckpoint, verifyCosignatureLine } from '../../src/ledger/checkpoint.ts'
 import { verifierKey } from '../../src/ledger/note.ts'
@@ -61,6 +61,26 @@ describe('a ledger that grows', () => {
     expect(ports.dom0.cosigned).toHaveLength(1)
   })
 
+  test('is kept entry by entry, as it was witnessed', async () => {
+    const { dom0, poll, catalogue } = await start()
+    for (const size of [3, 700, 701]) {
+      dom0.ledgerPage = await pages(entries(size))
+      await poll()
+    }
+    const kept = [
+      await catalogue.witness.entries(origin, 0, 500),
+      await catalogue.witness.entries(origin, 500, 500),
+    ]
+    expect(kept.flat()).toEqual(entries(701))
+    const honest = await pages(entries(703))
+    dom0.ledgerPage = from => ({ ...honest(from), entries: [utf8('not what was signed'), utf8('x')] })
+    await expect(poll()).rejects.toMatchObject({ code: 'LEDGER_DAMAGED' })
+    expect(await catalogue.witness.entries(origin, 701, 500)).toEqual([])
+    dom0.ledgerPage = honest
+    await poll()
+    expect(await catalogue.witness.entries(origin, 701, 500)).toEqual(entries(703).slice(701))
+  })
+
   test('the state is stored before the cosignature leaves', async () => {
     const { dom0, poll, state } = await start()
     dom0.ledgerPage = await pages(entries(5))
@@ -104,6 +124,29 @@ describe('a ledger that does not continue', () => {
     await clock.pass(60_000)
     await poll()
     expect(await state()).toMatchObject({ size: 12, alarm: alarmed?.alarm })
+  })
+
+  test.each([
+    [
+      'rolled back',
+      () => pages(entries(4)),
+      'the first 4 entries are the same; entry 4 is here entry 4, and dom0 shows nothing',
+    ],
+    [
+      'rewritten',
+      () => pages([...entries(7), ...entries(9, '\u001b[2J\u202eother')]),
+      'the first 7 entries are the same; entry 7 is here entry 7, and dom0 shows ?[2J?other 0',
+    ],
+  ])('the alarm of one that was %s says where the two part', async (_, makePage, where) => {
+    const { dom0, poll, state } = await start()
+    // Also over a restart, and when dom0 sends less at once than there is.
+    for (const size of [6, 10]) {
+      dom0.ledgerPage = await pages(entries(size), { countMax: 4 })
+      await poll()
+    }
+    dom0.ledgerPage = await makePage()
+    await poll()
+    expect((await state())?.alarm?.message).toContain(where)
   })
 
   test('/status shows the alarm until it is acknowledged', async () => {

@@ -10,6 +10,7 @@ import { Untrusted } from '../../src/base/untrusted.ts'
 import { openWithRecoveryKey } from '../../src/hsm/envelope.ts'
 import { releasePassphrase } from '../../src/qrexec/calls/release.ts'
 import { callOver } from '../../src/qrexec/client.ts'
+import { QrexecError } from '../../src/qrexec/errors.ts'
 import { buildFaultyModule, codeOf, never, TestHsm, textOf } from './support.ts'
 import { profile, World } from './world.ts'
 
@@ -79,6 +80,32 @@ describe('a release', () => {
     expect(await codeOf(() => world.release())).toBe('HSM_REFUSED_LIMIT')
     world.now = new Date(world.now.getTime() + day)
     expect(await world.release()).toBe(await sealedPassphrase())
+  })
+
+  it('is given to many that ask at once, each with its own request in the ledger', async () => {
+    world.binding = { ...world.binding, releasesPerDay: null }
+    const remote = world.remote()
+    const wanted = Array.from({ length: 12 }, async () => {
+      const { request, entry } = await world.request()
+      using passphrase = await remote.release(request, entry, never)
+      return textOf(passphrase)
+    })
+    expect(new Set(await Promise.all(wanted))).toEqual(new Set([await sealedPassphrase()]))
+    expect(records().map(({ outcome }) => outcome)).toEqual(Array(12).fill('allowed'))
+    expect(world.ledger.witnessed.map(({ checkpoint }) => checkpoint.size)).toEqual([world.ledger.size])
+  })
+
+  it('that is withdrawn while others are asked for gives its place up', async () => {
+    const remote = world.remote()
+    const [one, two, three] = [await world.request(), await world.request(), await world.request()]
+    const withdrawn = new AbortController()
+    const first = remote.release(one.request, one.entry, never)
+    const second = codeOf(() => remote.release(two.request, two.entry, withdrawn.signal))
+    const third = remote.release(three.request, three.entry, never)
+    withdrawn.abort(new QrexecError('QREXEC_UNREACHABLE', 'the job was cancelled'))
+    expect(await second).toBe('QREXEC_UNREACHABLE')
+    for (const passphrase of await Promise.all([first, third])) passphrase.dispose()
+    expect(records().map(({ outcome }) => outcome)).toEqual(['allowed', 'allowed'])
   })
 
   it('does not leave the passphrase in the log or the record', async () => {

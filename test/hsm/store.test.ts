@@ -39,6 +39,7 @@ function allowed(index: number): Decision {
     nonce: digestOf(index),
     code: null,
     reason: undefined,
+    witness: undefined,
   }
 }
 const refused: Decision = {
@@ -163,6 +164,39 @@ describe('the memory of the witness', () => {
     }
     await using store = await HsmStore.open(directory)
     expect(store.witness).toEqual(seen(5))
+  })
+
+  it('is kept with a release in one write, of which a crash leaves all or nothing', async () => {
+    const file = path.join(directory, 'witness.json')
+    {
+      await using store = await HsmStore.open(directory)
+      await store.saveWitness(seen(5))
+      await store.record({ ...allowed(8), witness: seen(9) })
+      expect(store.witness).toEqual(seen(9))
+    }
+    const whole = readFileSync(records())
+    for (const length of [whole.byteLength, whole.byteLength - 1, whole.byteLength / 2, 1]) {
+      writeFileSync(records(), whole.subarray(0, length))
+      await using store = await HsmStore.open(directory)
+      const isWhole = length === whole.byteLength
+      expect([store.witness, store.decisions.indexMax]).toEqual(isWhole ? [seen(9), 8] : [seen(5), -1])
+    }
+    writeFileSync(records(), whole)
+    rmSync(file)
+    {
+      await using store = await HsmStore.open(directory)
+      expect(store.witness).toEqual(seen(9))
+      await store.saveWitness(seen(11))
+    }
+    {
+      await using store = await HsmStore.open(directory)
+      expect(store.witness).toEqual(seen(11))
+    }
+    const other = { ...seen(9), root: '0'.repeat(64) }
+    for (const witness of [other, { ...other, size: 12, origin: 'example/other' }]) {
+      writeFileSync(file, JSON.stringify(witness))
+      expect(await codeOf(() => HsmStore.open(directory))).toBe('HSM_STORE_DAMAGED')
+    }
   })
 
   it('may not be lost, damaged, or put back', async () => {

@@ -253,8 +253,8 @@ export class World {
   }
 
   readonly transport: Transport = {
-    open: async (service, argument, _target, signal) => {
-      const stream = createConnection({ path: this.#socketPath, allowHalfOpen: true, signal })
+    open: async (service, argument) => {
+      const stream = createConnection({ path: this.#socketPath, allowHalfOpen: true })
       stream.on('error', () => {})
       stream.write(`${service}+${argument} ${this.source}\0`)
       return stream

@@ -98,6 +98,32 @@ describe('a ledger', () => {
     expect(entries.map(({ entry }) => entry)).toEqual(jobEntries(20))
   })
 
+  it('commits together what is appended at once, and fails together what cannot be', async () => {
+    let [signatures, isSigning] = [0, true]
+    const ledger = await made(1).then(() =>
+      open({
+        signer: {
+          publicKey: options.signer.publicKey,
+          async sign(message) {
+            if (!isSigning) throw new Error('token removed')
+            signatures += 1
+            return options.signer.sign(message)
+          },
+        },
+      }),
+    )
+    const answers = await Promise.all([3, 1, 5].map(count => ledger.append(jobEntries(count))))
+    expect(answers).toEqual([1, 4, 5].map(index => ({ index, size: 10 })))
+    const large = await Promise.all([1, 10_000, 1].map(count => ledger.append(jobEntries(count))))
+    expect(large.map(({ size }) => size)).toEqual([11, 10_011, 10_012])
+    expect(signatures).toBe(4)
+    isSigning = false
+    const failing = [3, 4].map(count => codeOf(() => ledger.append(jobEntries(count))))
+    expect(await Promise.all(failing)).toEqual(['LEDGER_SIGNER', 'LEDGER_SIGNER'])
+    isSigning = true
+    expect(await ledger.append([jobEntry(1)])).toEqual({ index: 10_012, size: 10_013 })
+  })
+
   it('leaves on disk exactly the tiles of its size', async () => {
     const ledger = await made(1)
     for (let at = 0; at < 6; at += 1) await ledger.append(jobEntries(44, 44 * at))
@@ -167,7 +193,7 @@ describe('cosignatures', () => {
   const lineOf = async (ledger: Ledger, witness = hsm) =>
     new Untrusted(await cosign(ledger.head, witness.name, witness.signer, start))
 
-  it('are kept, in the checkpoint and beside it', async () => {
+  it('are kept, and handed out with the checkpoint', async () => {
     const ledger = await made(5)
     await ledger.addCosignature(await lineOf(ledger), 5)
     await ledger.addCosignature(await lineOf(ledger, management), 5)
@@ -190,6 +216,15 @@ describe('cosignatures', () => {
     await ledger.addCosignature(newest, 6)
     await ledger.addCosignature(late, 5)
     expect(ledger.witnessed.map(({ checkpoint }) => checkpoint.size)).toEqual([6])
+  })
+
+  it('that come at once leave the newest', async () => {
+    const ledger = await made(5)
+    const lines = [await lineOf(ledger)]
+    await ledger.append([jobEntry(9)])
+    lines.push(await lineOf(ledger))
+    await Promise.all(lines.map((line, at) => ledger.addCosignature(line, 5 + at)))
+    expect((await open()).witnessed.map(({ checkpoint }) => checkpoint.size)).toEqual([6])
   })
 
   it('are refused of strangers and of other sizes', async () => {

@@ -29,6 +29,8 @@ export async function makeVectorCase(directory: string): Promise<void> {
   await ledger.append(jobEntries(299))
   for (const { name, signer } of [hsm, management])
     await ledger.addCosignature(new Untrusted(await cosign(ledger.head, name, signer, start)), ledger.size)
+  // As it is handed out; on disk the cosignatures are in `witness/`.
+  await writeFile(path.join(log, 'checkpoint'), ledger.checkpoint())
   const vector = {
     log: formatVerifierKey(logKey),
     witnesses: [hsmKey, managementKey].map(formatVerifierKey),

@@ -4,7 +4,7 @@ import type { SignedCheckpoint } from '../../src/ledger/checkpoint.ts'
 import { Frontier, leafHash } from '../../src/ledger/merkle.ts'
 import { parseSignatureLine, verifierKey } from '../../src/ledger/note.ts'
 import { cosign, signCheckpoint } from '../../src/ledger/signing.ts'
-import { compareCopies, copyOfEntries, verifyEntries, verifyQuorum } from '../../src/ledger/verify.ts'
+import { verifyEntries, verifyQuorum } from '../../src/ledger/verify.ts'
 import { codeOf, hsm, hsmKey, logSigner, management, managementKey, origin, start } from './support.ts'
 
 const entries = Array.from({ length: 40 }, (_, at) => utf8(`entry ${at}`))
@@ -65,40 +65,5 @@ describe('a quorum', () => {
   it('does not accept a broken line of a known witness', async () => {
     const one = await cosigned(hsm)
     expect(await codeOf(() => verifyQuorum({ ...one, size: 41 }, [hsmKey], 0))).toBe('LEDGER_SIGNATURE')
-  })
-})
-
-describe('comparing copies', () => {
-  const compare = (copies: Record<string, readonly Uint8Array[]>) =>
-    compareCopies(new Map(Object.entries(copies).map(([name, list]) => [name, copyOfEntries(list)])))
-
-  it('finds none in equal copies', async () => {
-    expect(await compare({ dom0: entries, management: entries, hsm: entries })).toBeNull()
-    expect(await compare({})).toBeNull()
-    expect(await compare({ dom0: [], hsm: [] })).toBeNull()
-  })
-
-  it('names the first entry that differs', async () => {
-    for (let at = 0; at < entries.length; at += 1)
-      expect(await compare({ dom0: entries, hsm: entries.with(at, utf8('other')) })).toEqual({
-        index: at,
-        copies: ['dom0', 'hsm'],
-        kind: 'forked',
-      })
-  })
-
-  it('tells a copy that is behind from one that is another history', async () => {
-    expect(await compare({ dom0: entries, hsm: entries.slice(0, 12) })).toEqual({
-      index: 12,
-      copies: ['dom0', 'hsm'],
-      kind: 'behind',
-    })
-    expect(await compare({ dom0: entries.slice(0, 12), hsm: entries })).toEqual({
-      index: 12,
-      copies: ['hsm', 'dom0'],
-      kind: 'behind',
-    })
-    const both = { dom0: entries, hsm: entries.slice(0, 12), management: entries.with(5, utf8('x')) }
-    expect(await compare(both)).toMatchObject({ index: 5, kind: 'forked' })
   })
 })

@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -27,9 +27,11 @@ async function open() {
   return (await openDom0Ledger(home, configuration, transport, systemEnvironment, async () => null)).ledger
 }
 
+const digest = parseDigest('ab'.repeat(32))
+const entryOf = (version: number) => ({ type: 'configuration', time: new Date(), version, digest }) as const
+
 async function append(): Promise<void> {
-  const digest = parseDigest('ab'.repeat(32))
-  await (await open()).append([{ type: 'configuration', time: new Date(), version: 1, digest }])
+  await (await open()).append([entryOf(1)])
 }
 
 describe('dom0’s ledger', () => {
@@ -48,6 +50,19 @@ describe('dom0’s ledger', () => {
     await rm(path.join(home, 'ledger-floor.json'))
     await expect(open()).rejects.toMatchObject({ code: 'LEDGER_MISSING' })
     expect(await readdir(home)).toEqual(['ledger-key.der'])
+  })
+
+  it('remembers its newest head when several entries come at once, and knows them all', async () => {
+    const one = await open()
+    const indexes = await Promise.all([1, 2, 3].map(version => one.append([entryOf(version)])))
+    expect([indexes, one.size, one.history.size, one.history.configuration?.version]).toEqual([
+      [1, 2, 3],
+      4,
+      4,
+      3,
+    ])
+    const floor = JSON.parse(await readFile(path.join(home, 'ledger-floor.json'), 'utf8')) as { size: number }
+    expect(floor.size).toBe(4)
   })
 
   it('that was put back alone is noticed', async () => {

@@ -48,7 +48,19 @@ const first: Migration = {
   },
 }
 
+const ledgerEntries: Migration = {
+  async up(database: Kysely<unknown>): Promise<void> {
+    await database.schema
+      .createTable('ledger_entry')
+      .addColumn('origin', 'text', column => column.notNull())
+      .addColumn('position', 'bigint', column => column.notNull())
+      .addColumn('leaf', 'text', column => column.notNull())
+      .addPrimaryKeyConstraint('ledger_entry_place', ['origin', 'position'])
+      .execute()
+  },
+}
+
 /** In order of their names; one that has shipped is never changed. */
 export const migrations: MigrationProvider = {
-  getMigrations: async () => ({ '0001-first': first }),
+  getMigrations: async () => ({ '0001-first': first, '0002-ledger-entries': ledgerEntries }),
 }

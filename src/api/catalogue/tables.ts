@@ -48,7 +48,16 @@ export interface WitnessTable {
   alarm_time: number | null
 }
 
+/** What this VM keeps of dom0's ledger. */
+export interface LedgerEntryTable {
+  origin: string
+  position: number
+  /** The leaf in base64. */
+  leaf: string
+}
+
 export interface Tables {
+  ledger_entry: LedgerEntryTable
   job: JobTable
   schedule: ScheduleTable
   witness: WitnessTable

@@ -1,5 +1,9 @@
 import type { Kysely } from 'kysely'
+import { fromBase64, toBase64 } from '../../base/bytes.ts'
 import type { Tables } from './tables.ts'
+
+/** A statement has at most so many parameters. */
+const rowsAtOnce = 200
 
 export interface WitnessAlarm {
   readonly code: string
@@ -58,5 +62,33 @@ export class WitnessRecords {
       .values({ origin: state.origin, ...columns })
       .onConflict(conflict => conflict.column('origin').doUpdateSet(columns))
       .execute()
+  }
+
+  /** The entries that are kept, from `from` on, in their order. */
+  async entries(origin: string, from: number, countMax: number): Promise<readonly Uint8Array[]> {
+    const rows = await this.#database
+      .selectFrom('ledger_entry')
+      .select('leaf')
+      .where('origin', '=', origin)
+      .where('position', '>=', from)
+      .orderBy('position')
+      .limit(countMax)
+      .execute()
+    return rows.map(({ leaf }) => fromBase64(leaf))
+  }
+
+  /** All of them or none. */
+  async addEntries(origin: string, from: number, leaves: readonly Uint8Array[]): Promise<void> {
+    await this.#database.transaction().execute(async transaction => {
+      for (let at = 0; at < leaves.length; at += rowsAtOnce)
+        await transaction
+          .insertInto('ledger_entry')
+          .values(
+            leaves
+              .slice(at, at + rowsAtOnce)
+              .map((leaf, index) => ({ origin, position: from + at + index, leaf: toBase64(leaf) })),
+          )
+          .execute()
+    })
   }
 }

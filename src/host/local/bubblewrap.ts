@@ -64,7 +64,8 @@ export function walledCommand(
   view: View,
   command: readonly string[],
 ): readonly string[] {
-  const noCoreDumps = ['prlimit', '--core=0', '--']
+  // With 0 the kernel would still hand a dump to a program that core_pattern names (fs/coredump.c); 1 is too small for a file too.
+  const noCoreDumps = ['prlimit', '--core=1', '--']
   if (!walls.bubblewrap) return [...noCoreDumps, ...command]
   return [...noCoreDumps, 'bwrap', ...bubblewrapArguments(product, view), '--', ...command]
 }

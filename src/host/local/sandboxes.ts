@@ -1,6 +1,7 @@
 import { KiB, MiB } from '../../base/bytes.ts'
 import { type Clock, deadline } from '../../base/environment.ts'
 import type { Log } from '../../base/log.ts'
+import { serviceNodeFlags } from '../../base/node-flags.ts'
 import { HostError } from '../errors.ts'
 import type { Sandbox, Sandboxes, SandboxLimits } from '../sandboxes.ts'
 import { type BrokerDisposable, createDisposable } from './broker-control.ts'
@@ -68,7 +69,13 @@ function spawnSandbox(
       environment: { [sandboxMarker]: vm.name },
       disableUserns: walls.disableUserns,
     },
-    command: [product.node, `--max-old-space-size=${heapMiB}`, ...command, `${vm.directory}/qrexec.sock`],
+    command: [
+      product.node,
+      ...serviceNodeFlags,
+      `--max-old-space-size=${heapMiB}`,
+      ...command,
+      `${vm.directory}/qrexec.sock`,
+    ],
     wrapper: memory.wrapper,
     stdio: ['pipe', 'pipe', 'pipe'],
   })

@@ -3,6 +3,7 @@ import type { Clock } from '../../base/environment.ts'
 import { errnoOf } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { VmName } from '../../base/names.ts'
+import { serviceNodeFlags } from '../../base/node-flags.ts'
 import { HostError } from '../errors.ts'
 import type { Bind, Product, Walls } from './bubblewrap.ts'
 import { connectSocket } from './socket.ts'
@@ -174,7 +175,7 @@ class ManagedVm {
       walls,
       product,
       view: { vm: name, binds, network, environment, disableUserns: walls.disableUserns },
-      command: [product.node, ...command],
+      command: [product.node, ...serviceNodeFlags, ...command],
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const { stdout, stderr } = spawned.child

@@ -84,7 +84,7 @@ describe.skipIf(maySkip(!walls.bubblewrap))('behind bubblewrap', () => {
     const code = `import fs from 'node:fs'
       console.log(fs.readdirSync('/proc').filter(name => /^\\d+$/.test(name)).length <= 2)
       console.log(/CapEff:\\s*0+\\n/.test(fs.readFileSync('/proc/self/status', 'utf8')))
-      console.log(/Max core file size\\s+0\\s+0/.test(fs.readFileSync('/proc/self/limits', 'utf8')))
+      console.log(/Max core file size\\s+1\\s+1/.test(fs.readFileSync('/proc/self/limits', 'utf8')))
       console.log(fs.readFileSync('/proc/sys/kernel/hostname', 'utf8').trim())`
     expect(inside(code).trim().split('\n')).toEqual(['true', 'true', 'true', 'test-vm'])
   })
@@ -118,6 +118,6 @@ describe('without bubblewrap', () => {
     expect(none).toEqual({ bubblewrap: false, disableUserns: false })
     expect(lines.join('')).toMatch(/"level":"error".*BUBBLEWRAP DOES NOT WORK/)
     const view = { vm: 'x', binds: [], network: false }
-    expect(walledCommand(none, product, view, ['true'])).toEqual(['prlimit', '--core=0', '--', 'true'])
+    expect(walledCommand(none, product, view, ['true'])).toEqual(['prlimit', '--core=1', '--', 'true'])
   })
 })

@@ -13,6 +13,7 @@ import { recoveryWords } from './recovery-words.ts'
 import { rolledBackStorage } from './rolled-back-storage.ts'
 import type { Scenario } from './scenario.ts'
 import { tokenLost } from './token-lost.ts'
+import { witnessDisagrees } from './witness-disagrees.ts'
 
 export const scenarios: Readonly<Record<string, Scenario>> = {
   'order-and-restore': orderAndRestore,
@@ -26,6 +27,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'token-lost': tokenLost,
   'new-epoch': newEpoch,
   'recovery-words': recoveryWords,
+  'witness-disagrees': witnessDisagrees,
   'attested-release': attestedRelease,
   'old-disk-restored': oldDiskRestored,
   'kill-and-continue': killAndContinue(20),

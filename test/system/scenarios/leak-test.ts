@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { dom0, type VmName } from '../../../src/base/names.ts'
@@ -60,11 +61,12 @@ export const leakTest: Scenario = {
 }
 
 async function searchFiles(
-  { home }: LocalSystem,
+  system: LocalSystem,
   secrets: readonly Needle[],
   profile: string,
   say: (text: string) => void,
 ): Promise<void> {
+  const { home } = system
   for (const vm of blind) {
     const paths = [home.home(vm), home.run(vm)]
     const { findings, files, bytes } = await scanFiles(paths, secrets)
@@ -76,10 +78,44 @@ async function searchFiles(
   const { findings } = await scanFiles([home.logs], secrets)
   must(findings.length === 0, `found: ${describeFindings(findings)}`)
   say('logs of all VMs: no secret')
+  await searchHsm(system, secrets, say)
   const disks = await scanFiles([home.machine], secrets)
   must(
     disks.findings.some(({ name }) => name === 'the plaintext marker'),
     'the scan of files does not see the marker on the disks of dom0',
+  )
+}
+
+/** The HSM VM uses both, and keeps the PIN in the file that its settings name, and the passphrase nowhere. */
+async function searchHsm(
+  { home }: LocalSystem,
+  secrets: readonly Needle[],
+  say: (text: string) => void,
+): Promise<void> {
+  const { hsm } = serviceVms
+  const { pinFile } = JSON.parse(await readFile(home.settings(hsm), 'utf8')) as { pinFile: string }
+  const pin = textNeedles('the PIN', (await readFile(pinFile, 'utf8')).trim())
+  const found = await scanFiles([home.home(hsm), home.run(hsm), home.logs], [...secrets, ...pin])
+  const places = found.findings.filter(({ name, where }) => name !== 'the PIN' || where !== pinFile)
+  must(places.length === 0, `found: ${describeFindings(places)}`)
+  must(found.findings.length > 0, 'the scan does not see the PIN where it is')
+  let looks = 0
+  for (const vm of [hsm, dom0])
+    for (const pid of processTree(home.settings(vm)))
+      for (const name of ['environ', 'cmdline', 'limits']) {
+        const content = await readFile(`/proc/${pid}/${name}`, 'latin1')
+        const seen = [...secrets, ...pin].find(({ bytes }) =>
+          content.includes(Buffer.from(bytes).toString('latin1')),
+        )
+        must(seen === undefined, `${seen?.name} is in the ${name} of a process of ${vm}`)
+        must(
+          name !== 'limits' || /^Max core file size +1 +1 /m.test(content),
+          `a process of ${vm} may dump core`,
+        )
+        looks += 1
+      }
+  say(
+    `HSM VM: ${found.files} files and all logs, environments and arguments of its processes and dom0's (${looks}): the PIN in its file alone, no secret; no core dumps`,
   )
 }
 
