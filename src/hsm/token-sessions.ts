@@ -72,7 +72,11 @@ export class TokenSessions implements Disposable {
       this.#opened += 1
       return session
     } catch (error) {
-      if (!isSessionLimit(error)) throw error
+      if (!isSessionLimit(error)) {
+        // Whoever waits is not to wait for this one.
+        this.#waiting.shift()?.()
+        throw error
+      }
       this.#openedMax = Math.max(1, this.#opened)
       if (this.#opened > 0) return null
       this.#opened = 1
