@@ -13,6 +13,7 @@ import { profileErrors } from '../src/profiles/errors.ts'
 import { allCalls, type CallDeclaration } from '../src/qrexec/calls/all.ts'
 import { qrexecErrors } from '../src/qrexec/errors.ts'
 import { renderPolicy } from '../src/qrexec/render-policy.ts'
+import { reportErrors } from '../src/report/errors.ts'
 import { repositoryErrors } from '../src/repository/errors.ts'
 import { restoreErrors } from '../src/restore/errors.ts'
 import { sealingErrors } from '../src/sealing/errors.ts'
@@ -35,6 +36,7 @@ export const catalogues: Readonly<Record<string, ErrorCatalogue>> = {
   host: hostErrors,
   repository: repositoryErrors,
   hsm: hsmErrors,
+  report: reportErrors,
   engine: engineErrors,
   restore: restoreErrors,
   api: apiErrors,

@@ -61,6 +61,16 @@ export const cliErrors = {
     meaning: 'dom0 did not prove that it uses the sealed store.',
     hint: 'each finding says what to do; see docs/how-to/attest-a-machine.md',
   },
+  CLI_REPORT_FILE: {
+    kind: 'usage',
+    meaning: 'There is no drill report in that file.',
+    hint: 'give the file of a report, as it was made',
+  },
+  CLI_DRILL_NOT_PASSED: {
+    kind: 'failed',
+    meaning: 'The report is genuine, and says that the drill did not pass.',
+    hint: 'see which level failed; dom0’s log says more than a report may',
+  },
   CLI_LEDGER_KEY: {
     kind: 'usage',
     meaning: 'There is no key to verify the ledger with, or what was given is none.',

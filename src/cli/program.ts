@@ -5,6 +5,7 @@ import { addAttest } from './commands/attest.ts'
 import { addCancel } from './commands/cancel.ts'
 import { addCheck } from './commands/check.ts'
 import { addCompletions } from './commands/completions.ts'
+import { addDrill } from './commands/drill.ts'
 import { addHold } from './commands/hold.ts'
 import { addJobs } from './commands/jobs.ts'
 import { addLedger } from './commands/ledger.ts'
@@ -27,6 +28,7 @@ const allCommands = [
   addSnapshots,
   addRestore,
   addCheck,
+  addDrill,
   addPrune,
   addHold,
   addSchedule,

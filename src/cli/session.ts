@@ -17,17 +17,36 @@ interface GlobalOptions {
   readonly quiet?: boolean
 }
 
-/** One run of one command: where it prints, and the API it talks to. */
-export interface Session {
+/** Where one run of one command prints. */
+export interface Printer {
   readonly io: CliIo
   readonly json: boolean
   readonly quiet: boolean
   readonly style: Style
-  readonly api: ApiClient
   /** The result: text for people, or with `--json` one line. */
   result(type: string, value: object, text: string): void
   /** A line beside the result; not with `--quiet`, nor with `--json`. */
   note(text: string): void
+}
+
+/** The same with the API that it talks to. */
+export interface Session extends Printer {
+  readonly api: ApiClient
+}
+
+/** By what the options of `command` say. */
+export function printerFor(io: CliIo, command: Command): Printer {
+  const { json = false, quiet = false } = command.optsWithGlobals<GlobalOptions>()
+  return {
+    io,
+    json,
+    quiet,
+    style: styleFor(io.stdout, io),
+    result: (type, value, text) => io.stdout.write(json ? jsonLine(type, value) : text),
+    note: text => {
+      if (!json && !quiet) io.stderr.write(`${text}\n`)
+    },
+  }
 }
 
 /** Runs `use` with what the options and variables of `command` say, and zeroes the token at the end. */
@@ -36,20 +55,10 @@ export async function withSession(
   command: Command,
   use: (session: Session) => Promise<void>,
 ): Promise<void> {
-  const { api, tokenFile, json = false, quiet = false } = command.optsWithGlobals<GlobalOptions>()
+  const { api, tokenFile } = command.optsWithGlobals<GlobalOptions>()
   const address = parseAddress(api ?? io.variables.STRONGROOM_API ?? apiDefault)
   using token = await readToken(tokenFile ?? io.variables.STRONGROOM_TOKEN_FILE ?? tokenFileDefault)
-  await use({
-    io,
-    json,
-    quiet,
-    style: styleFor(io.stdout, io),
-    api: new ApiClient(address, token),
-    result: (type, value, text) => io.stdout.write(json ? jsonLine(type, value) : text),
-    note: text => {
-      if (!json && !quiet) io.stderr.write(`${text}\n`)
-    },
-  })
+  await use({ ...printerFor(io, command), api: new ApiClient(address, token) })
 }
 
 export function jsonLine(type: string, value: object): string {

@@ -4,7 +4,8 @@ import { Secret } from '../base/secret.ts'
 import { ed25519PublicKeyOf, generateEd25519, signEd25519 } from '../crypto/signing.ts'
 import type { Signer } from '../ledger/signing.ts'
 
-/* A process's own Ed25519 key of the ledger: PKCS#8 in a private file. It signs nothing else. */
+/* A process's own Ed25519 key of the ledger: PKCS#8 in a private file. dom0's signs the ledger's checkpoints and its drill reports,
+   a witness's nothing but cosignatures. */
 
 const keyFileBytesMax = 1024
 

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import type { CliIo } from '../io.ts'
-import { type Session, withSession } from '../session.ts'
+import { type Printer, printerFor, type Session, withSession } from '../session.ts'
 
 export interface CommandText {
   /** Name and arguments, as commander reads them. */
@@ -28,5 +28,16 @@ export function act<Options>(
   return async (...passed: readonly unknown[]): Promise<void> => {
     const command = passed.at(-1) as Command
     await withSession(io, command, session => run(session, command.opts<Options & object>(), command.args))
+  }
+}
+
+/** The action of a command that needs nothing but files: no API, no token, no network. */
+export function actOffline<Options>(
+  io: CliIo,
+  run: (printer: Printer, options: Options, values: readonly string[]) => Promise<void>,
+) {
+  return async (...passed: readonly unknown[]): Promise<void> => {
+    const command = passed.at(-1) as Command
+    await run(printerFor(io, command), command.opts<Options & object>(), command.args)
   }
 }
