@@ -15,6 +15,8 @@ import type { SnapshotId } from '../base/names.ts'
  */
 
 const dayMilliseconds = 86_400_000
+/** The last that a `Date` can hold. */
+const timeMax = 8_640_000_000_000_000
 /** A drill is due when three quarters of the days are gone, so that it is over before there is an alarm. */
 const dueShare = 0.75
 
@@ -46,7 +48,8 @@ export interface DrillStanding {
 
 /** Until when another drill has to have passed after one that ended at `passed`; `null`: the sealed rules do not say. */
 export function nextDrillDue(passed: Date, withinDays: number | null): Date | null {
-  return withinDays === null ? null : new Date(passed.getTime() + withinDays * dayMilliseconds)
+  if (withinDays === null) return null
+  return new Date(Math.min(timeMax, passed.getTime() + withinDays * dayMilliseconds))
 }
 
 /**

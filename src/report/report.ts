@@ -169,8 +169,7 @@ function encoded(report: DrillReport): Uint8Array {
  * somebody's word.
  */
 export function parseReport(untrustedBytes: Uint8Array): DrillReport {
-  const { subject, predicate } = shapeOf(untrustedBytes)
-  const expected = subjectOf(predicate)
+  const { subject, predicate, expected } = shapeOf(untrustedBytes)
   if (subject[0]?.name !== expected.name || subject[0].digest.sha256 !== expected.digest.sha256)
     throw malformed('the subject is not the snapshot of the predicate')
   requireSense(predicate)
@@ -179,9 +178,12 @@ export function parseReport(untrustedBytes: Uint8Array): DrillReport {
   return predicate
 }
 
-function shapeOf(untrustedBytes: Uint8Array): ReturnType<typeof parseStatement> {
+function shapeOf(
+  untrustedBytes: Uint8Array,
+): ReturnType<typeof parseStatement> & { readonly expected: ReturnType<typeof subjectOf> } {
   try {
-    return parseStatement(parseJson(untrustedBytes, { bytesMax: reportBytesMax, depthMax }))
+    const statement = parseStatement(parseJson(untrustedBytes, { bytesMax: reportBytesMax, depthMax }))
+    return { ...statement, expected: subjectOf(statement.predicate) }
   } catch (cause) {
     if (!(cause instanceof CodedError)) throw cause
     throw malformed(cause.message, cause)

@@ -58,6 +58,7 @@ describe('due', () => {
       next: [],
     })
     expect(nextDrillDue(began, null)).toBeNull()
+    expect(nextDrillDue(began, Number.MAX_SAFE_INTEGER)?.getTime()).toBe(8.64e15)
   })
 })
 

@@ -149,6 +149,7 @@ describe('the statement', () => {
     ['fields in another order', Object.fromEntries(Object.entries(base).reverse())],
     ['a tool that says something else', { tools: ['the passphrase is hunter2'] }],
     ['control characters', { levels: levels.map(one => ({ ...one, message: 'a\u202eb' })) }],
+    ['an epoch beyond the names of repositories', { profile: 'p'.repeat(64), epoch: 10_000_000 }],
     ['a root that is none', { ledger: { ...(base.ledger as object), root: toBase64(new Uint8Array(31)) } }],
     ['an origin that is no name', { ledger: { ...(base.ledger as object), origin: 'two words' } }],
   ])('refuses %s', (what, changes) => {
