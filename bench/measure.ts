@@ -141,8 +141,12 @@ export function execute({ argv, directory, environment }: Command): string {
   return stdout
 }
 
-/** Reads all files once, so that each tool finds them in the page cache. */
+/**
+ * Reads all files once, so that each tool finds them in the page cache; what was written before is on the disk by then, so that none
+ * pays for another.
+ */
 function warm(directory: string): void {
+  execute({ argv: ['sync'] })
   execute({ argv: ['sh', '-c', 'find . -type f -exec cat -- {} + >/dev/null'], directory })
 }
 
