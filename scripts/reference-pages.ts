@@ -5,6 +5,7 @@ import { baseErrors } from '../src/base/base-errors.ts'
 import { type ErrorCatalogue, errorKinds } from '../src/base/errors.ts'
 import { cliErrors } from '../src/cli/errors.ts'
 import { cryptoErrors } from '../src/crypto/errors.ts'
+import { drillErrors } from '../src/drill/errors.ts'
 import { engineErrors } from '../src/engine/errors.ts'
 import { hostErrors } from '../src/host/errors.ts'
 import { hsmErrors } from '../src/hsm/errors.ts'
@@ -39,6 +40,7 @@ export const catalogues: Readonly<Record<string, ErrorCatalogue>> = {
   report: reportErrors,
   engine: engineErrors,
   restore: restoreErrors,
+  drill: drillErrors,
   api: apiErrors,
   cli: cliErrors,
 }

@@ -10,7 +10,7 @@ packages='softhsm2 bubblewrap e2fsprogs util-linux python3 make g++'
 case $purpose in
   run | quickstart) ;;
   test)
-    packages="$packages restic fuse3 age openssl opensc xfsprogs btrfs-progs thin-provisioning-tools"
+    packages="$packages restic fuse3 age openssl opensc xfsprogs btrfs-progs dosfstools fdisk thin-provisioning-tools"
     packages="$packages swtpm swtpm-tools tpm2-tools scrypt"
     # PKCS#11 modules, with what they run on: the contract of a token is tested with each.
     packages="$packages libnss3-tools opencryptoki libtpm2-pkcs11-1 tpm2-abrmd libtss2-tcti-tabrmd0 dbus-daemon dbus-bin"

@@ -86,6 +86,7 @@ describe('processes', () => {
     expect(processes.map(({ name }) => name).sort()).toEqual([
       'cli',
       'dom0',
+      'drill-sandbox',
       'hsm-vm',
       'local-host',
       'mgmt-vm',
@@ -113,6 +114,11 @@ describe('processes', () => {
     ['storage-vm', 'src/crypto/aead.ts'],
     ['storage-vm', 'src/repository/repository.ts'],
     ['sandbox', 'src/hsm/token.ts'],
+    ['sandbox', 'src/drill/inside/work.ts'],
+    ['drill-sandbox', 'src/qrexec/client.ts'],
+    ['drill-sandbox', 'src/repository/repository.ts'],
+    ['drill-sandbox', 'src/storage/remote.ts'],
+    ['drill-sandbox', 'src/crypto/aead.ts'],
     ['hsm-vm', 'src/repository/repository.ts'],
     ['hsm-vm', 'src/tpm/device/tpm.ts'],
     ['mgmt-vm', 'src/tpm/device/tpm.ts'],
@@ -137,6 +143,7 @@ describe('processes', () => {
 
   it.each([
     ['dom0', ['src/host/commands.ts'], 'src/host/errors.ts'],
+    ['drill-sandbox', ['src/drill/inside/tools.ts'], 'src/drill/inside/versions.ts'],
     ['seal', ['src/hsm/token-channel.ts', 'src/sealing/erofs.ts'], 'src/sealing/errors.ts'],
   ])('%s starts programs in few files only', (name, files, other) => {
     const list = processes.find(one => one.name === name)
@@ -152,6 +159,7 @@ describe('processes', () => {
     ['dom0', 'node:http'],
     ['hsm-vm', 'node:http'],
     ['sandbox', 'node:https'],
+    ['drill-sandbox', 'node:net'],
     ['mgmt-vm', 'pkcs11js'],
     ['storage-vm', 'libsodium-wrappers-sumo'],
   ])('%s may not load %s', (name, module) => {

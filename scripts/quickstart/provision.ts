@@ -110,6 +110,7 @@ async function writeSettings(home: LocalHome): Promise<void> {
     run: home.runDirectory,
     services: home.services(dom0),
     sandboxes: path.join(home.run(dom0), 'sandboxes.sock'),
+    drillSandboxes: path.join(home.run(dom0), 'drill-sandboxes.sock'),
   })
   await write(storage, {
     services: home.services(storage),
@@ -155,7 +156,7 @@ async function seal(
     epoch: epoch.epoch,
     envelope: epoch.digest,
     stock_passphrase: false,
-    purposes: ['backup', 'check', 'restore', 'prune'],
+    purposes: ['backup', 'check', 'drill', 'restore', 'prune'],
     releases_per_day: null,
   }
   await draft(`hsm/${profile}.json`, JSON.stringify(binding, undefined, 2))

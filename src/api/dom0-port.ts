@@ -18,10 +18,12 @@ import {
   listSnapshots,
   orderBackup,
   orderCheck,
+  orderDrill,
   orderPrune,
   orderRestore,
   orderScrub,
   parseJob,
+  readDrillReport,
 } from '../qrexec/calls/orders.ts'
 import { callOver } from '../qrexec/client.ts'
 import { QrexecError } from '../qrexec/errors.ts'
@@ -46,6 +48,8 @@ export function dom0Over(transport: Transport): Dom0Port {
     scrub: (profile, key, signal) => ask(orderScrub, profile, { key }, signal),
     restore: (profile, key, snapshot, choice, signal) =>
       ask(orderRestore, profile, { key, snapshot, choice }, signal),
+    drill: (profile, key, snapshot, signal) => ask(orderDrill, profile, { key, snapshot }, signal),
+    drillReport: (job, signal) => ask(readDrillReport, job, undefined, signal),
     prune: (profile, key, dryRun, signal) => ask(orderPrune, profile, { key, dryRun }, signal),
     cancel: (job, signal) => ask(cancelJob, job, undefined, signal),
     jobs: signal => ask(listJobs, '', undefined, signal),

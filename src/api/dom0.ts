@@ -32,6 +32,14 @@ export interface Dom0Port {
     choice: RestoreChoice,
     signal: AbortSignal,
   ): Promise<Job>
+  drill(
+    profile: ProfileName,
+    key: IdempotencyKey,
+    snapshot: SnapshotId | null,
+    signal: AbortSignal,
+  ): Promise<Job>
+  /** Signed by dom0. */
+  drillReport(job: JobId, signal: AbortSignal): Promise<{ readonly envelope: string }>
   prune(profile: ProfileName, key: IdempotencyKey, dryRun: boolean, signal: AbortSignal): Promise<Job>
   cancel(job: JobId, signal: AbortSignal): Promise<Job>
   /** Newest first. */

@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox'
+import { drillLevels, levelResults } from '../base/drill-levels.ts'
 import { type ErrorKind, errorKinds } from '../base/errors.ts'
 import { volumesChosenMax } from '../base/restore-choice.ts'
 import { jitterMinutesMax } from '../profiles/jitter.ts'
@@ -98,6 +99,25 @@ export const JobSchema = Type.Object(
               { ...closed, description: 'what a prune did or, if dryRun, would do' },
             ),
           ),
+          drill: Type.Optional(
+            Type.Object(
+              {
+                result: Type.Enum([...levelResults]),
+                levels: Type.Array(
+                  Type.Object(
+                    {
+                      level: Type.Enum([...drillLevels]),
+                      result: Type.Enum([...levelResults]),
+                      message: Type.String(),
+                      milliseconds: Count,
+                    },
+                    closed,
+                  ),
+                ),
+              },
+              { ...closed, description: 'what a restore drill proved, level by level' },
+            ),
+          ),
         },
         closed,
       ),
@@ -176,7 +196,7 @@ export const OrderSchema = Type.Object(
   {
     ...closed,
     description:
-      'kind is backup when absent; snapshot, vm, volumes, range and reuse are for restore, read for check, dryRun for prune, uploadBytesPerSecond and metered for backup',
+      'kind is backup when absent; snapshot is for restore and drill, vm, volumes, range and reuse are for restore, read for check, dryRun for prune, uploadBytesPerSecond and metered for backup',
   },
 )
 export type OrderView = Static<typeof OrderSchema>

@@ -22,9 +22,16 @@ export function jobView(job: Job): JobView {
       ...progress,
       bytesStored: job.kind === 'backup' ? progress.bytesStored : null,
     }),
-    outcome: outcome === null ? null : withoutUndefined({ ...outcome, warnings: [...outcome.warnings] }),
+    outcome:
+      outcome === null
+        ? null
+        : withoutUndefined({ ...outcome, warnings: [...outcome.warnings], drill: drillView(outcome) }),
     error: error === null ? null : { ...error },
   }
+}
+
+function drillView({ drill }: NonNullable<Job['outcome']>) {
+  return drill === undefined ? undefined : { result: drill.result, levels: [...drill.levels] }
 }
 
 export function snapshotView(summary: SnapshotSummary): SnapshotView {

@@ -10,6 +10,7 @@ import type {
   SnapshotView,
   StatusView,
 } from '../api/schemas.ts'
+import { drillLevels, levelResults } from '../base/drill-levels.ts'
 import { type ErrorKind, errorKinds, printable } from '../base/errors.ts'
 import { fields, is } from '../base/json.ts'
 import { jobKinds, jobPhases, jobStates } from '../qrexec/calls/orders.ts'
@@ -90,11 +91,26 @@ export const parseJobView: Parser<JobView> = fields('job', {
             bytesFreed: count,
           }),
         ),
+        drill: is.optional(
+          fields('drill', {
+            result: is.literal(...levelResults),
+            levels: list(
+              fields('level', {
+                level: is.literal(...drillLevels),
+                result: is.literal(...levelResults),
+                message: text,
+                milliseconds: count,
+              }),
+            ),
+          }),
+        ),
       }),
     ),
   ),
   error: is.nullable(fields('error', { code: text, kind: errorKind, message: text, hint: text })),
 })
+
+export const parseReportView = fields('report', { envelope: is.string(64 * 1024) })
 
 export const parseJobsView: Parser<JobsView> = fields('jobs', { jobs: list(parseJobView), stale: is.boolean })
 

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { errorKinds } from '../base/errors.ts'
+import { productVersion } from '../base/version.ts'
 import { allUsages } from '../usage/all.ts'
 import { addAttest } from './commands/attest.ts'
 import { addCancel } from './commands/cancel.ts'
@@ -18,7 +19,6 @@ import { addStatus } from './commands/status.ts'
 import { CliError } from './errors.ts'
 import type { CliIo } from './io.ts'
 import { reportFailure } from './session.ts'
-import { productVersion } from './version.ts'
 
 const allCommands = [
   addOrder,

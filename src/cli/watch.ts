@@ -86,6 +86,8 @@ export function summaryOf({ kind, profile, started, ended, outcome }: JobView): 
   const parts = [`${kind} of ${profile} done`]
   if (outcome?.snapshot !== undefined) parts.push(`snapshot ${outcome.snapshot.slice(0, 12)}`)
   if (outcome?.volumes !== undefined) parts.push(countText(outcome.volumes, 'volume'))
+  if (outcome?.drill !== undefined)
+    parts.push(`proven: ${outcome.drill.levels.map(({ level }) => level).join(', ')}`)
   if (outcome?.prune !== undefined) parts.push(...pruneParts(outcome.prune, outcome))
   else {
     if (outcome?.snapshots !== undefined) parts.push(countText(outcome.snapshots, 'snapshot'))

@@ -131,6 +131,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
     objects: undefined,
     snapshots: undefined,
     prune: undefined,
+    drill: undefined,
   }
 }
 

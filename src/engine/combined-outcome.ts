@@ -30,6 +30,7 @@ export function combinedOutcome(parts: readonly EpochOutcome[]): Outcome {
       .slice(0, warningsMax),
     objects: sum(({ objects }) => objects),
     snapshots: sum(({ snapshots }) => snapshots),
+    drill: undefined,
     prune: first.prune && {
       dryRun: first.prune.dryRun,
       forgotten: sum(({ prune }) => prune?.forgotten) ?? 0,

@@ -105,6 +105,31 @@ export const engineErrors = {
     meaning: 'The snapshot is not held.',
     hint: 'list the snapshots; a hold that has come to its date is over',
   },
+  DRILL_FAILED: {
+    kind: 'integrity',
+    meaning: 'A restore drill has shown that the snapshot does not hold what the sealed profile wants of it.',
+    hint: 'read the report with `strongroom drill report JOB`; order a backup, and keep the storage as evidence',
+  },
+  DRILL_SUSPICIOUS: {
+    kind: 'integrity',
+    meaning: 'What a restore drill looked at did not behave as contents that nobody meant to hurt would.',
+    hint: 'read the report with `strongroom drill report JOB`; look at the VM that was backed up',
+  },
+  DRILL_IMPOSSIBLE: {
+    kind: 'unavailable',
+    meaning: 'The sealed profile wants a level proven that this machine has no means for.',
+    hint: 'install what it needs, or seal other levels',
+  },
+  DRILL_OVERDUE: {
+    kind: 'failed',
+    meaning: 'No restore drill has passed for longer than `within_days` of the sealed profile allows.',
+    hint: 'order one with `strongroom drill run PROFILE`, and find out why none passed',
+  },
+  REPORT_MISSING: {
+    kind: 'missing',
+    meaning: 'The job has no report of a restore drill: it was no drill, or came to no verdict.',
+    hint: 'list the jobs, and order a drill',
+  },
   EPOCH_IN_USE: {
     kind: 'conflict',
     meaning: 'An epoch is not over: it is the sealed one, or the ledger has snapshots of it.',

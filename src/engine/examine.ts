@@ -1,7 +1,7 @@
 import { repositoryOf, type SnapshotId } from '../base/names.ts'
 import { wholeSnapshot } from '../base/restore-choice.ts'
 import type { Purpose } from '../ledger/entry.ts'
-import type { RepositoryHistory } from '../ledger/repository-history.ts'
+import type { Recorded, RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Outcome } from '../qrexec/calls/orders.ts'
 import type { Examination } from '../repository/examination.ts'
 import { completeCommit, repositoryDirectory } from './backup.ts'
@@ -34,15 +34,25 @@ export async function runChecks(ports: EnginePorts, task: Task): Promise<Outcome
 
 /** One accepted order of a restore: the snapshot is in the repository of one epoch. */
 export async function runRestore(ports: EnginePorts, task: Task): Promise<Outcome> {
-  const { order, profile, binding, report, signal } = task
-  const wanted = order.snapshot ?? null
+  const { order, report, signal } = task
+  const { history, snapshot } = await findSnapshot(ports, task, order.snapshot ?? null)
+  return await examine(ports, task, history, 'restore', examination =>
+    ports.examiner.restore(examination, snapshot.snapshotId, order.choice ?? wholeSnapshot, report, signal),
+  )
+}
+
+/** `wanted: null`: the newest. Throws `SNAPSHOT_NOT_FOUND`. */
+export async function findSnapshot(
+  ports: EnginePorts,
+  task: Task,
+  wanted: SnapshotId | null,
+): Promise<{ readonly history: RepositoryHistory; readonly snapshot: Recorded<'snapshot'> }> {
+  const { profile, binding } = task
   for (const { epoch } of requireRepositories(ports, profile.name, binding)) {
     const history = await completedHistory(ports, task, epoch)
-    const snapshot = snapshotOf(history, wanted)
-    if (snapshot === null) continue
-    return await examine(ports, task, history, 'restore', examination =>
-      ports.examiner.restore(examination, snapshot, order.choice ?? wholeSnapshot, report, signal),
-    )
+    const { snapshots } = history
+    const snapshot = wanted === null ? snapshots.at(-1) : snapshots.find(one => one.snapshotId === wanted)
+    if (snapshot !== undefined) return { history, snapshot }
   }
   throw new EngineError(
     'SNAPSHOT_NOT_FOUND',
@@ -65,13 +75,14 @@ async function completedHistory(
   return repositoryNow(ports, profile.name, epoch)
 }
 
-async function examine(
+/** With the passphrase, which ends with `work`. */
+export async function examine<T>(
   ports: EnginePorts,
   { job, profile, configuration, report, signal }: Task,
   history: RepositoryHistory,
-  purpose: Extract<Purpose, 'check' | 'restore'>,
-  work: (examination: Examination) => Promise<Outcome>,
-): Promise<Outcome> {
+  purpose: Extract<Purpose, 'check' | 'drill' | 'restore'>,
+  work: (examination: Examination) => Promise<T>,
+): Promise<T> {
   const { epoch, repository } = history
   report({ phase: 'passphrase', ...nothingDone })
   using passphrase = await releasePassphrase(
@@ -95,10 +106,4 @@ async function examine(
     history,
     passphrase,
   })
-}
-
-/** `wanted: null`: the newest. */
-function snapshotOf({ snapshots }: RepositoryHistory, wanted: SnapshotId | null): SnapshotId | null {
-  const found = wanted === null ? snapshots.at(-1) : snapshots.find(one => one.snapshotId === wanted)
-  return found?.snapshotId ?? null
 }

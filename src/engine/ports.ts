@@ -14,6 +14,7 @@ import type { ThreadBudget } from '../repository/thread-budget.ts'
 import type { ObjectStore, PrunableObjectStore } from '../storage/object-store.ts'
 import type { ScrubProgress, ScrubReport } from '../storage/scrub-lines.ts'
 import type { UploadBudget, UploadShare } from '../storage/upload-budget.ts'
+import type { DrillPorts } from './drill-ports.ts'
 
 /** The sealed configuration in force. */
 export interface SealedConfiguration {
@@ -31,6 +32,8 @@ export interface ConfigurationPort {
 
 export interface LedgerPort {
   readonly size: number
+  /** Of its head, in base64: nobody knew it before. */
+  readonly root: string
   /** Durable and signed when it resolves; the index of the first entry. */
   append(entries: readonly Entry[]): Promise<number>
   repository(profile: ProfileName, epoch: number): RepositoryHistory | null
@@ -86,6 +89,7 @@ export interface EnginePorts {
   readonly power: PowerSource
   readonly scrub: ScrubStorage
   readonly examiner: Examiner
+  readonly drills: DrillPorts
   /** dom0's own state: jobs and repository caches. */
   readonly directory: string
 }

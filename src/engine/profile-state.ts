@@ -2,6 +2,7 @@ import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Profile } from '../profiles/profile.ts'
 import type { Alarm, ProfileState } from '../qrexec/calls/orders.ts'
 import { dayMilliseconds, oldestOf, slotTimes } from '../repository/read-cycle.ts'
+import { standingOf } from './sealed-drills.ts'
 import { nextSealedRun } from './sealed-schedules.ts'
 
 /**
@@ -10,7 +11,7 @@ import { nextSealedRun } from './sealed-schedules.ts'
  * is that of a clock that was ahead, and nobody knows how old it is.
  */
 export function profileState(
-  profile: Pick<Profile, 'name' | 'checkWithinDays' | 'maxAgeDays' | 'schedule'>,
+  profile: Pick<Profile, 'name' | 'checkWithinDays' | 'drill' | 'maxAgeDays' | 'schedule'>,
   histories: readonly RepositoryHistory[],
   began: Date,
   now: Date,
@@ -27,6 +28,7 @@ export function profileState(
     alarms: [
       ...overdueBackup(profile, newest?.time ?? null, began, now),
       ...(unreadSince === null ? [] : overdueCheck(profile, unreadSince, now)),
+      ...overdueDrill(profile, histories, now),
     ],
   }
 }
@@ -55,6 +57,17 @@ function overdueCheck(
   if (due === null || now <= due) return []
   const message = `no full cycle within ${checkWithinDays} days: some data of '${name}' was read last, or stored, at ${unreadSince.toISOString()}`
   return [{ code: 'CHECK_OVERDUE', message, time: due }]
+}
+
+function overdueDrill(
+  profile: Pick<Profile, 'name' | 'drill'>,
+  histories: readonly RepositoryHistory[],
+  now: Date,
+): readonly Alarm[] {
+  const time = standingOf(profile, histories, now, '')?.overdue ?? null
+  if (time === null) return []
+  const message = `no restore drill of '${profile.name}' has passed within ${profile.drill?.withinDays} days`
+  return [{ code: 'DRILL_OVERDUE', message, time }]
 }
 
 function dueAfter(since: Date, days: number | null): Date | null {

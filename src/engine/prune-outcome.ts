@@ -26,6 +26,7 @@ export function pruneOutcome(pruned: Pruned): Outcome {
     warnings: warningsOf(pruned),
     objects: undefined,
     snapshots: history.snapshots.length - forgotten.length,
+    drill: undefined,
     prune: {
       dryRun,
       forgotten: forgotten.length,

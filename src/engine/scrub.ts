@@ -56,6 +56,7 @@ async function runScrub(
     objects,
     snapshots: undefined,
     prune: undefined,
+    drill: undefined,
   }
 }
 

@@ -5,25 +5,28 @@ import type { Profile } from '../profiles/profile.ts'
 import { dueRun, keyOfRun, nextRuns } from '../profiles/schedule.ts'
 import type { Orders } from './orders.ts'
 import type { EnginePorts } from './ports.ts'
+import { SealedDrills } from './sealed-drills.ts'
 
 const tickMilliseconds: Milliseconds = 20_000
 
 type Ports = Pick<EnginePorts, 'environment' | 'log' | 'configuration' | 'ledger'>
 
 /**
- * Orders what the sealed profiles schedule, in dom0's own name, whether or not there is a management VM. What ran last
+ * Orders the backups and drills that the sealed profiles schedule, in dom0's own name, whether or not there is a management VM. What ran last
  * is in the ledger, so nothing else is kept. An order that was refused is recorded as every refusal, and left until the
  * next due time; one that could not be taken yet is tried again.
  */
 export class SealedSchedules {
   readonly #ports: Ports
   readonly #orders: Orders
+  readonly #drills: SealedDrills
   /** Runs that want no further order although the ledger has none of dom0's for them: refused, or joined to a job. */
   readonly #settled = new Map<ProfileName, Date>()
 
   constructor(ports: Ports, orders: Orders) {
     this.#ports = ports
     this.#orders = orders
+    this.#drills = new SealedDrills(ports, orders)
   }
 
   /** Until `signal`; no failure ends it. */
@@ -50,6 +53,7 @@ export class SealedSchedules {
       const due = this.#dueRun(profile)
       if (due !== null) await this.#order(profile.name, due)
     }
+    await this.#drills.tick()
   }
 
   #dueRun({ name, schedule }: Profile): Date | null {

@@ -87,6 +87,22 @@ export function serveOrders(ports: EnginePorts, orders: Orders, judge: Judge): R
           () => requireListed(source, choice.vm),
         ),
     ),
+    [calls.orderDrill.service]: respond(calls.orderDrill, ({ key, snapshot }, { source, argument }) =>
+      orders.order({
+        kind: 'drill',
+        profile: parseProfileName(argument),
+        initiator: source,
+        key,
+        snapshot,
+        ifRunning: 'refuse',
+      }),
+    ),
+    [calls.readDrillReport.service]: respond(calls.readDrillReport, async (_, { source, argument }) => {
+      const { id } = mineOnly(source, parseJobId(argument))
+      const envelope = await ports.drills.readReport(id)
+      if (envelope === null) throw new EngineError('REPORT_MISSING', `job ${id} has left no report`)
+      return { envelope }
+    }),
     [calls.orderPrune.service]: respond(calls.orderPrune, ({ key, dryRun }, { source, argument }) =>
       orders.order({
         kind: 'prune',

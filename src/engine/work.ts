@@ -1,5 +1,6 @@
 import type { Outcome } from '../qrexec/calls/orders.ts'
 import { runBackup } from './backup.ts'
+import { runDrill } from './drill.ts'
 import { runChecks, runRestore } from './examine.ts'
 import type { EnginePorts } from './ports.ts'
 import { runPrunes } from './prune.ts'
@@ -34,6 +35,8 @@ export async function work(
       return await runScrubs(ports, task)
     case 'check':
       return await runChecks(ports, task)
+    case 'drill':
+      return await runDrill(ports, task)
     case 'restore':
       return await runRestore(ports, task)
     default:

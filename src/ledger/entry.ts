@@ -1,5 +1,6 @@
 import { BaseError } from '../base/base-errors.ts'
 import { utf8 } from '../base/bytes.ts'
+import { drillLevels, levelResults } from '../base/drill-levels.ts'
 import { fields, is, parseJson } from '../base/json.ts'
 import {
   parseDigest,
@@ -39,7 +40,7 @@ const ofHold = {
   initiator: is.name(parseVmName),
   configuration: digest,
 }
-const jobKind = is.literal('backup', 'check', 'restore', 'scrub', 'prune')
+const jobKind = is.literal('backup', 'check', 'drill', 'restore', 'scrub', 'prune')
 
 /* What one entry holds of lists that may be longer; several entries then follow one another. */
 export const forgottenPerEntryMax = 800
@@ -127,6 +128,19 @@ const shapes = {
     slots: is.name(parseSlotSet),
     packs: summary,
     code: is.nullable(is.string(64)),
+  }),
+  /**
+   * A restore drill of one snapshot. `levels`: those that passed, in order; `result` is that of the last one tried. `report`:
+   * SHA-256 of the signed report, as it is kept.
+   */
+  drill: fields('drill', {
+    type: is.literal('drill'),
+    ...ofJob,
+    ...ofRepository,
+    snapshotId: is.name(parseSnapshotId),
+    result: is.literal(...levelResults),
+    levels: is.array(is.literal(...drillLevels), drillLevels.length),
+    report: digest,
   }),
   /** No prune forgets the snapshot before `until`. */
   hold: fields('hold', {

@@ -97,6 +97,9 @@ export class LedgerHistory {
       case 'checked':
         this.#pinned(position, entry).addChecked({ ...entry, entry: position })
         return
+      case 'drill':
+        this.#pinned(position, entry).addDrill({ ...entry, entry: position })
+        return
       case 'hold':
         this.#pinned(position, entry).hold({ ...entry, entry: position })
         return
@@ -145,7 +148,7 @@ export class LedgerHistory {
   /** The repository that an entry is about. */
   #pinned(
     position: number,
-    entry: EntryOf<'snapshot' | 'checked' | 'hold' | 'hold-end' | 'forget' | 'prune'>,
+    entry: EntryOf<'snapshot' | 'checked' | 'drill' | 'hold' | 'hold-end' | 'forget' | 'prune'>,
   ): GrowingRepository {
     const { type, profile, epoch } = entry
     const known = this.#growing(profile, epoch)

@@ -29,6 +29,8 @@ export interface RepositoryHistory extends Pinned {
   readonly holds: ReadonlyMap<SnapshotId, Date>
   /** What was proven of the data, in the order of the ledger. */
   readonly checks: readonly Recorded<'checked'>[]
+  /** Restore drills, in the order of the ledger, also of snapshots that were forgotten since. */
+  readonly drills: readonly Recorded<'drill'>[]
 }
 
 /** Grows with the ledger, at the same cost for each entry however many there were before. */
@@ -40,6 +42,7 @@ export class GrowingRepository {
   readonly #forgotten: Recorded<'snapshot'>[] = []
   readonly #holds = new Map<SnapshotId, Date>()
   readonly #checks: Recorded<'checked'>[] = []
+  readonly #drills: Recorded<'drill'>[] = []
   /** Positions of all entries that ever put an index in force. */
   readonly #indexEntries = new Set<number>()
   readonly #known = new Set<SnapshotId>()
@@ -61,6 +64,7 @@ export class GrowingRepository {
       indexSets: [...this.#indexSets.values()],
       holds: new Map(this.#holds),
       checks: [...this.#checks],
+      drills: [...this.#drills],
     }
     return this.#now
   }
@@ -97,6 +101,12 @@ export class GrowingRepository {
     const { entry, entries } = checked
     if (entries > entry) throw invalid(entry, `proves something of entry ${entries - 1}, which comes later`)
     this.#checks.push(checked)
+    this.#now = null
+  }
+
+  addDrill(drill: Recorded<'drill'>): void {
+    this.#requireKnown(drill.entry, drill.snapshotId)
+    this.#drills.push(drill)
     this.#now = null
   }
 

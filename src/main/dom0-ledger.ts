@@ -7,6 +7,7 @@ import { Untrusted } from '../base/untrusted.ts'
 import { CryptoError } from '../crypto/errors.ts'
 import type { PassphraseService } from '../hsm/passphrase-service.ts'
 import { type Attestor, type LedgerEvidence, RemoteHsm } from '../hsm/remote.ts'
+import type { Checkpoint } from '../ledger/checkpoint.ts'
 import { hsmWitnessKey, ledgerOrigin, managementWitnessKey } from '../ledger/identities.ts'
 import { Ledger } from '../ledger/log.ts'
 import { readPage } from '../ledger/page.ts'
@@ -27,6 +28,9 @@ export interface Dom0Ledger {
   readonly ledger: RecordedLedger
   readonly passphrases: (hsmVm: VmName) => PassphraseService
   readonly handlers: Record<string, Handler>
+  /** The ledger's own key, by which reports are signed too. */
+  readonly signer: Signer
+  readonly head: () => Checkpoint
 }
 
 /** A TPM signs within a second. */
@@ -103,6 +107,8 @@ export async function openDom0Ledger(
       head => rememberLedgerHead(home, head),
     ),
     passphrases: hsm,
+    signer,
+    head: () => log.head,
     handlers: {
       [attestMachine.service]: respond(attestMachine, async question => ({
         attested:

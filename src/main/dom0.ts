@@ -37,6 +37,7 @@ import { grantReading } from '../storage/remote.ts'
 import { UploadBudget } from '../storage/upload-budget.ts'
 import { dom0Settings, dom0Usage } from '../usage/dom0.ts'
 import { runCommand } from './command-line.ts'
+import { dom0Drills } from './dom0-drills.ts'
 import { initialiseLedger, openDom0Ledger } from './dom0-ledger.ts'
 import { dom0Scrub, dom0Storage } from './dom0-storage.ts'
 import { anchorStore, openDom0Tpm } from './dom0-tpm.ts'
@@ -49,7 +50,7 @@ import { onStop } from './stop.ts'
 /* The dom0 agent: judges orders by the sealed configuration, runs jobs, keeps the ledger. */
 
 const parseSettings = fields('dom0 settings', {
-  /** dom0's own directory: `sealed/`, `ledger/`, `ledger-key.der`, `jobs/`, `repositories/`, `copies/`, `restored/`. */
+  /** dom0's own directory: `sealed/`, `ledger/`, `ledger-key.der`, `jobs/`, `repositories/`, `copies/`, `restored/`, `drills/`, `reports/`. */
   home: is.string(4000),
   /** The VMs and their volumes. */
   machine: is.string(4000),
@@ -59,6 +60,8 @@ const parseSettings = fields('dom0 settings', {
   services: is.string(4000),
   /** Where disposables are started. */
   sandboxes: is.string(4000),
+  /** Where those are started that look into restored volumes. */
+  drillSandboxes: is.string(4000),
   /** How many threads of backups work at once; absent: one a core. */
   threads: is.optional(is.integer(1, 64)),
   /** Absent: none, and nothing can be proven to anyone. */
@@ -80,6 +83,7 @@ const productFiles = ['node_modules', 'package.json', 'src']
 /** Some TPMs make their keys in half a minute. */
 const tpmMilliseconds = 120_000
 const restoresKeptMax = 16
+const drillLimits = { memoryBytesMax: GiB, millisecondsMax: 2 * 3_600_000 }
 const sandboxLimits = { memoryBytesMax: 2 * GiB, millisecondsMax: 12 * 3_600_000 }
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: dom0Usage.options })
@@ -119,6 +123,8 @@ const {
   ledger,
   passphrases,
   handlers: ledgerHandlers,
+  signer,
+  head,
 } = await openDom0Ledger(settings.home, configuration, transport, environment, async head =>
   tpm === null ? null : await tpm.measured({ version, digest }, head, AbortSignal.timeout(tpmMilliseconds)),
 )
@@ -193,6 +199,15 @@ const ports: EnginePorts = {
   power: powerSupplies(),
   scrub: dom0Scrub(transport, clock),
   examiner,
+  drills: await dom0Drills({
+    home: settings.home,
+    restorer: examiner,
+    sandboxes: sandboxesThrough(settings.drillSandboxes),
+    limits: drillLimits,
+    signer,
+    head,
+    log,
+  }),
   directory: settings.home,
 }
 

@@ -1,3 +1,4 @@
+import { toBase64 } from '../base/bytes.ts'
 import type { ProfileName, VmName } from '../base/names.ts'
 import { Serially } from '../base/serially.ts'
 import type { LedgerPort } from '../engine/ports.ts'
@@ -39,6 +40,10 @@ export class RecordedLedger implements LedgerPort {
 
   get size(): number {
     return this.#ledger.size
+  }
+
+  get root(): string {
+    return toBase64(this.#ledger.head.root)
   }
 
   get history(): LedgerHistory {

@@ -50,6 +50,10 @@ export class LocalHome {
   services(vm: VmName): string {
     return path.join(this.run(vm), 'services.sock')
   }
+  /** Volumes that dom0 has restored to be examined, and removes again: a directory for each job. */
+  get drills(): string {
+    return path.join(this.home(dom0), 'drills')
+  }
   get logs(): string {
     return path.join(this.directory, 'log')
   }

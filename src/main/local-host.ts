@@ -19,6 +19,7 @@ import { serveSandboxes } from '../host/local/sandbox-door.ts'
 import { localSandboxes } from '../host/local/sandboxes.ts'
 import type { Listener } from '../host/local/socket.ts'
 import { createSupervisor } from '../host/local/supervisor.ts'
+import { localVolumeSandboxes } from '../host/local/volume-sandboxes.ts'
 import { hostUsage } from '../usage/host.ts'
 import { runCommand } from './command-line.ts'
 import { systemOf } from './judge.ts'
@@ -91,17 +92,29 @@ async function start(): Promise<void> {
   for (const vm of [dom0, ...Object.values(serviceVms)]) await broker.addVm(vm)
 
   const control = path.join(home.runDirectory, 'broker.sock')
-  const door = path.join(home.run(dom0), 'sandboxes.sock')
   const listeners: Listener[] = [
     await serveControl({ path: control, broker, entropy: systemEntropy, log }),
     await serveSandboxes(
-      door,
+      path.join(home.run(dom0), 'sandboxes.sock'),
       localSandboxes({
         walls,
         product,
         command: [path.join(product.directory, 'src/main/sandbox.ts')],
         controlSocket: control,
         clock: systemClock,
+        log,
+      }),
+      log,
+    ),
+    await serveSandboxes(
+      path.join(home.run(dom0), 'drill-sandboxes.sock'),
+      localVolumeSandboxes({
+        walls,
+        product,
+        command: [path.join(product.directory, 'src/main/drill-sandbox.ts')],
+        directory: home.drills,
+        clock: systemClock,
+        entropy: systemEntropy,
         log,
       }),
       log,

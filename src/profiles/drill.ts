@@ -35,6 +35,12 @@ export function parseDrill(node: YamlNode): DrillRules {
     boot: optional('boot', parseBoot),
     program: optional('program', value => boundedText(value, 'program', scriptLengthMax)),
   }
+  if (rules.levels.some(level => level !== 'objects') && !rules.levels.includes('data'))
+    throw fault(
+      'PROFILE_VALUE',
+      levels.at,
+      "what looks at volumes needs the level 'data', which restores them",
+    )
   // Nobody seals a key in the belief that it has an effect, nor a level that has nothing to prove.
   for (const level of ['files', 'boot', 'program'] as const) {
     const value = fields.get(level)

@@ -2,6 +2,7 @@ import type { CodedError } from '../base/errors.ts'
 import type { JobId, ProfileName, RepositoryName, SnapshotId, VmName } from '../base/names.ts'
 import type { RestoreChoice } from '../base/restore-choice.ts'
 import type { Secret } from '../base/secret.ts'
+import type { VolumeSink } from '../host/volumes.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Outcome, Progress } from '../qrexec/calls/orders.ts'
 import type { ProvenData } from './check-report.ts'
@@ -46,6 +47,18 @@ export interface Examiner {
     examination: Examination,
     snapshot: SnapshotId,
     choice: RestoreChoice,
+    progress: ReportProgress,
+    signal: AbortSignal,
+  ): Promise<Outcome>
+}
+
+/** For a drill: restores to where nobody else sees it. */
+export interface Restorer {
+  /** All of a snapshot into `sink`, which stays the caller's and is committed. Throws as `restore`. */
+  restoreInto(
+    sink: VolumeSink,
+    examination: Examination,
+    snapshot: SnapshotId,
     progress: ReportProgress,
     signal: AbortSignal,
   ): Promise<Outcome>

@@ -4,13 +4,13 @@ import type { Log } from '../base/log.ts'
 import type { JobId, RepositoryName, SnapshotId, VmName } from '../base/names.ts'
 import { bytesText } from '../base/quantities.ts'
 import { StreamReader } from '../base/reader.ts'
-import type { RestoreChoice } from '../base/restore-choice.ts'
+import { type RestoreChoice, wholeSnapshot } from '../base/restore-choice.ts'
 import { HostError } from '../host/errors.ts'
 import type { Sandboxes, SandboxLimits } from '../host/sandboxes.ts'
 import type { VolumeSink } from '../host/volumes.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Outcome } from '../qrexec/calls/orders.ts'
-import type { Examination, Examiner, ReportProgress } from '../repository/examination.ts'
+import type { Examination, Examiner, ReportProgress, Restorer } from '../repository/examination.ts'
 import { RestoreError } from './errors.ts'
 import {
   type FrameKind,
@@ -56,7 +56,7 @@ export interface ExaminerPorts {
  * it sends as opaque bytes, and believes only digests that the ledger binds. On every path the capability is revoked
  * and the disposable destroyed.
  */
-export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
+export function sandboxedExaminer(ports: ExaminerPorts): Examiner & Restorer {
   return {
     async check(examination, reading, progress, signal) {
       const { snapshots, indexSets } = examination.history
@@ -67,32 +67,46 @@ export function sandboxedExaminer(ports: ExaminerPorts): Examiner {
       return { fault, proven: requireProven(verdict, reading), outcome: outcomeOf(verdict) }
     },
     async restore(examination, snapshot, choice, progress, signal) {
-      const { snapshots, indexSets } = examination.history
-      const entry = snapshots.find(one => one.snapshotId === snapshot)
-      if (entry === undefined) throw new RestoreError('VERDICT_INVALID', 'the ledger has no such snapshot')
-      const assignment: Assignment = {
-        kind: 'restore',
-        reading: null,
-        snapshot,
-        snapshots: [entry],
-        indexSets,
-      }
       await ports.requireRoom()
       await using sink = await ports.sink({ job: examination.job, snapshot, choice })
-      const onProgress = (bytesDone: number, bytesTotal: number) =>
-        progress({ phase: 'restoring', bytesDone, bytesTotal, bytesStored: 0 })
-      const receiver = new VolumeReceiver({ entry, choice }, { sink, log: ports.log, onProgress }, signal)
       try {
-        const verdict = await inSandbox(ports, examination, assignment, receiver, progress, signal)
-        requireGood(verdict, 1, ports.log)
-        return restoredOutcome(snapshot, await receiver.commit())
+        return await restoreInto(ports, sink, examination, snapshot, choice, progress, signal)
       } catch (error) {
         // Nobody can go on where there is no room, and dom0 needs some.
         if (error instanceof CodedError && error.kind === 'full') await sink.discard()
         throw error
       }
     },
+    restoreInto: (sink, examination, snapshot, progress, signal) =>
+      restoreInto(ports, sink, examination, snapshot, wholeSnapshot, progress, signal),
   }
+}
+
+async function restoreInto(
+  ports: ExaminerPorts,
+  sink: VolumeSink,
+  examination: Examination,
+  snapshot: SnapshotId,
+  choice: RestoreChoice,
+  progress: ReportProgress,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { snapshots, indexSets } = examination.history
+  const entry = snapshots.find(one => one.snapshotId === snapshot)
+  if (entry === undefined) throw new RestoreError('VERDICT_INVALID', 'the ledger has no such snapshot')
+  const assignment: Assignment = {
+    kind: 'restore',
+    reading: null,
+    snapshot,
+    snapshots: [entry],
+    indexSets,
+  }
+  const onProgress = (bytesDone: number, bytesTotal: number) =>
+    progress({ phase: 'restoring', bytesDone, bytesTotal, bytesStored: 0 })
+  const receiver = new VolumeReceiver({ entry, choice }, { sink, log: ports.log, onProgress }, signal)
+  const verdict = await inSandbox(ports, examination, assignment, receiver, progress, signal)
+  requireGood(verdict, 1, ports.log)
+  return restoredOutcome(snapshot, await receiver.commit())
 }
 
 /** What a sandbox is to do, and what of the ledger it needs for that. */
@@ -197,6 +211,7 @@ function outcomeOf({ objects, snapshots, bytes, ignored }: Verdict): Outcome {
     objects,
     snapshots,
     prune: undefined,
+    drill: undefined,
   }
 }
 
@@ -216,6 +231,7 @@ function restoredOutcome(
     objects: undefined,
     snapshots: undefined,
     prune: undefined,
+    drill: undefined,
   }
 }
 

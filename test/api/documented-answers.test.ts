@@ -76,6 +76,9 @@ test('every answer is documented, and every answer that is documented is given',
   const other = (await order('check')).json().id
   await call('POST', '/v1/jobs/{id}/cancel', { id: other })
   await call('POST', '/v1/jobs/{id}/cancel', { id: '20261124T031500Z-ffffffff' })
+  const drill = (await order('drill')).json().id
+  await call('GET', '/v1/jobs/{id}/report', { id: drill })
+  await call('GET', '/v1/jobs/{id}/report', { id: '20261124T031500Z-ffffffff' })
 
   api.dom0.ledgerPage = await pages(entries(3))
   await call('GET', '/v1/ledger')

@@ -69,6 +69,15 @@ export class FakeDom0 implements Dom0Port {
     return this.#order('restore', profile, key, ` snapshot=${snapshot ?? 'newest'}${chosen}`)
   }
 
+  async drill(profile: ProfileName, key: IdempotencyKey, snapshot: SnapshotId | null): Promise<Job> {
+    return this.#order('drill', profile, key, ` snapshot=${snapshot ?? 'newest'}`)
+  }
+
+  async drillReport(id: JobId): Promise<{ readonly envelope: string }> {
+    this.#called(`drillReport ${id}`)
+    return { envelope: `{"of":"${this.#known(id).id}"}` }
+  }
+
   async prune(profile: ProfileName, key: IdempotencyKey, dryRun: boolean): Promise<Job> {
     return this.#order('prune', profile, key, ` dryRun=${dryRun}`)
   }
@@ -216,6 +225,7 @@ export const finished: Partial<Job> = {
     objects: undefined,
     snapshots: undefined,
     prune: undefined,
+    drill: undefined,
   },
 }
 

@@ -24,6 +24,7 @@ const outcome = {
   objects: 9,
   snapshots: 1,
   prune: undefined,
+  drill: undefined,
 }
 const packs = { count: 2, bytes: 7000, root: parseDigest('ab'.repeat(32)) }
 
@@ -152,6 +153,7 @@ describe('what dom0 says of a profile’s data', () => {
   const profile = {
     name: 'nightly' as EngineBench['profile'],
     checkWithinDays: 7,
+    drill: null,
     maxAgeDays: null,
     schedule: null,
   }

@@ -23,6 +23,7 @@ const empty = {
   objects: undefined,
   snapshots: undefined,
   prune: undefined,
+  drill: undefined,
 }
 
 interface EpochBench {

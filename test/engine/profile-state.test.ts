@@ -7,7 +7,7 @@ import { parseCalendar } from '../../src/profiles/schedule.ts'
 const day = 86_400_000
 const began = new Date('2026-11-01T00:00:00Z')
 const name: ProfileName = parseProfileName('nightly')
-const profile = { name, checkWithinDays: null, maxAgeDays: 3, schedule: null }
+const profile = { name, checkWithinDays: null, drill: null, maxAgeDays: 3, schedule: null }
 const daysOn = (days: number) => new Date(began.getTime() + days * day)
 
 /** Of which only times count here. */

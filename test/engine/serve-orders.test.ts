@@ -99,6 +99,7 @@ describe('an order from the management VM', () => {
       objects: 1,
       snapshots: 1,
       prune: undefined,
+      drill: undefined,
     }
     const asked: unknown[] = []
     const examiner = {
@@ -156,6 +157,7 @@ describe('an order from the management VM', () => {
       objects: undefined,
       snapshots: undefined,
       prune: undefined,
+      drill: undefined,
     }
     const [work, gone, reuse] = [
       parseVmName('work'),

@@ -20,6 +20,7 @@ const outcome = {
   objects: 0,
   snapshots: 0,
   prune: undefined,
+  drill: undefined,
 }
 
 /** A sandbox that is held until `held` is over, reads what it must, and finds nothing wrong. */

@@ -60,31 +60,32 @@ describe('what a profile says of drills', () => {
   })
 
   const file = (fields: string) => [
-    'levels: [ files ]',
+    'levels: [ data, files ]',
     `files: [ { vm: work, volume: private, ${fields} } ]`,
   ]
   test.each<readonly [string, ...string[]]>([
     ['PROFILE_KEY_MISSING', 'within_days: 7'],
     ['PROFILE_VALUE', 'levels: []'],
     ['PROFILE_VALUE', 'levels: [ data, data ]'],
+    ['PROFILE_VALUE', 'levels: [ objects, filesystem ]'],
     ['PROFILE_VALUE', 'levels: [ everything ]'],
     ['PROFILE_KEY_UNKNOWN', 'levels: [ data ]', 'often: 7'],
     ['PROFILE_VALUE', 'levels: [ data ]', 'within_days: 0'],
-    ['PROFILE_KEY_MISSING', 'levels: [ files ]'],
-    ['PROFILE_KEY_MISSING', 'levels: [ boot ]'],
-    ['PROFILE_KEY_MISSING', 'levels: [ program ]'],
+    ['PROFILE_KEY_MISSING', 'levels: [ data, files ]'],
+    ['PROFILE_KEY_MISSING', 'levels: [ data, boot ]'],
+    ['PROFILE_KEY_MISSING', 'levels: [ data, program ]'],
     ['PROFILE_VALUE', 'levels: [ data ]', 'program: exit 0'],
-    ['PROFILE_VALUE', 'levels: [ files ]', 'files: []'],
+    ['PROFILE_VALUE', 'levels: [ data, files ]', 'files: []'],
     ['PROFILE_VALUE', ...file('path: home')],
     ['PROFILE_VALUE', ...file('path: /home//user')],
     ['PROFILE_VALUE', ...file('path: /home/../etc/shadow')],
     ['PROFILE_VALUE', ...file('path: "/home/\\n"')],
     ['PROFILE_VALUE', ...file('path: /home, sha256: abc')],
-    ['PROFILE_KEY_MISSING', 'levels: [ files ]', 'files: [ { vm: work, path: /home } ]'],
-    ['PROFILE_KEY_MISSING', 'levels: [ boot ]', 'boot: { vm: work }'],
-    ['PROFILE_VALUE', 'levels: [ boot ]', 'boot: { vm: work, marker: "", seconds_max: 1 }'],
-    ['PROFILE_VALUE', 'levels: [ boot ]', 'boot: { vm: work, marker: x, seconds_max: 3601 }'],
-    ['PROFILE_TYPE', 'levels: [ program ]', 'program: 1'],
+    ['PROFILE_KEY_MISSING', 'levels: [ data, files ]', 'files: [ { vm: work, path: /home } ]'],
+    ['PROFILE_KEY_MISSING', 'levels: [ data, boot ]', 'boot: { vm: work }'],
+    ['PROFILE_VALUE', 'levels: [ data, boot ]', 'boot: { vm: work, marker: "", seconds_max: 1 }'],
+    ['PROFILE_VALUE', 'levels: [ data, boot ]', 'boot: { vm: work, marker: x, seconds_max: 3601 }'],
+    ['PROFILE_TYPE', 'levels: [ data, program ]', 'program: 1'],
   ])('is refused with %s: %s %s', (code, ...lines) => {
     const refusal = (() => {
       try {

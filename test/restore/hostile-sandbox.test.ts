@@ -59,6 +59,7 @@ const history: RepositoryHistory = {
   keyFile: object,
   config: object,
   checks: [],
+  drills: [],
   snapshots: [
     {
       type: 'snapshot',

@@ -121,6 +121,7 @@ export async function makeBench(options: BenchOptions = {}): Promise<EngineBench
       check: async () => Promise.reject(new Error('no examiner')),
       restore: async () => Promise.reject(new Error('no examiner')),
     },
+    drills: noDrills,
     directory: path.join(directory, 'state'),
     ...options.ports,
   }
@@ -157,6 +158,16 @@ export async function testBench(options?: BenchOptions): Promise<EngineBench> {
   const bench = await makeBench(options)
   onTestFinished(() => bench[Symbol.asyncDispose]())
   return bench
+}
+
+const noDrill = () => Promise.reject(new Error('no drills'))
+const noDrills: EnginePorts['drills'] = {
+  rooms: { begin: noDrill },
+  restoreInto: noDrill,
+  examine: noDrill,
+  boot: noDrill,
+  report: noDrill,
+  readReport: async () => null,
 }
 
 let keys = 0

@@ -18,6 +18,8 @@ export interface SystemOptions {
   readonly profile?: string
   /** `retention` of the sealed profile; the storage VM then has no grace period. */
   readonly retention?: string
+  /** `drill` of the sealed profile. */
+  readonly drill?: string
   readonly say?: (text: string) => void
 }
 
@@ -52,7 +54,11 @@ export class LocalSystem implements AsyncDisposable {
   }
 
   static async #startIn(directory: string, options: SystemOptions): Promise<LocalSystem> {
-    const { images = { work: 96, personal: 64 }, fillMiB = 24, profile, retention, say = () => {} } = options
+    const { images = { work: 96, personal: 64 }, fillMiB = 24, profile, retention, drill } = options
+    const { say = () => {} } = options
+    const rules = Object.entries({ retention, drill }).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, value] as const],
+    )
     const guests = Object.keys(images)
     for (const [name, size] of Object.entries(images)) {
       const image = path.join(directory, 'machine', name, 'private.img')
@@ -63,7 +69,7 @@ export class LocalSystem implements AsyncDisposable {
       directory,
       guests.map(name => ({ name, image: 'private.img' })),
       profile,
-      retention === undefined ? undefined : profileText(guests, retention),
+      rules.length === 0 ? undefined : profileText(guests, rules),
     )
     if (retention !== undefined) await withoutGrace(provisioned.home)
     say('provisioned: token, ledger key, sealed store')
@@ -135,15 +141,14 @@ export class LocalSystem implements AsyncDisposable {
   }
 }
 
-function profileText(guests: readonly string[], retention: string): string {
+function profileText(guests: readonly string[], rules: readonly (readonly [string, string])[]): string {
   return `include: [ ${guests.join(', ')} ]
 destination_vm: ${serviceVms.storage}
 destination_path: /home/user/backups
 compression: zstd
 passphrase_vm: ${serviceVms.hsm}
 strongroom:
-  retention: ${retention}
-`
+${rules.map(([name, value]) => `  ${name}: ${value}\n`).join('')}`
 }
 
 /** What was stored a moment ago may be removed: no test waits a week. */

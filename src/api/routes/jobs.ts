@@ -76,6 +76,20 @@ export function jobRoutes(app: Routes, context: RouteContext): void {
     },
   )
 
+  app.get(
+    '/v1/jobs/:id/report',
+    {
+      schema: {
+        summary: 'The signed report of a restore drill: a DSSE envelope around an in-toto statement',
+        params: OneJob,
+        response: answers({
+          200: Type.Object({ envelope: Type.String({ description: 'JSON text, as it was signed' }) }),
+        }),
+      },
+    },
+    async request => dom0.drillReport(parseJobId(request.params.id), closing),
+  )
+
   eventRoute(app, context)
 }
 

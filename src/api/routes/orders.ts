@@ -22,7 +22,7 @@ import { answers } from './answers.ts'
 
 const keyBytes = 16
 const ofBackup = ['uploadBytesPerSecond', 'metered'] as const
-const ofRestore = ['snapshot', 'vm', 'volumes', 'range', 'reuse'] as const
+const ofRestore = ['vm', 'volumes', 'range', 'reuse'] as const
 
 export function orderRoutes(app: Routes, context: RouteContext): void {
   const { environment, history, log } = context
@@ -30,7 +30,7 @@ export function orderRoutes(app: Routes, context: RouteContext): void {
     '/v1/orders',
     {
       schema: {
-        summary: 'Order a backup, a check, a restore, a scrub or a prune',
+        summary: 'Order a backup, a check, a restore, a drill, a scrub or a prune',
         headers: Type.Object({ 'idempotency-key': Type.Optional(KeyText) }),
         body: OrderSchema,
         response: answers({
@@ -61,6 +61,8 @@ async function place(order: OrderView, key: IdempotencyKey, { dom0, closing }: R
   const profile = parseProfileName(order.profile)
   for (const field of ofRestore)
     if (order[field] !== undefined && kind !== 'restore') throw misplaced(field, 'restore', kind)
+  if (snapshot !== undefined && kind !== 'restore' && kind !== 'drill')
+    throw misplaced('snapshot', 'restore or drill', kind)
   if (read !== undefined && kind !== 'check') throw misplaced('read', 'check', kind)
   if (dryRun !== undefined && kind !== 'prune') throw misplaced('dryRun', 'prune', kind)
   for (const field of ofBackup)
@@ -76,6 +78,8 @@ async function place(order: OrderView, key: IdempotencyKey, { dom0, closing }: R
       const which = snapshot === undefined ? null : parseSnapshotId(snapshot)
       return dom0.restore(profile, key, which, choiceOf(order), closing)
     }
+    case 'drill':
+      return dom0.drill(profile, key, snapshot === undefined ? null : parseSnapshotId(snapshot), closing)
     case 'prune':
       return dom0.prune(profile, key, dryRun ?? false, closing)
     default:

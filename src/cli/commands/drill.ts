@@ -8,11 +8,14 @@ import { requireInLedger } from '../../report/position.ts'
 import { predicateOf, reportBytesMax } from '../../report/report.ts'
 import { type OpenedReport, readUnverified, verifyReport } from '../../report/verify.ts'
 import { dueText, notProven, restoreText, resultWords, utcText } from '../../report/words.ts'
+import { parseReportView } from '../answers.ts'
 import { CliError } from '../errors.ts'
+import { findSnapshot } from '../find-snapshot.ts'
 import { readLedgerKey } from '../ledger-key.ts'
+import { type OrderOptions, placeOrder } from '../place-order.ts'
 import type { Printer } from '../session.ts'
 import type { Style } from '../style.ts'
-import { type AddCommand, actOffline, describe } from './command.ts'
+import { type AddCommand, act, actOffline, describe } from './command.ts'
 
 const keyText =
   'the sealed roles.json, or the key by which dom0 signs: a verifier key or base64, itself or in a file'
@@ -20,13 +23,56 @@ const keyText =
 export const addDrill: AddCommand = (parent, io) => {
   const command = describe({
     usage: 'drill',
-    summary: 'verify and show the signed reports of restore drills',
+    summary: 'order restore drills; fetch, verify and show their signed reports',
     examples: [
+      'strongroom drill run nightly --wait',
+      'strongroom drill fetch 20261124T031500Z-1f2e3d4c > report.json',
       'strongroom drill verify report.json --key roles.json',
       'strongroom drill report report.json --key roles.json --html > report.html',
     ],
   })
-  for (const add of [addVerify, addReport]) add(command, io)
+  for (const add of [addRun, addFetch, addVerify, addReport]) add(command, io)
+  parent.addCommand(command)
+}
+
+const addRun: AddCommand = (parent, io) => {
+  const command = describe({
+    usage: 'run <profile>',
+    summary: 'order a restore drill: what it proves, the sealed profile says',
+    examples: [
+      'strongroom drill run nightly --wait',
+      'strongroom drill run nightly --snapshot 6f3c09e1 --wait',
+    ],
+  })
+    .option(
+      '--snapshot <id>',
+      'which snapshot: its id, or the first 8 digits or more of it; the newest when absent',
+    )
+    .option('--wait', 'follow the job to its end; the exit code is the job’s')
+    .option('--key <key>', 'idempotency key: the same order with the same key is one job')
+    .action(
+      act<OrderOptions & { snapshot?: string }>(io, async (session, options, [profile = '']) => {
+        const { snapshot } = options
+        const which =
+          snapshot === undefined ? {} : { snapshot: await findSnapshot(session, profile, snapshot) }
+        await placeOrder(session, { profile, kind: 'drill', ...which }, options)
+      }),
+    )
+  parent.addCommand(command)
+}
+
+const addFetch: AddCommand = (parent, io) => {
+  const command = describe({
+    usage: 'fetch <job>',
+    summary: 'the signed report of a drill, as a file to keep: `drill verify` proves it anywhere',
+    examples: ['strongroom drill fetch 20261124T031500Z-1f2e3d4c > report.json'],
+  }).action(
+    act(io, async (session, _, [job = '']) => {
+      const path = `/v1/jobs/${encodeURIComponent(job)}/report`
+      const { envelope } = await session.api.request('GET', path, parseReportView)
+      session.result('drill-envelope', { envelope }, envelope)
+    }),
+  )
   parent.addCommand(command)
 }
 

@@ -50,7 +50,7 @@ export function serveControl({ path, broker, entropy, log }: ControlOptions): Pr
     const obey = async (line: string): Promise<object> => {
       const { create, remove } = parseOrder(parseJson(utf8(line), { bytesMax: lineBytesMax }))
       if (create !== undefined && mine.size < disposablesPerConnectionMax) {
-        const name = newName(entropy)
+        const name = disposableName(entropy)
         const directory = await broker.addVm(name, disposable)
         mine.add(name)
         return { name, directory }
@@ -76,7 +76,8 @@ async function converse(stream: Duplex, obey: (line: string) => Promise<object>)
   }
 }
 
-function newName(entropy: Entropy): VmName {
+/** Of which there is hardly a second on this machine. */
+export function disposableName(entropy: Entropy): VmName {
   const number = Buffer.from(entropy.bytes(4)).readUInt32BE() % 1_000_000_000
   return parseVmName(`disp${number}`)
 }

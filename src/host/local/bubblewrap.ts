@@ -27,8 +27,12 @@ export interface View {
   readonly lasting?: boolean
   /** No user namespaces inside: nothing to regain privileges with. Needs `walls.disableUserns`. */
   readonly disableUserns?: boolean
+  /** `/tmp` takes this much, and nothing else can be written, `/dev` included. */
+  readonly tmpBytesMax?: number
   /** File descriptor to which bwrap writes `{"child-pid": …}`. */
   readonly infoFd?: number
+  /** File descriptor from which bwrap reads a filter of system calls, for all inside. */
+  readonly filterFd?: number
 }
 
 /** What is told to every process: where the product and Node are. */
@@ -82,7 +86,9 @@ function bubblewrapArguments(product: Product, view: View): readonly string[] {
     ...Object.entries(view.environment ?? {}).flatMap(([name, value]) => ['--setenv', name, value]),
     ...systemDirectories.flatMap(systemDirectory),
     ...[...systemFiles, ...(view.network ? networkFiles : [])].flatMap(file => ['--ro-bind-try', file, file]),
-    ...['--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp'],
+    ...['--proc', '/proc', '--dev', '/dev'],
+    ...(view.tmpBytesMax === undefined ? [] : ['--remount-ro', '/dev', '--size', String(view.tmpBytesMax)]),
+    ...['--tmpfs', '/tmp'],
     // Started by root, a VM is the owner of the kernel's settings, and needs no capability to write to them.
     ...['--ro-bind-try', '/proc/sys', '/proc/sys'],
     ...productBinds(product),
@@ -90,6 +96,7 @@ function bubblewrapArguments(product: Product, view: View): readonly string[] {
     ...(view.lasting ? ['--remount-ro', '/tmp'] : []),
     ...['--remount-ro', '/', '--chdir', '/'],
     ...(view.infoFd === undefined ? [] : ['--info-fd', String(view.infoFd)]),
+    ...(view.filterFd === undefined ? [] : ['--seccomp', String(view.filterFd)]),
   ]
 }
 

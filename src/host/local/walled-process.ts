@@ -1,6 +1,6 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
-import type { Readable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 import { errnoOf } from '../../base/errors.ts'
 import { fields, is, parseJson } from '../../base/json.ts'
 import { readAll } from '../../base/reader.ts'
@@ -8,6 +8,7 @@ import { HostError } from '../errors.ts'
 import { type Product, type View, type Walls, walledCommand } from './bubblewrap.ts'
 
 const infoFd = 3
+const filterFd = 4
 const infoBytesMax = 4096
 
 export interface WalledOptions {
@@ -18,6 +19,8 @@ export interface WalledOptions {
   readonly command: readonly string[]
   /** Put before everything else, e.g. to enter a control group. */
   readonly wrapper?: readonly string[]
+  /** Of system calls, for all inside; ignored without bubblewrap. */
+  readonly filter?: Uint8Array
   /** Standard input, output and error. */
   readonly stdio: readonly ['ignore' | 'pipe', number | 'pipe', number | 'pipe' | 'ignore']
 }
@@ -35,12 +38,14 @@ export interface WalledProcess {
 
 /** Starts `command` behind walls, with an empty environment. Throws `VM_START` when it cannot even be spawned. */
 export async function spawnWalled(options: WalledOptions): Promise<WalledProcess> {
-  const { walls, product, wrapper = [], stdio, command } = options
-  const view = walls.bubblewrap ? { ...options.view, infoFd } : options.view
+  const { walls, product, wrapper = [], filter, stdio, command } = options
+  const view = walls.bubblewrap
+    ? { ...options.view, infoFd, ...(filter === undefined ? {} : { filterFd }) }
+    : options.view
   const [program = '', ...rest] = [...wrapper, ...walledCommand(walls, product, view, command)]
   const environment = { PATH: '/usr/bin:/bin', ...(walls.bubblewrap ? {} : view.environment) }
   const child = spawn(program, rest, {
-    stdio: [...stdio, 'pipe'] as StdioOptions,
+    stdio: [...stdio, 'pipe', ...(filter === undefined ? [] : ['pipe'])] as StdioOptions,
     env: environment,
     cwd: '/',
     // Signals from a terminal are for the supervisor, which ends its VMs in order.
@@ -56,6 +61,7 @@ export async function spawnWalled(options: WalledOptions): Promise<WalledProcess
       reject(new HostError('VM_START', `${view.vm}: ${program} cannot be started`, { cause })),
     )
   })
+  if (filter !== undefined) give(child.stdio[filterFd] as Writable, filter)
   const init = initPid(child, walls)
   const pid = async () => {
     const first = await init
@@ -73,6 +79,12 @@ function destroy({ pid, exitCode, signalCode }: ChildProcess): void {
   } catch (error) {
     if (errnoOf(error) !== 'ESRCH') throw error
   }
+}
+
+/** bwrap reads it to its end before it starts the program; who was killed before needs none. */
+function give(pipe: Writable, filter: Uint8Array): void {
+  pipe.on('error', () => {})
+  pipe.end(filter)
 }
 
 /** bwrap's own first process inside; without bwrap the program itself, which takes prlimit's place. */

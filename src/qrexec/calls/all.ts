@@ -14,9 +14,11 @@ import {
   listSnapshots,
   orderBackup,
   orderCheck,
+  orderDrill,
   orderPrune,
   orderRestore,
   orderScrub,
+  readDrillReport,
 } from './orders.ts'
 import { releasePassphrase, stockBackupPassphrase, stockRestorePassphrase, witnessLedger } from './release.ts'
 import { storageGrant, storageObjects, storageRead, storageScrub } from './storage.ts'
@@ -60,6 +62,8 @@ export const allCalls: readonly CallDeclaration[] = [
   orderBackup,
   orderCheck,
   orderRestore,
+  orderDrill,
+  readDrillReport,
   orderPrune,
   orderScrub,
   cancelJob,

@@ -1,4 +1,5 @@
 import { KiB, MiB } from '../../base/bytes.ts'
+import { drillLevels, levelResults, parseLevelVerdict } from '../../base/drill-levels.ts'
 import { type ErrorKind, errorKinds } from '../../base/errors.ts'
 import { fields, is } from '../../base/json.ts'
 import {
@@ -19,7 +20,7 @@ import { json, nothing } from './codecs.ts'
  * What the management VM may ask of dom0: names only. Never a path, a filter, a command or a passphrase.
  */
 
-export const jobKinds = ['backup', 'check', 'restore', 'scrub', 'prune'] as const
+export const jobKinds = ['backup', 'check', 'drill', 'restore', 'scrub', 'prune'] as const
 export type JobKind = (typeof jobKinds)[number]
 
 /** `waiting`: for its turn, for mains or another network, or for the passphrase. The last three are final. */
@@ -45,6 +46,9 @@ export const jobPhases = [
   'finishing',
   'checking',
   'restoring',
+  /** Of a drill: what was restored is looked at. */
+  'examining',
+  'booting',
   'scrubbing',
   'marking',
   'rewriting',
@@ -96,6 +100,11 @@ const parsePruned = fields('prune', {
   bytesFreed: is.integer(),
 })
 
+const parseDrilled = fields('drill', {
+  result: is.literal(...levelResults),
+  levels: is.array(parseLevelVerdict, drillLevels.length),
+})
+
 const parseOutcome = fields('outcome', {
   snapshot: is.optional(is.name(parseSnapshotId)),
   /** Bytes of the volumes, and what was new and stored of them. */
@@ -109,6 +118,7 @@ const parseOutcome = fields('outcome', {
   /** Proven by a check; left by a prune. */
   snapshots: is.optional(is.integer()),
   prune: is.optional(parsePruned),
+  drill: is.optional(parseDrilled),
 })
 export type Outcome = ReturnType<typeof parseOutcome>
 
@@ -208,6 +218,32 @@ export const orderRestore = {
   ),
   response: jobCodec,
 } as const satisfies Call<{ key: string; snapshot: string | null; choice: RestoreChoice }, Job>
+
+/** Restores a snapshot into a room that nobody sees, and lets a sandbox look at it; `snapshot: null` is the newest. */
+export const orderDrill = {
+  service: 'strongroom.Drill',
+  argument: 'profile',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'order a restore drill of a snapshot, by the rules of the sealed profile',
+  request: json(
+    fields('order', { key: is.name(parseIdempotencyKey), snapshot: is.nullable(is.name(parseSnapshotId)) }),
+    KiB,
+  ),
+  response: jobCodec,
+} as const satisfies Call<{ key: string; snapshot: string | null }, Job>
+
+/** A DSSE envelope, as JSON text. */
+export const drillReportLengthMax = 64 * KiB
+export const readDrillReport = {
+  service: 'strongroom.DrillReport',
+  argument: 'job',
+  from: ['management'],
+  to: 'dom0',
+  summary: 'the signed report of a restore drill',
+  request: nothing,
+  response: json(fields('report', { envelope: is.string(drillReportLengthMax) }), 2 * drillReportLengthMax),
+} as const satisfies Call<undefined, { envelope: string }>
 
 /** Forgets what the sealed retention does not keep, and removes what nobody needs. `dryRun`: only tells what that is. */
 export const orderPrune = {

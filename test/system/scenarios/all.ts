@@ -3,6 +3,7 @@ import { attestedRelease } from './attested-release.ts'
 import { ceremony2of3 } from './ceremony-2of3.ts'
 import { custodyDiscarded } from './custody-discarded.ts'
 import { damagedStorage } from './damaged-storage.ts'
+import { drillLevels } from './drill-levels.ts'
 import { interruptedRestore } from './interrupted-restore.ts'
 import { killAndContinue } from './kill-and-continue.ts'
 import { leakTest } from './leak-test.ts'
@@ -30,5 +31,6 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'witness-disagrees': witnessDisagrees,
   'attested-release': attestedRelease,
   'old-disk-restored': oldDiskRestored,
+  'drill-levels': drillLevels,
   'kill-and-continue': killAndContinue(20),
 }

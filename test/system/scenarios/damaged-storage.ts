@@ -1,4 +1,3 @@
-import { chmod, open, readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { fromBase64 } from '../../../src/base/bytes.ts'
 import { parseDigest } from '../../../src/base/names.ts'
@@ -8,6 +7,7 @@ import { serviceVms } from '../../../src/main/local-home.ts'
 import type { Job } from '../../../src/qrexec/calls/orders.ts'
 import { strongroom } from '../strongroom.ts'
 import { LocalSystem } from '../system.ts'
+import { flipByte, largestPack } from './damage.ts'
 import { must, type Scenario } from './scenario.ts'
 
 /** A bit rots where nobody looks, until somebody does. */
@@ -62,30 +62,6 @@ export const damagedStorage: Scenario = {
 
 function partOf(slot: number): string {
   return `${slot + 1}/${slotsCount}`
-}
-
-async function largestPack({ provisioned }: LocalSystem): Promise<string> {
-  const root = path.join(provisioned.repository, 'data')
-  const files = (await readdir(root, { recursive: true, withFileTypes: true })).filter(one => one.isFile())
-  const sized = await Promise.all(
-    files.map(async ({ parentPath, name }) => {
-      const file = path.join(parentPath, name)
-      return { file, bytes: (await stat(file)).size }
-    }),
-  )
-  const [largest] = sized.sort((a, b) => b.bytes - a.bytes)
-  must(largest !== undefined, 'there is no pack')
-  return largest.file
-}
-
-/** Twice, and it is as it was. */
-async function flipByte(file: string): Promise<void> {
-  await chmod(file, 0o600)
-  await using handle = await open(file, 'r+')
-  const byte = Buffer.alloc(1)
-  await handle.read(byte, 0, 1, 1000)
-  byte[0] = (byte[0] ?? 0) ^ 0x40
-  await handle.write(byte, 0, 1, 1000)
 }
 
 /** On the storage VM's own disk, and by an order that goes through dom0. `null`: nothing is damaged. */
