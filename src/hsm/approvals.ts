@@ -1,3 +1,4 @@
+import type { Milliseconds } from '../base/brand.ts'
 import type { Clock } from '../base/environment.ts'
 import type { JobId, ProfileName, VmName } from '../base/names.ts'
 import type { Purpose } from '../ledger/entry.ts'
@@ -7,9 +8,16 @@ import type { ReleaseRequest } from './passphrase-service.ts'
 /*
  * Releases that wait for a person. dom0 asks again and again until she has decided; nobody's call is held meanwhile. What nobody
  * decides is denied when the request expires, and a denial is final for its job.
+ *
+ * Whoever decides names a code, perhaps of a question that has been on her screen for a while. So a code means what it meant when it
+ * was first shown: a compromised dom0 could otherwise let a harmless question expire and have her yes fall on another one.
  */
 
 const waitingMax = 32
+/** Longer than a question stays on a screen. */
+const codeMilliseconds: Milliseconds = 24 * 60 * 60 * 1000
+/** More than a honest dom0 asks for in that time. */
+const codesMax = 65_536
 
 export interface PendingRelease {
   /** Part of the job's id, which whoever ordered it sees as well: the two compare it. */
@@ -34,9 +42,18 @@ interface Waiting {
   verdict: Verdict | null
 }
 
+/** What a code was shown for. */
+interface Meaning {
+  readonly release: PendingRelease
+  /** It was released for: the same job may ask for its next epoch. */
+  ended: boolean
+}
+
 export class Approvals {
   readonly #clock: Pick<Clock, 'now'>
   readonly #waiting = new Map<JobId, Waiting>()
+  /** By code, the oldest first. */
+  readonly #meanings = new Map<string, Meaning>()
 
   constructor(clock: Pick<Clock, 'now'>) {
     this.#clock = clock
@@ -80,16 +97,36 @@ export class Approvals {
   /** It was released for, and is no answer to anything else. */
   end(job: JobId): void {
     this.#waiting.delete(job)
+    const meaning = this.#meanings.get(approvalCode(job))
+    if (meaning?.release.job === job) meaning.ended = true
   }
 
   #add({ job, profile, purpose, epoch, initiator, expires }: Asked, call: PendingRelease['call']): void {
     if (this.#waiting.size >= waitingMax)
       throw new HsmError('HSM_BUSY', `${waitingMax} releases wait for a person`, { retry: true })
     const code = approvalCode(job)
-    if ([...this.#waiting.values()].some(({ release }) => release.code === code))
-      throw new HsmError('HSM_REFUSED_REQUEST', 'another release with the same code waits')
     const release = { code, job, profile, purpose, call, epoch, initiator, asked: this.#clock.now(), expires }
+    this.#mean(release)
     this.#waiting.set(job, { release, verdict: null })
+  }
+
+  /** Throws `HSM_REFUSED_REQUEST` when the code was shown for something else, `HSM_BUSY`. */
+  #mean(release: PendingRelease): void {
+    const { code } = release
+    const oldest = release.asked.getTime() - codeMilliseconds
+    for (const [other, meaning] of this.#meanings) {
+      if (meaning.release.asked.getTime() > oldest) break
+      this.#meanings.delete(other)
+    }
+    const before = this.#meanings.get(code)
+    for (const field of ['job', 'profile', 'purpose', 'call', 'initiator', 'epoch'] as const)
+      if (before !== undefined && before.release[field] !== release[field])
+        if (field !== 'epoch' || !before.ended)
+          throw new HsmError('HSM_REFUSED_REQUEST', `this code was shown for another ${field}`)
+    if (before === undefined && this.#meanings.size >= codesMax)
+      throw new HsmError('HSM_BUSY', `a person was asked ${codesMax} times within a day`, { retry: true })
+    this.#meanings.delete(code)
+    this.#meanings.set(code, { release, ended: false })
   }
 
   /** One that was denied stays for as long as it could have been asked for. */

@@ -72,7 +72,7 @@ export const endEpoch = {
 } as const satisfies Call<ReturnType<typeof parseEpoch>, DestroyedEpoch>
 
 export function serveControl(approvals: Approvals, ports: DestroyPorts): Readonly<Record<string, Handler>> {
-  const { store } = ports
+  const { store, clock } = ports
   return {
     [endEpoch.service]: respond(endEpoch, (epoch, { signal }) => destroyEpoch(ports, epoch, signal), {
       abortOnDisconnect: true,
@@ -84,7 +84,10 @@ export function serveControl(approvals: Approvals, ports: DestroyPorts): Readonl
       })),
     ),
     [decideRelease.service]: respond(decideRelease, async ({ code, verdict }) => {
-      approvals.decide(code, verdict)
+      const { job, profile, purpose, epoch, call } = approvals.decide(code, verdict)
+      // Not only when dom0 asks again: one that waits until the request has expired would find nothing of her no.
+      if (verdict === 'denied')
+        await store.recordDenied({ job, profile, purpose, epoch, call, time: clock.now() })
       return undefined
     }),
   }

@@ -25,8 +25,8 @@ export interface Caller {
 export type Known = {
   -readonly [K in Exclude<keyof Decision, 'time' | 'outcome' | 'code' | 'reason' | 'witness'>]: Decision[K]
 }
-/** Records that a release may go on, with the checkpoint that is cosigned for it. */
-export type Allow = (witness?: WitnessState) => Promise<void>
+/** Records that a release may go on, with the checkpoint that is cosigned for it and the one that it was found to continue. */
+export type Allow = (witness?: WitnessState, from?: WitnessState | null) => Promise<void>
 
 /**
  * Decides one call at a time: two at once could both be the last that a limit allows. Each decision is recorded before the
@@ -75,9 +75,9 @@ export class Deciding {
     if (caller.source !== dom0) return await recorded(() => Promise.reject(notDom0(caller.source)))
     return await this.#serially(this.#keyOf(caller), caller.signal, signal =>
       recorded(() => {
-        const allow = async (witness?: WitnessState) => {
+        const allow: Allow = async (witness, from) => {
           signal.throwIfAborted()
-          await this.#record({ ...known, outcome: 'allowed', code: null, reason: undefined, witness })
+          await this.#record({ ...known, outcome: 'allowed', code: null, reason: undefined, witness }, from)
           outcome = 'failed'
         }
         return work(known, allow, signal)
@@ -103,10 +103,10 @@ export class Deciding {
     )
   }
 
-  async #record(decision: Omit<Decision, 'time'>): Promise<void> {
+  async #record(decision: Omit<Decision, 'time'>, from?: WitnessState | null): Promise<void> {
     const { store, clock, log } = this.#ports
     log[decision.outcome === 'allowed' ? 'info' : 'warn'](`passphrase ${decision.outcome}`, { ...decision })
-    await store.record({ time: clock.now(), ...decision })
+    await store.record({ time: clock.now(), ...decision }, from)
   }
 
   async #serially<T>(

@@ -131,7 +131,7 @@ export class DecisionLog implements AsyncDisposable {
   }
 
   async #append(decision: Decision): Promise<void> {
-    if (decision.outcome !== 'allowed' && this.#isFlood(decision.time)) return
+    if (decision.outcome !== 'allowed' && !this.#isNewDenial(decision) && this.#isFlood(decision.time)) return
     const { witness } = decision
     const line = utf8(
       `${JSON.stringify(witness === undefined ? decision : { ...decision, witness: witnessFields(witness) })}\n`,
@@ -151,6 +151,11 @@ export class DecisionLog implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#handle.close()
+  }
+
+  /** What a person has said is kept, whatever dom0 has asked for besides. */
+  #isNewDenial({ code, job }: Decision): boolean {
+    return code === 'HSM_REFUSED_DENIED' && job !== null && !this.#denied.has(job)
   }
 
   #isFlood(now: Date): boolean {

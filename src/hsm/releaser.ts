@@ -142,11 +142,12 @@ export class Releaser {
     return await this.#decisions.serially(caller.signal, async signal => {
       const { store, ledger, token, clock } = this.#ports
       const { roles } = (await this.#configuration()).value
-      const state = examineCheckpoint(store.witness, call, roles, ledger)
+      const from = store.witness
+      const state = examineCheckpoint(from, call, roles, ledger)
       if ('witnessSize' in state) return state
       const keys = await token.publicKeys(signal)
       const cosignature = await cosignState(state, { token, keys, now: clock.now() }, roles, ledger, signal)
-      await store.saveWitness(state)
+      await store.saveWitness(state, from)
       return { cosignature }
     })
   }
@@ -177,6 +178,11 @@ export class Releaser {
       indexMin: store.decisions.indexMin,
     })
     requireAllowed(judgement)
+    // Before anybody is asked: she decides about what stands in dom0's signed ledger, and not about what dom0 only says.
+    const from = store.witness
+    const state = examineCheckpoint(from, call, value.roles, ledger)
+    if ('witnessSize' in state) return state
+    requireRecorded(call, state)
     if (binding !== null && asksPerson(binding, purpose)) {
       if (store.decisions.isDenied(job)) throw denied(job)
       if (!approvals.isApproved(request)) return { pending: true }
@@ -184,15 +190,12 @@ export class Releaser {
     const question = await this.#attestation(call, binding, digest)
     if (question !== null) return { question }
     const envelope = await sealedEnvelope(store, profile, binding, request.epoch)
-    const state = examineCheckpoint(store.witness, call, value.roles, ledger)
-    if ('witnessSize' in state) return state
-    requireRecorded(call, state)
     // Asked for before a release is allowed: a token that is missing or a wrong PIN must not use a request up.
     const keys = await token.publicKeys(signal)
     const key = wrappingKey(keys, token, signal)
     const now = clock.now()
     const cosignature = await cosignState(state, { token, keys, now }, value.roles, ledger, signal)
-    await allow(state)
+    await allow(state, from)
     approvals.end(job)
     return { cosignature, passphrase: await opened(envelope, key, signal) }
   }

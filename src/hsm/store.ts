@@ -3,6 +3,8 @@ import path from 'node:path'
 import { equalConstantTime } from '../base/bytes.ts'
 import { CodedError } from '../base/errors.ts'
 import { makePrivateDirectory, readBounded, syncDirectory, writeDurably } from '../base/files.ts'
+import { dom0 } from '../base/names.ts'
+import { Serially } from '../base/serially.ts'
 import { encodeWitnessState, parseWitnessState, type WitnessState } from '../ledger/witness.ts'
 import { type Decision, DecisionLog } from './decisions.ts'
 import { EnvelopeStore } from './envelope-store.ts'
@@ -17,12 +19,15 @@ import { lockStore } from './store-lock.ts'
 const witnessBytesMax = 1024
 export const recordFile = 'releases.jsonl'
 
+type Denied = Pick<Decision, 'time' | 'call' | 'profile' | 'job' | 'purpose' | 'epoch'>
+
 export class HsmStore implements AsyncDisposable {
   readonly #directory: string
   readonly #lock: FileHandle
   readonly decisions: DecisionLog
   readonly envelopes: EnvelopeStore
   #witness: WitnessState | null
+  readonly #commits = new Serially()
 
   private constructor(
     directory: string,
@@ -66,16 +71,50 @@ export class HsmStore implements AsyncDisposable {
     return this.#witness
   }
 
-  /** Records what was decided, and with a release the checkpoint that is cosigned for it, at once. Durable when it resolves. */
-  async record(decision: Decision): Promise<void> {
-    await this.decisions.append(decision)
-    if (decision.witness !== undefined) this.#witness = decision.witness
+  /**
+   * Records what was decided, and with a release the checkpoint that is cosigned for it, at once. Durable when it resolves. `from`:
+   * as for `saveWitness`.
+   */
+  async record(decision: Decision, from = this.#witness): Promise<void> {
+    const { witness } = decision
+    if (witness === undefined) await this.decisions.append(decision)
+    else await this.#commit(witness, from, () => this.decisions.append(decision))
   }
 
-  /** A checkpoint for which nothing is released. Durable when it resolves. Throws `HSM_STORE_WRITE`. */
-  async saveWitness(state: WitnessState): Promise<void> {
-    await written(() => writeDurably(path.join(this.#directory, 'witness.json'), encodeWitnessState(state)))
-    this.#witness = state
+  /** A person's no, which is final for the job. Durable when it resolves. Throws `HSM_STORE_WRITE`. */
+  recordDenied(denied: Denied): Promise<void> {
+    return this.record({
+      ...denied,
+      outcome: 'refused',
+      caller: dom0,
+      index: null,
+      nonce: null,
+      code: 'HSM_REFUSED_DENIED',
+      reason: 'a person said no',
+      witness: undefined,
+    })
+  }
+
+  /**
+   * A checkpoint for which nothing is released. Durable when it resolves. `from`: what this VM remembered when it found that `state`
+   * continues it. Throws `HSM_STORE_WRITE`, `HSM_BUSY`.
+   */
+  saveWitness(state: WitnessState, from = this.#witness): Promise<void> {
+    const file = path.join(this.#directory, 'witness.json')
+    return this.#commit(state, from, () => written(() => writeDurably(file, encodeWitnessState(state))))
+  }
+
+  /**
+   * One after another, and none over what it was not compared with: a call that was given up because the disk was slow may still
+   * be writing when the next one has been decided.
+   */
+  #commit(state: WitnessState, from: WitnessState | null, write: () => Promise<void>): Promise<void> {
+    return this.#commits.run(async () => {
+      if (this.#witness !== from)
+        throw new HsmError('HSM_BUSY', 'another checkpoint was remembered meanwhile', { retry: true })
+      await write()
+      this.#witness = state
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

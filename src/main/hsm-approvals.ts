@@ -3,7 +3,7 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { BaseError } from '../base/base-errors.ts'
-import { errnoOf, printable } from '../base/errors.ts'
+import { CodedError, errnoOf, printable } from '../base/errors.ts'
 import { parseVmName } from '../base/names.ts'
 import { connectSocket } from '../host/local/socket.ts'
 import type { Verdict } from '../hsm/approvals.ts'
@@ -79,15 +79,26 @@ export async function attend(home: string, dialog: string | null, signal: AbortS
   console.error('waiting for releases; ^C ends')
   while (!signal.aborted) {
     for (const release of await waiting(home, signal)) {
-      if (asked.has(release.job)) continue
-      asked.add(release.job)
+      // A job may ask for one epoch after another, or once more for the same.
+      const question = `${release.job} ${release.asked.toISOString()}`
+      if (asked.has(question)) continue
+      asked.add(question)
       const verdict = (await ask(release, signal)) ? 'approved' : 'denied'
-      const { text } = await decide(home, release.code, verdict, signal)
-      console.error(text.join('\n'))
+      console.error(await said(home, release.code, verdict, signal))
     }
     await delay(lookMilliseconds, undefined, { signal }).catch(() => {})
   }
   return { result: { asked: asked.size }, text: [] }
+}
+
+/** One that has expired while she thought ends nothing but itself. */
+async function said(home: string, code: string, verdict: Verdict, signal: AbortSignal): Promise<string> {
+  try {
+    return (await decide(home, code, verdict, signal)).text.join('\n')
+  } catch (error) {
+    if (!(error instanceof CodedError && error.code === 'HSM_APPROVAL_MISSING')) throw error
+    return `too late  ${code}: it no longer waits`
+  }
 }
 
 async function onTerminal(release: ShownRelease): Promise<boolean> {

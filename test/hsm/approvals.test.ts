@@ -1,8 +1,20 @@
+import { duplexPair } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/environment.ts'
-import { parseDigest, parseJobId, parseProfileName, parseVmName } from '../../src/base/names.ts'
+import { silentLog } from '../../src/base/log.ts'
+import { dom0, parseDigest, parseJobId, parseProfileName, parseVmName } from '../../src/base/names.ts'
 import { Approvals, approvalCode } from '../../src/hsm/approvals.ts'
+import { decideRelease, serveControl } from '../../src/hsm/control.ts'
+import { refusalsPerDayMax } from '../../src/hsm/decisions.ts'
+import { HsmError } from '../../src/hsm/errors.ts'
 import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
+import { encodeEntry } from '../../src/ledger/entry.ts'
+import { self } from '../../src/main/hsm-approvals.ts'
+import type { Transport } from '../../src/qrexec/call.ts'
+import type { ReleaseCall } from '../../src/qrexec/calls/release.ts'
+import { callOver } from '../../src/qrexec/client.ts'
+import { encodeDescriptor } from '../../src/qrexec/framing.ts'
+import { createServer } from '../../src/qrexec/server.ts'
 import { codeOf, never, textOf } from './support.ts'
 import { profile, World } from './world.ts'
 
@@ -110,6 +122,102 @@ describe('a release that a person must approve', () => {
     }
     using passphrase = await world.remote().release(request, entry, never, () => {})
     expect(passphrase.byteLength).toBe(43)
+  })
+})
+
+describe('whoever asks by her own program', () => {
+  const other = parseJobId('20261124T031503Z-1f2e3d4c')
+  const minute = 60_000
+  /** One look of dom0, which shows its ledger as it is. */
+  async function ask(change: Partial<ReleaseRequest> = {}): Promise<string> {
+    const { request, entry } = await world.request(change)
+    const { ledger, store } = world
+    const from = store.witness?.size ?? 0
+    const consistency = { from, proof: await ledger.consistency(from, ledger.size) }
+    const shown = { checkpoint: ledger.checkpoint(), inclusion: await ledger.inclusion(entry), consistency }
+    return await told({ ...shown, entry: encodeEntry(request), index: entry, attested: null })
+  }
+  async function told(call: ReleaseCall): Promise<string> {
+    try {
+      const answer = await world.releaser.release(call, { source: dom0, argument: profile, signal: never })
+      return Object.keys(answer).join(' ')
+    } catch (error) {
+      return error instanceof HsmError ? error.code : 'another error'
+    }
+  }
+  const pass = (milliseconds: number) => {
+    world.now = new Date(world.now.getTime() + milliseconds)
+  }
+  const say = async (verdict: 'approved' | 'denied') => {
+    const control = serveControl(world.approvals, {
+      ...world.releaserPorts,
+      releaser: world.releaser,
+      transport: null,
+    })
+    const transport: Transport = {
+      async open(service, argument) {
+        const [here, there] = duplexPair()
+        createServer(control, { log: silentLog }).accept(there)
+        here.write(encodeDescriptor({ service, argument, source: self }))
+        return here
+      },
+    }
+    await callOver(transport, decideRelease, self, '', { code, verdict }, never, minute)
+  }
+
+  it('has her asked of nothing that is not in the ledger', async () => {
+    const honest = await world.call()
+    const { request } = await world.request({ purpose: 'drill' })
+    expect(await told({ ...honest, entry: encodeEntry(request) })).toBe('HSM_REFUSED_LEDGER')
+    expect(world.approvals.list()).toEqual([])
+    expect(await told(honest)).toBe('pending')
+  })
+
+  it('cannot put another release behind the code that she was shown', async () => {
+    world.binding = { ...world.binding, purposes: ['backup', 'restore'] }
+    for (const change of [
+      { job: other },
+      { purpose: 'restore' },
+      { initiator: parseVmName('work') },
+    ] as const) {
+      expect(await ask({ expires: new Date(world.now.getTime() + 1000) })).toBe('pending')
+      pass(2000)
+      expect(await ask(change)).toBe('HSM_REFUSED_REQUEST')
+    }
+    await expect(say('approved')).rejects.toMatchObject({ code: 'HSM_APPROVAL_MISSING' })
+    expect(await ask()).toBe('pending')
+    await say('approved')
+    expect(await ask()).toBe('cosignature passphrase')
+    // Nor later, while another window may still ask.
+    expect(await ask({ job: other })).toBe('HSM_REFUSED_REQUEST')
+    pass(25 * 60 * minute)
+    expect(await ask({ job: other })).toBe('pending')
+  })
+
+  it('asks for one epoch of a job after another', async () => {
+    const { epoch, envelope } = world.binding
+    world.binding = { ...world.binding, earlier: [{ epoch, envelope }], epoch: 2 }
+    const check = { purpose: 'drill' } as const
+    expect(await ask(check)).toBe('pending')
+    expect(await ask({ ...check, epoch: 2 })).toBe('HSM_REFUSED_REQUEST')
+    await say('approved')
+    expect(await ask(check)).toBe('cosignature passphrase')
+    expect(await ask({ ...check, epoch: 2 })).toBe('pending')
+  })
+
+  it('does not wait for her no to be forgotten', async () => {
+    expect(await ask()).toBe('pending')
+    // However much is refused besides.
+    const refused = { caller: dom0, profile, job: null, purpose: null, epoch: 1, index: null, nonce: null }
+    const flood = { ...refused, call: 'release', outcome: 'refused', code: 'HSM_REFUSED_LIMIT' } as const
+    for (let count = 0; count <= refusalsPerDayMax; count++)
+      await world.store.record({ ...flood, time: world.now, reason: undefined, witness: undefined })
+    await say('denied')
+    // Not asked again until the request has expired, and the service was restarted.
+    pass(11 * minute)
+    expect(await ask()).toBe('HSM_REFUSED_DENIED')
+    await world.startHsm()
+    expect(await ask()).toBe('HSM_REFUSED_DENIED')
   })
 })
 

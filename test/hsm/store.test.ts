@@ -199,6 +199,19 @@ describe('the memory of the witness', () => {
     }
   })
 
+  it('takes no checkpoint that was compared with an older one, however late it is written', async () => {
+    await using store = await HsmStore.open(directory)
+    await store.saveWitness(seen(5))
+    const late = store.saveWitness(seen(20))
+    const overtaken = codeOf(() => store.record({ ...allowed(8), witness: seen(10) }))
+    const again = codeOf(() => store.saveWitness(seen(9)))
+    await late
+    expect([await overtaken, await again]).toEqual(['HSM_BUSY', 'HSM_BUSY'])
+    expect([store.witness, store.decisions.indexMax]).toEqual([seen(20), -1])
+    await store.record({ ...allowed(22), witness: seen(23) })
+    expect(store.witness).toEqual(seen(23))
+  })
+
   it('may not be lost, damaged, or put back', async () => {
     const file = path.join(directory, 'witness.json')
     {
