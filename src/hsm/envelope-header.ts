@@ -1,4 +1,6 @@
 import type { Untrusted } from '../base/untrusted.ts'
+import { sshRsaType } from './ssh-rsa.ts'
+import { taggedType } from './tagged-stanza.ts'
 
 /** For how many tokens and recovery keys an envelope is. Which ones it does not say. */
 export interface RecipientCounts {
@@ -10,8 +12,8 @@ export interface RecipientCounts {
 export function countRecipients(envelope: Untrusted<Uint8Array>): RecipientCounts {
   return envelope.parse(untrustedBytes => {
     const [untrustedHeader = ''] = Buffer.from(untrustedBytes).toString('latin1').split('\n---')
-    const count = (kind: string) =>
-      untrustedHeader.split('\n').filter(line => line.startsWith(`-> ${kind} `)).length
-    return { tokens: count('p256tag'), recoveryKeys: count('X25519') }
+    const count = (...types: readonly string[]) =>
+      untrustedHeader.split('\n').filter(line => types.some(type => line.startsWith(`-> ${type} `))).length
+    return { tokens: count(taggedType, sshRsaType), recoveryKeys: count('X25519') }
   })
 }

@@ -2,7 +2,7 @@ import { utf8, view } from '../base/bytes.ts'
 import { printable } from '../base/errors.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { CryptoError } from '../crypto/errors.ts'
-import { p256PublicKey } from '../crypto/signature.ts'
+import { p256PointLength, p256PublicKey } from '../crypto/signature.ts'
 import { decodeBech32, encodeBech32 } from './bech32.ts'
 import { HsmError } from './errors.ts'
 import { parseSshRsa, sshRsaText } from './ssh-rsa.ts'
@@ -17,7 +17,6 @@ const tokenPrefix = 'age1tag'
 const recoveryPrefix = 'age'
 const compressedPointLength = 33
 const x25519KeyLength = 32
-export const pointLength = 65
 
 export interface Recipient {
   readonly kind: 'token' | 'recovery'
@@ -60,7 +59,7 @@ export function compressPoint(point: Uint8Array): Uint8Array {
     throw new HsmError('HSM_RECIPIENT_INVALID', 'not an uncompressed point of the curve P-256')
   // A copy of its own: `slice` of a Buffer would be the same memory.
   const compressed = new Uint8Array(point.subarray(0, compressedPointLength))
-  compressed[0] = 2 + ((point[pointLength - 1] ?? 0) & 1)
+  compressed[0] = 2 + ((point[p256PointLength - 1] ?? 0) & 1)
   return compressed
 }
 

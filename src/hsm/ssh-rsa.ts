@@ -4,13 +4,14 @@ import { isModulus } from './oaep.ts'
 
 /* Public RSA keys as SSH writes them (RFC 4253, section 6.6), of exponent 65537 and 2048 to 4096 bits. */
 
-const keyType = 'ssh-rsa'
+/** Of the key, and of the stanza of age that is for it. */
+export const sshRsaType = 'ssh-rsa'
 const exponent = Buffer.of(1, 0, 1)
 const tagLength = 4
 
 /** `ssh-rsa AAAA…` */
 export function sshRsaText(modulus: Uint8Array): string {
-  return `${keyType} ${sshRsaBlob(modulus).toString('base64')}`
+  return `${sshRsaType} ${sshRsaBlob(modulus).toString('base64')}`
 }
 
 /** The first bytes of the key's SHA-256, by which an `ssh-rsa` stanza says for whom it is. */
@@ -27,7 +28,7 @@ export function parseSshRsa(untrustedText: string): Uint8Array | null {
   const start = prefix().byteLength + 4
   // The modulus is an integer with a sign: one zero byte, then the highest bit set.
   const modulus = new Uint8Array(blob.subarray(start + 1))
-  return isModulus(modulus) && sshRsaText(modulus) === `${keyType} ${encoded}` ? modulus : null
+  return isModulus(modulus) && sshRsaText(modulus) === `${sshRsaType} ${encoded}` ? modulus : null
 }
 
 function sshRsaBlob(modulus: Uint8Array): Buffer {
@@ -35,7 +36,7 @@ function sshRsaBlob(modulus: Uint8Array): Buffer {
 }
 
 function prefix(): Buffer {
-  return Buffer.concat([field(Buffer.from(keyType)), field(exponent)])
+  return Buffer.concat([field(Buffer.from(sshRsaType)), field(exponent)])
 }
 
 function field(bytes: Buffer): Buffer {

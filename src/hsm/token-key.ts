@@ -41,16 +41,3 @@ export function tokenKey(
     ? { ...key, agree: peerPoint => token.agree(peerPoint, signal) }
     : { ...key, decrypt: ciphertext => token.decrypt(ciphertext, signal) }
 }
-
-export interface UntrustedStanza {
-  readonly args: readonly string[]
-  readonly body: Uint8Array
-}
-
-/** Canonical base64 without padding, as all of age. Throws `HSM_ENVELOPE_INVALID`. */
-export function decodeArgument(untrustedText: string, length: number): Uint8Array {
-  const bytes = Buffer.from(untrustedText, 'base64')
-  if (bytes.toString('base64').replace(/=+$/, '') !== untrustedText || bytes.byteLength !== length)
-    throw new HsmError('HSM_ENVELOPE_INVALID', `an argument of a stanza is not ${length} bytes in base64`)
-  return new Uint8Array(bytes)
-}

@@ -9,6 +9,7 @@ import { systemEntropy } from '../../src/base/environment.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { Untrusted } from '../../src/base/untrusted.ts'
 import { createEnvelope, openWithToken } from '../../src/hsm/envelope.ts'
+import { countRecipients } from '../../src/hsm/envelope-header.ts'
 import { HsmError } from '../../src/hsm/errors.ts'
 import { encryptOaep, fileKeyLength, removeOaepPadding } from '../../src/hsm/oaep.ts'
 import { parseRecipient, tokenRecipient } from '../../src/hsm/recipients.ts'
@@ -54,6 +55,11 @@ describe('an envelope for an RSA key', () => {
     writeFileSync(file, envelope)
     for (const key of [rsaFile, recoveryFile])
       expect(execFileSync('age', ['-d', '-i', key, file], { encoding: 'latin1' })).toBe(passphrase)
+  })
+
+  it('counts as one for a token', async () => {
+    const envelope = await createEnvelope(secret(passphrase), [tokenRecipient(softToken), recovery.recipient])
+    expect(countRecipients(new Untrusted(envelope))).toEqual({ tokens: 1, recoveryKeys: 1 })
   })
 
   it('with any bit of its stanza changed is refused with a code', async () => {
