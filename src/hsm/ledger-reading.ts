@@ -1,9 +1,9 @@
-import { equalConstantTime } from '../base/bytes.ts'
 import type { Checkpoint } from '../ledger/checkpoint.ts'
 import { parseEntry } from '../ledger/entry.ts'
 import { LedgerError } from '../ledger/errors.ts'
 import { LedgerHistory } from '../ledger/history.ts'
 import { Frontier, leafHash } from '../ledger/merkle.ts'
+import { verifyEntries } from '../ledger/verify.ts'
 import type { LedgerPage } from '../qrexec/calls/ledger.ts'
 
 /**
@@ -12,10 +12,11 @@ import type { LedgerPage } from '../qrexec/calls/ledger.ts'
  * `LEDGER_DAMAGED`, and what `ask` and a ledger that contradicts itself throw.
  */
 export async function readWitnessed(
-  { size, root }: Checkpoint,
+  checkpoint: Checkpoint,
   ask: (from: number) => Promise<Pick<LedgerPage, 'entries'>>,
   signal: AbortSignal,
 ): Promise<LedgerHistory> {
+  const { size } = checkpoint
   const frontier = new Frontier()
   const history = new LedgerHistory()
   while (frontier.size < size) {
@@ -29,6 +30,6 @@ export async function readWitnessed(
     }
   }
   // Before anything is done by what they say.
-  if (equalConstantTime(frontier.root(), root)) return history
-  throw new LedgerError('LEDGER_DAMAGED', `the ${size} entries that dom0 sends are not those that it signed`)
+  verifyEntries([], checkpoint, frontier)
+  return history
 }

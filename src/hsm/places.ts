@@ -1,6 +1,9 @@
 import { HsmError } from './errors.ts'
 
-/** So many calls at once; those that come later wait, up to a number. */
+/**
+ * So many calls at once; those that come later wait, up to a number, in the order in which they came. Who is aborted gives its
+ * place up.
+ */
 export class Places {
   readonly #waiting: (() => void)[] = []
   readonly #waitingMax: number
@@ -27,7 +30,7 @@ export class Places {
 
   #wait(signal: AbortSignal): Promise<void> {
     if (this.#waiting.length >= this.#waitingMax)
-      throw new HsmError('HSM_BUSY', `${this.#waitingMax} calls wait for the token`, { retry: true })
+      throw new HsmError('HSM_BUSY', `${this.#waitingMax} calls are waiting`, { retry: true })
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const onAbort = () => {
       const at = this.#waiting.indexOf(resolve)

@@ -17,6 +17,7 @@ import { callOver } from '../qrexec/client.ts'
 import { HsmError } from './errors.ts'
 import { requireSafe } from './passphrase.ts'
 import type { PassphraseService, ReleaseRequest } from './passphrase-service.ts'
+import { Places } from './places.ts'
 
 /** Longer than the HSM VM's own deadline, so that its reason arrives. */
 const timeoutMilliseconds: Milliseconds = 75_000
@@ -64,7 +65,7 @@ export class RemoteHsm implements PassphraseService {
   readonly #options: RemoteOptions
   /** How many entries it has cosigned in this process's time; the cosignature may be on its way to the disk. */
   #cosignedSize = 0
-  #last: Promise<void> = Promise.resolve()
+  readonly #turns = new Places(1, Number.POSITIVE_INFINITY)
 
   constructor(options: RemoteOptions) {
     this.#options = options
@@ -160,11 +161,16 @@ export class RemoteHsm implements PassphraseService {
   }
 
   /** Shows the newest checkpoint from where the witness is believed to be, and once more from where it says it is. */
-  async #show<Answer extends object>(
+  #show<Answer extends object>(
     show: (shown: Shown) => Promise<Answer | WitnessAhead>,
     signal: AbortSignal,
   ): Promise<{ readonly answer: Answer; readonly size: number }> {
-    using _turn = await this.#turn(signal)
+    return this.#turns.use(signal, () => this.#shown(show))
+  }
+
+  async #shown<Answer extends object>(
+    show: (shown: Shown) => Promise<Answer | WitnessAhead>,
+  ): Promise<{ readonly answer: Answer; readonly size: number }> {
     const { ledger } = this.#options
     let from = Math.max(ledger.witnessSize, this.#cosignedSize)
     for (let attempt = 0; attempt < 2; attempt++) {
@@ -182,26 +188,6 @@ export class RemoteHsm implements PassphraseService {
         )
     }
     throw new HsmError('HSM_REFUSED_LEDGER', 'the HSM VM contradicts itself about what it has seen')
-  }
-
-  /** After those that came before, until it is disposed of. Who is aborted gives its place up. */
-  async #turn(signal: AbortSignal): Promise<Disposable> {
-    const before = this.#last
-    const { promise, resolve } = Promise.withResolvers<void>()
-    this.#last = before.then(() => promise)
-    const gone = Promise.withResolvers<never>()
-    const leave = () => gone.reject(signal.reason)
-    signal.addEventListener('abort', leave, { once: true })
-    try {
-      await Promise.race([before, gone.promise])
-      signal.throwIfAborted()
-      return { [Symbol.dispose]: resolve }
-    } catch (error) {
-      resolve()
-      throw error
-    } finally {
-      signal.removeEventListener('abort', leave)
-    }
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Milliseconds } from '../base/brand.ts'
 import { deadline } from '../base/environment.ts'
 import { Secret } from '../base/secret.ts'
+import { Serially } from '../base/serially.ts'
 import { ed25519SignatureLength } from '../crypto/signature.ts'
 import { HsmError, type HsmErrorCode } from './errors.ts'
 import { fileKeyLength } from './oaep.ts'
@@ -59,7 +60,7 @@ export class TokenProcess implements Disposable {
   readonly #channels = new Set<TokenChannel>()
   /** The one that has logged in. */
   #channel: TokenChannel | null = null
-  #opening: Promise<unknown> = Promise.resolve()
+  readonly #opening = new Serially()
   readonly #places = new Places(sessionsMax, waitingMax)
 
   constructor(options: TokenProcessOptions) {
@@ -168,13 +169,11 @@ export class TokenProcess implements Disposable {
 
   /** Calls that come at once log in once: each waits for the one before, and does it itself if that one has failed. */
   #opened(signal: AbortSignal): Promise<TokenChannel> {
-    const result = this.#opening.then(async () => {
+    return this.#opening.run(async () => {
       signal.throwIfAborted()
       this.#channel ??= await this.#open(signal)
       return this.#channel
     })
-    this.#opening = result.catch(() => {})
-    return result
   }
 
   async #open(signal: AbortSignal): Promise<TokenChannel> {

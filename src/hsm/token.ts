@@ -1,4 +1,5 @@
 import type { Secret } from '../base/secret.ts'
+import { Serially } from '../base/serially.ts'
 import { HsmError } from './errors.ts'
 import { count } from './token-counter.ts'
 import { keptKeys } from './token-keeping.ts'
@@ -19,7 +20,8 @@ import { agree, decrypt, makeWrappingKey, provenUnwrapping, wrappingKey } from '
 /** One PKCS#11 token that has logged in: what it does for this product. Several calls at once, each in a session of its own. */
 export class Token implements Disposable {
   readonly #sessions: TokenSessions
-  #making: Promise<unknown> = Promise.resolve()
+  /** Two calls that find a key missing must not make two. */
+  readonly #making = new Serially()
   #unwrapping: Unwrapping | null = null
 
   private constructor(sessions: TokenSessions) {
@@ -33,7 +35,7 @@ export class Token implements Disposable {
 
   /** Makes the two keys where they are missing: inside the token, sensitive, and never to leave it. */
   generateKeys(): Promise<TokenPublicKeys> {
-    return this.#oneByOne(async () => {
+    return this.#making.run(async () => {
       await makeWrappingKey(this.#sessions)
       await this.#sessions.use('making the witness key', makeWitnessKey)
       return await this.publicKeys()
@@ -75,7 +77,7 @@ export class Token implements Disposable {
 
   /** The key by which its holder seals; made where it is missing and `make` says so. */
   sealKey(make: boolean): Promise<TokenSealKey | null> {
-    return this.#oneByOne(async () => {
+    return this.#making.run(async () => {
       if (make) await this.#sessions.use('making the sealing key', makeSealKey)
       return await this.#sessions.use('reading the sealing key', sealKey)
     })
@@ -102,12 +104,5 @@ export class Token implements Disposable {
 
   [Symbol.dispose](): void {
     this.#sessions[Symbol.dispose]()
-  }
-
-  /** Two calls that find a key missing must not make two. */
-  #oneByOne<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#making.then(work)
-    this.#making = result.catch(() => {})
-    return result
   }
 }
