@@ -1,10 +1,8 @@
-import path from 'node:path'
 import { equalConstantTime } from '../base/bytes.ts'
-import { compareCopies, entryText } from '../ledger/copies.ts'
+import { compareCopies, entryText, lastThatHolds } from '../ledger/copies.ts'
 import type { CopyOnDisk } from '../ledger/copy-on-disk.ts'
 import type { WitnessState } from '../ledger/witness.ts'
-import { readDecisions } from './decisions.ts'
-import { readWitness, recordFile } from './store.ts'
+import { readRecord, readWitness } from './store.ts'
 
 /*
  * dom0's copy of its ledger, the management VM's and what this VM has cosigned: are they one history, and where do they part?
@@ -33,7 +31,7 @@ export interface Comparison {
 /** The checkpoints that this VM remembers to have cosigned, the smallest first. The service may run. */
 export async function rememberedCheckpoints(home: string): Promise<readonly WitnessState[]> {
   const found = new Map<number, WitnessState>()
-  for await (const { witness } of readDecisions(path.join(home, recordFile)))
+  for await (const { witness } of readRecord(home))
     if (witness !== undefined) found.set(witness.size, witness)
   const last = await readWitness(home)
   if (last !== null) found.set(last.size, last)
@@ -93,16 +91,13 @@ async function compareWithMemory(
   cosigned: readonly WitnessState[],
 ): Promise<Finding | null> {
   const within = cosigned.filter(({ size }) => size <= copy.size)
-  let same = -1
-  let different = within.length
-  while (different - same > 1) {
-    const middle = Math.floor((same + different) / 2)
-    const known = within[middle]
-    if (known !== undefined && equalConstantTime(known.root, await copy.root(known.size))) same = middle
-    else different = middle
-  }
-  const other = within[different]
-  if (other !== undefined) return { standing: 'forked', from: within[same]?.size ?? 0, to: other.size - 1 }
+  const same = await lastThatHolds(within.length, async count => {
+    const known = within[count - 1]
+    return known !== undefined && equalConstantTime(known.root, await copy.root(known.size))
+  })
+  const other = within[same]
+  if (other !== undefined)
+    return { standing: 'forked', from: within[same - 1]?.size ?? 0, to: other.size - 1 }
   const newest = cosigned.at(-1)?.size ?? 0
   if (newest <= copy.size) return null
   return { standing: name === 'dom0' ? 'rolled-back' : 'behind', from: copy.size, to: copy.size }

@@ -6,7 +6,7 @@ import { makePrivateDirectory, readBounded, syncDirectory, writeDurably } from '
 import { dom0 } from '../base/names.ts'
 import { Serially } from '../base/serially.ts'
 import { encodeWitnessState, parseWitnessState, type WitnessState } from '../ledger/witness.ts'
-import { type Decision, DecisionLog } from './decisions.ts'
+import { type Decision, DecisionLog, readDecisions } from './decisions.ts'
 import { EnvelopeStore } from './envelope-store.ts'
 import { HsmError } from './errors.ts'
 import { lockStore } from './store-lock.ts'
@@ -17,7 +17,7 @@ import { lockStore } from './store-lock.ts'
  */
 
 const witnessBytesMax = 1024
-export const recordFile = 'releases.jsonl'
+const recordFile = 'releases.jsonl'
 
 type Denied = Pick<Decision, 'time' | 'call' | 'profile' | 'job' | 'purpose' | 'epoch'>
 
@@ -121,6 +121,11 @@ export class HsmStore implements AsyncDisposable {
     await this.decisions[Symbol.asyncDispose]()
     await this.#lock.close()
   }
+}
+
+/** All that was decided. The service may run. Throws `HSM_STORE_DAMAGED`. */
+export function readRecord(directory: string): AsyncGenerator<Decision> {
+  return readDecisions(path.join(directory, recordFile))
 }
 
 /** Throws `HSM_STORE_DAMAGED`. */

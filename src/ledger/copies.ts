@@ -43,15 +43,23 @@ export async function compareCopies(copies: ReadonlyMap<string, LedgerCopy>): Pr
 }
 
 /** How many entries two copies share: equal roots mean equal prefixes, so halving finds it. */
-async function sharedSize(one: LedgerCopy, other: LedgerCopy): Promise<number> {
-  let same = 0
-  let different = Math.min(one.size, other.size) + 1
-  while (different - same > 1) {
-    const middle = Math.floor((same + different) / 2)
-    if (equalConstantTime(await one.root(middle), await other.root(middle))) same = middle
-    else different = middle
+function sharedSize(one: LedgerCopy, other: LedgerCopy): Promise<number> {
+  const isShared = async (size: number) => equalConstantTime(await one.root(size), await other.root(size))
+  return lastThatHolds(Math.min(one.size, other.size), isShared)
+}
+
+/** The highest of 0 to `max` for which it holds, where it holds for all below and for 0. */
+export async function lastThatHolds(
+  max: number,
+  holds: (value: number) => Promise<boolean>,
+): Promise<number> {
+  let [last, beyond] = [0, max + 1]
+  while (beyond - last > 1) {
+    const middle = Math.floor((last + beyond) / 2)
+    if (await holds(middle)) last = middle
+    else beyond = middle
   }
-  return same
+  return last
 }
 
 /** A copy made of the entries themselves. */
@@ -73,15 +81,8 @@ export type ShowLedger = (
 ) => Promise<{ readonly checkpoint: Checkpoint; readonly consistency: readonly Uint8Array[] }>
 
 /** How many entries a copy shares with a ledger that is only shown, by its own proofs: it cannot claim to share more than it does. */
-export async function sharedByProof(copy: LedgerCopy, show: ShowLedger): Promise<number> {
-  let same = 0
-  let different = copy.size + 1
-  while (different - same > 1) {
-    const middle = Math.floor((same + different) / 2)
-    if (await isProven(copy, middle, show)) same = middle
-    else different = middle
-  }
-  return same
+export function sharedByProof(copy: LedgerCopy, show: ShowLedger): Promise<number> {
+  return lastThatHolds(copy.size, size => isProven(copy, size, show))
 }
 
 async function isProven(copy: LedgerCopy, fromSize: number, show: ShowLedger): Promise<boolean> {

@@ -43,7 +43,7 @@ import { dom0Scrub, dom0Storage } from './dom0-storage.ts'
 import { anchorStore, openDom0Tpm } from './dom0-tpm.ts'
 import { judgeBy, systemOf } from './judge.ts'
 import { roleCommand } from './role-command.ts'
-import { openConfiguration, sealedPlace, sealedPolicy } from './sealed-configuration.ts'
+import { openConfiguration, openForService, sealedPlace, sealedPolicy } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
 
@@ -109,10 +109,7 @@ if (command === 'anchor') {
   process.exit()
 }
 
-const configuration = await openConfiguration(sealed, clock, tpm?.counter ?? null).catch(error => {
-  log.error('the sealed configuration does not verify: refusing to run', { error })
-  process.exit(4)
-})
+const configuration = await openForService(log, sealed, clock, tpm?.counter ?? null)
 const { value, version, digest, expired } = configuration.current()
 if (expired)
   log.warn('the sealed configuration has expired: it stays in force, and updates are refused', { version })

@@ -1,54 +1,24 @@
 import { execFile } from 'node:child_process'
-import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { BaseError } from '../base/base-errors.ts'
-import { CodedError, errnoOf, printable } from '../base/errors.ts'
-import { parseVmName } from '../base/names.ts'
-import { connectSocket } from '../host/local/socket.ts'
+import { CodedError, printable } from '../base/errors.ts'
 import type { Verdict } from '../hsm/approvals.ts'
 import { decideRelease, listPending, type ShownRelease } from '../hsm/control.ts'
-import type { Transport } from '../qrexec/call.ts'
-import { callOver } from '../qrexec/client.ts'
-import { QrexecError } from '../qrexec/errors.ts'
-import { encodeDescriptor } from '../qrexec/framing.ts'
 import { askYes } from './ask.ts'
 import type { Answer } from './command-line.ts'
+import { askService } from './hsm-service.ts'
 
 /* `strongroom hsm pending`, `approve`, `deny` and `attend`: a person decides about releases that wait. */
 
-const timeoutMilliseconds = 10_000
 const lookMilliseconds = 1_000
-/** Of the service, to itself. */
-export const self = parseVmName('hsm')
 const dialogs: Readonly<Record<string, (text: string) => readonly string[]>> = {
   zenity: text => ['--question', '--no-markup', '--default-cancel', '--title=Strongroom', `--text=${text}`],
   kdialog: text => ['--title', 'Strongroom', '--warningyesno', text],
 }
 
-export function controlSocket(home: string): string {
-  return path.join(home, 'control.sock')
-}
-
-export function control(home: string): Transport {
-  return {
-    async open(service, argument, _, signal) {
-      signal.throwIfAborted()
-      const stream = await connectSocket(controlSocket(home)).catch(cause => {
-        throw new QrexecError(
-          'QREXEC_UNREACHABLE',
-          `the service of this HSM VM does not answer (${errnoOf(cause) ?? 'error'})`,
-          { cause, hint: 'start it: strongroom hsm' },
-        )
-      })
-      stream.write(encodeDescriptor({ service, argument, source: self }))
-      return stream
-    },
-  }
-}
-
 function waiting(home: string, signal: AbortSignal): Promise<readonly ShownRelease[]> {
-  return callOver(control(home), listPending, self, '', undefined, signal, timeoutMilliseconds)
+  return askService(home, listPending, undefined, signal)
 }
 
 export async function pending(home: string, signal: AbortSignal): Promise<Answer> {
@@ -63,7 +33,7 @@ export async function decide(
   verdict: Verdict,
   signal: AbortSignal,
 ): Promise<Answer> {
-  await callOver(control(home), decideRelease, self, '', { code, verdict }, signal, timeoutMilliseconds)
+  await askService(home, decideRelease, { code, verdict }, signal)
   return { result: { code, verdict }, text: [`${verdict}  ${code}`] }
 }
 

@@ -6,11 +6,11 @@ import { writeDurably } from '../base/files.ts'
 import { parseProfileName } from '../base/names.ts'
 import { Secret } from '../base/secret.ts'
 import * as commands from '../hsm/commands.ts'
-import { type Decision, readDecisions } from '../hsm/decisions.ts'
+import type { Decision } from '../hsm/decisions.ts'
 import { type Duties, doctor as examine } from '../hsm/doctor.ts'
 import { HsmError } from '../hsm/errors.ts'
 import type { PinSource } from '../hsm/pin.ts'
-import { recordFile } from '../hsm/store.ts'
+import { readRecord } from '../hsm/store.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
 import type { Answer } from './command-line.ts'
 import { surroundings } from './surroundings.ts'
@@ -104,7 +104,7 @@ export async function pinAnew(typed: TokenOptions, signal: AbortSignal): Promise
 export async function history(home: string, untrustedProfile: string | undefined): Promise<Answer> {
   const wanted = untrustedProfile === undefined ? null : parseProfileName(untrustedProfile)
   const found: Decision[] = []
-  for await (const decision of readDecisions(path.join(home, recordFile)))
+  for await (const decision of readRecord(home))
     if (wanted === null || decision.profile === wanted) found.push(decision)
   return {
     result: found,

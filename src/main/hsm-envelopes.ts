@@ -1,4 +1,5 @@
 import { type ProfileName, parseProfileName } from '../base/names.ts'
+import { countText } from '../base/quantities.ts'
 import * as commands from '../hsm/commands.ts'
 import type { RecipientCounts } from '../hsm/envelope-header.ts'
 import { EnvelopeStore } from '../hsm/envelope-store.ts'
@@ -124,8 +125,7 @@ export async function envelopes({ home }: HsmCommandPorts): Promise<Answer> {
 }
 
 function describeRecipients({ tokens, recoveryKeys }: RecipientCounts): string {
-  const counted = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`
-  return `${counted(tokens, 'token')} and ${counted(recoveryKeys, 'recovery key')}`
+  return `${countText(tokens, 'token')} and ${countText(recoveryKeys, 'recovery key')}`
 }
 
 function isFewer(now: RecipientCounts, before: RecipientCounts): boolean {

@@ -1,13 +1,11 @@
-import path from 'node:path'
 import { BaseError } from '../base/base-errors.ts'
 import { type ProfileName, parseProfileName } from '../base/names.ts'
 import { countText } from '../base/quantities.ts'
 import { endEpoch } from '../hsm/control.ts'
-import { readDecisions } from '../hsm/decisions.ts'
-import { callOver } from '../qrexec/client.ts'
+import { readRecord } from '../hsm/store.ts'
 import { askYes } from './ask.ts'
 import type { Answer } from './command-line.ts'
-import { control, self } from './hsm-approvals.ts'
+import { askService } from './hsm-service.ts'
 
 /* `strongroom hsm destroy-epoch`: the service does it, which alone follows the ledger. */
 
@@ -36,15 +34,7 @@ export async function destroyEpoch(
         hint: 'answer yes on a terminal, or give --yes',
       })
   }
-  const destroyed = await callOver(
-    control(home),
-    endEpoch,
-    self,
-    '',
-    { profile, epoch },
-    signal,
-    timeoutMilliseconds,
-  )
+  const destroyed = await askService(home, endEpoch, { profile, epoch }, signal, timeoutMilliseconds)
   return {
     result: { profile, epoch, ...destroyed },
     text: [
@@ -75,7 +65,7 @@ function warning(profile: ProfileName, epoch: number, archives: number): readonl
 /** Of the epoch, or of one that was not recorded. */
 async function stockBackups(home: string, profile: ProfileName, epoch: number): Promise<number> {
   let count = 0
-  for await (const one of readDecisions(path.join(home, 'releases.jsonl')))
+  for await (const one of readRecord(home))
     if (one.call === 'stock' && one.purpose === 'backup' && one.outcome === 'allowed')
       if (one.profile === profile && (one.epoch ?? epoch) === epoch) count += 1
   return count

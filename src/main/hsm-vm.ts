@@ -18,17 +18,18 @@ import { makerCertificates } from '../sealing/makers.ts'
 import { AttestationVerifier } from '../sealing/verifier.ts'
 import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, missing, runCommand } from './command-line.ts'
-import { attend, controlSocket, decide, pending } from './hsm-approvals.ts'
+import { attend, decide, pending } from './hsm-approvals.ts'
 import { doctor, history, init, keys, pinAnew, type TokenPorts } from './hsm-commands.ts'
 import { compare } from './hsm-compare.ts'
 import { envelopes, newEpoch, rewrap } from './hsm-envelopes.ts'
 import { destroyEpoch } from './hsm-epochs.ts'
 import { recover, recoveryKey } from './hsm-recovery.ts'
 import { anchor, countedBy, explain, sealedBinding } from './hsm-sealed.ts'
+import { controlSocket } from './hsm-service.ts'
 import { parseHsmSettings, tokenOptions } from './hsm-settings.ts'
 import { machineCommand } from './machine-command.ts'
 import { roleCommand } from './role-command.ts'
-import { openConfiguration } from './sealed-configuration.ts'
+import { openForService } from './sealed-configuration.ts'
 import { readSettings } from './settings.ts'
 import { onStop } from './stop.ts'
 import { surroundings } from './surroundings.ts'
@@ -137,10 +138,7 @@ async function serve(): Promise<void> {
   const log = createLog('hsm-vm')
   const counter =
     settings.counter === true ? countedBy(token, sealedDirectory, new AbortController().signal) : null
-  const sealed = await openConfiguration(sealedDirectory, systemClock, counter).catch(error => {
-    log.error('this VM’s copy of the sealed configuration does not verify: refusing to run', { error })
-    process.exit(4)
-  })
+  const sealed = await openForService(log, sealedDirectory, systemClock, counter)
   const store = await HsmStore.open(home)
   const { dom0 } = sealed.current().value.roles.keys
   const approvals = new Approvals(systemClock)

@@ -28,7 +28,7 @@ import { openDoor } from './local-port.ts'
 import { runInside } from './local-run.ts'
 import { serviceProcesses } from './local-vms.ts'
 import { roleCommand } from './role-command.ts'
-import { openConfiguration, sealedPolicy } from './sealed-configuration.ts'
+import { openForService, sealedPolicy } from './sealed-configuration.ts'
 import { onStop } from './stop.ts'
 
 /*
@@ -74,10 +74,7 @@ async function start(): Promise<void> {
   if ((await running()) !== null)
     throw new BaseError('FIELD_INVALID', `a host runs in ${home.directory} already`)
   const walls = await findWalls(product, log)
-  const sealed = await openConfiguration(path.join(home.home(dom0), 'sealed'), systemClock).catch(error => {
-    log.error('the sealed policy does not verify: refusing to run', { error })
-    process.exit(4)
-  })
+  const sealed = await openForService(log, path.join(home.home(dom0), 'sealed'), systemClock)
 
   const inventory = localInventory(home.machine)
   const never = new AbortController().signal
