@@ -1,4 +1,5 @@
 import { renderSVG, renderUnicodeCompact } from 'uqr'
+import { html } from '../base/html.ts'
 import type { Scheme } from './recovery-shares.ts'
 
 /*
@@ -43,7 +44,8 @@ export function cardText(card: Card): readonly string[] {
 export function cardHtml(card: Card): string {
   const rows = wordRows(card).map(
     row =>
-      `<tr>${row.map(({ number, word }) => `<td class="n">${number}</td><td>${word}</td>`).join('')}</tr>`,
+      html`<tr>${row.map(({ number, word }) => html`<td class="n">${number}</td><td>${word}</td>`)}</tr>
+`,
   )
   const facts = [
     ['Key', card.fingerprint],
@@ -52,12 +54,12 @@ export function cardHtml(card: Card): string {
     ['Needed', useOf(card)],
     ['Recipient', card.recipient],
   ]
-  return `<!doctype html>
+  const { markup } = html`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${escaped(titleOf(card))}, ${escaped(card.fingerprint)}</title>
+<title>${titleOf(card)}, ${card.fingerprint}</title>
 <style>
 @page { size: A4; margin: 15mm }
 body { font: 10.5pt/1.4 sans-serif; color: #000; background: #fff; max-width: 180mm; margin: 0 auto }
@@ -73,22 +75,18 @@ li { margin-bottom: 1.5mm }
 </style>
 </head>
 <body>
-<h1>${escaped(titleOf(card))}</h1>
+<h1>${titleOf(card)}</h1>
 <dl>
-${facts.map(([name = '', value = '']) => `<dt>${name}</dt><dd>${escaped(value)}</dd>`).join('\n')}
-</dl>
+${facts.map(([name = '', value = '']) => html`<dt>${name}</dt><dd>${value}</dd>\n`)}</dl>
 <table>
-${rows.join('\n')}
-</table>
-${renderSVG(codeText(card), { ecc: correction, border, pixelSize: 1 })}
+${rows}</table>
+${{ markup: renderSVG(codeText(card), { ecc: correction, border, pixelSize: 1 }) }}
 <ol style="list-style-position: inside; padding: 0">
-${instructionsFor(card)
-  .map(line => `<li>${escaped(line)}</li>`)
-  .join('\n')}
-</ol>
+${instructionsFor(card).map(line => html`<li>${line}</li>\n`)}</ol>
 </body>
 </html>
 `
+  return markup
 }
 
 /** Capitals: a QR code has a form for them that is a third smaller. Every tool of the standard takes them as words. */
@@ -129,8 +127,4 @@ function wordRows({
 
 function dayOf({ date }: Card): string {
   return date.toISOString().slice(0, 10)
-}
-
-function escaped(text: string): string {
-  return text.replace(/[&<>"']/g, character => `&#${character.charCodeAt(0)};`)
 }

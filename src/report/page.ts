@@ -1,4 +1,5 @@
 import { toBase64 } from '../base/bytes.ts'
+import { html, type Markup } from '../base/html.ts'
 import { durationText } from '../base/quantities.ts'
 import type { DrillReport } from './report.ts'
 import type { OpenedReport } from './verify.ts'
@@ -8,30 +9,6 @@ import { dueText, levelWords, notProven, restoreText, resultWords, utcText } fro
  * A report as one page to print and file. It loads nothing and runs nothing, also when a browser is told otherwise by what stands in
  * it: all text passes through `html`, which escapes it.
  */
-
-/** Markup that `html` made. */
-interface Markup {
-  readonly markup: string
-}
-type Content = string | number | Markup | readonly Markup[]
-
-const escapes: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-}
-
-function textOf(content: Content): string {
-  if (typeof content === 'string' || typeof content === 'number')
-    return String(content).replace(/[&<>"']/g, character => escapes[character] ?? '')
-  return 'markup' in content ? content.markup : content.map(({ markup }) => markup).join('')
-}
-
-function html(parts: TemplateStringsArray, ...contents: readonly Content[]): Markup {
-  return { markup: String.raw({ raw: parts }, ...contents.map(textOf)) }
-}
 
 /** `verified`: whether the signature was verified with a key that the caller trusts. */
 export function reportPage({ report, digest, keyId }: OpenedReport, verified: boolean): string {

@@ -77,7 +77,7 @@ describe.each(cards)('the card of share $number', card => {
       card.fingerprint,
       card.recipient,
       '2026-11-27',
-      'nightly, epoch 1 &#38; &#60;2&#62;',
+      'nightly, epoch 1 &amp; &lt;2&gt;',
     ])
       expect(html).toContain(shown)
     expect(cardText(card).join('\n')).toContain(`share ${card.number} of 3   ${card.fingerprint}`)
