@@ -6,6 +6,8 @@ import { printable } from './errors.ts'
 
 /* Amounts as people read and write them. */
 
+/** As long as most are: a day of the calendar may have an hour more or less. */
+export const dayMilliseconds: Milliseconds = 86_400_000
 const rateWindowMilliseconds: Milliseconds = 15_000
 const TiB = 1024 * GiB
 const units = [

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { DrillLevel } from '../base/drill-levels.ts'
 import type { DrillRules } from '../base/drill-rules.ts'
 import type { SnapshotId } from '../base/names.ts'
+import { dayMilliseconds } from '../base/quantities.ts'
 
 /*
  * When a drill is due, and of which snapshots. Pure.
@@ -14,7 +15,6 @@ import type { SnapshotId } from '../base/names.ts'
  * clocks, and from its last attempt: one that cannot be restored does not keep the others from their turn.
  */
 
-const dayMilliseconds = 86_400_000
 /** The last that a `Date` can hold. */
 const timeMax = 8_640_000_000_000_000
 /** A drill is due when three quarters of the days are gone, so that it is over before there is an alarm. */

@@ -1,15 +1,9 @@
+import { dayMilliseconds } from '../base/quantities.ts'
 import { parseReadChoice, type Reading, readingOf } from '../base/read-choice.ts'
 import { slotsCount } from '../base/slots.ts'
 import type { Outcome } from '../qrexec/calls/orders.ts'
 import type { Examination } from '../repository/examination.ts'
-import {
-  checksPerCycle,
-  dayMilliseconds,
-  oldestOf,
-  planReading,
-  type SlotTimes,
-  slotTimes,
-} from '../repository/read-cycle.ts'
+import { checksPerCycle, oldestOf, planReading, type SlotTimes, slotTimes } from '../repository/read-cycle.ts'
 import type { EnginePorts } from './ports.ts'
 import type { Task } from './task.ts'
 import type { Claiming } from './unnamed-packs.ts'

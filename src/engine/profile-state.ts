@@ -1,7 +1,8 @@
+import { dayMilliseconds } from '../base/quantities.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Profile } from '../profiles/profile.ts'
 import type { Alarm, ProfileState } from '../qrexec/calls/orders.ts'
-import { dayMilliseconds, oldestOf, slotTimes } from '../repository/read-cycle.ts'
+import { oldestOf, slotTimes } from '../repository/read-cycle.ts'
 import { standingOf } from './sealed-drills.ts'
 import { nextSealedRun } from './sealed-schedules.ts'
 

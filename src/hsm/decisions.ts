@@ -12,6 +12,7 @@ import {
   parseProfileName,
   parseVmName,
 } from '../base/names.ts'
+import { dayMilliseconds } from '../base/quantities.ts'
 import { Serially } from '../base/serially.ts'
 import { purposes } from '../ledger/entry.ts'
 import { parseWitnessFields, type WitnessState, witnessFields } from '../ledger/witness.ts'
@@ -23,7 +24,6 @@ import { HsmError } from './errors.ts'
  * the record, and one write keeps them all.
  */
 
-const day = 24 * 60 * 60 * 1000
 const lineBytesMax = 4 * KiB
 const partBytes = 64 * KiB
 const noncesMax = 4096
@@ -160,7 +160,9 @@ export class DecisionLog implements AsyncDisposable {
 
   #isFlood(now: Date): boolean {
     const [oldest] = this.#refusals
-    return this.#refusals.length >= refusalsPerDayMax && (oldest?.getTime() ?? 0) > now.getTime() - day
+    return (
+      this.#refusals.length >= refusalsPerDayMax && (oldest?.getTime() ?? 0) > now.getTime() - dayMilliseconds
+    )
   }
 
   #remember({ outcome, time, profile, job, code, nonce, index, witness }: Decision): void {

@@ -1,4 +1,5 @@
 import { type Digest, dom0, type ProfileName, type VmName } from '../base/names.ts'
+import { dayMilliseconds } from '../base/quantities.ts'
 import { type HsmBinding, type ReleasePurpose, sealedEpochs } from '../profiles/binding.ts'
 import { describeHours, isWithinHours } from '../profiles/hours.ts'
 import type { HsmErrorCode } from './errors.ts'
@@ -9,7 +10,6 @@ import type { ReleaseRequest } from './passphrase-service.ts'
  */
 
 const minute = 60_000
-const day = 24 * 60 * minute
 /** dom0's clock may be ahead of this VM's by so much. */
 export const clockSkewMillisecondsMax = 5 * minute
 /** A request that is valid for longer would be a key to keep. */
@@ -138,7 +138,7 @@ function judgeReplay({ nonce }: ReleaseRequest, { index, indexMin, seenNonces }:
 /** Any 24 hours, and times after `now` count: a clock that was set back must not lift the limit. */
 function judgeLimit({ releasesPerDay }: HsmBinding, { releases, now }: ReleaseContext): Judgement {
   if (releasesPerDay === null) return allowed
-  const recent = releases.filter(time => time.getTime() > now.getTime() - day).length
+  const recent = releases.filter(time => time.getTime() > now.getTime() - dayMilliseconds).length
   if (recent < releasesPerDay) return allowed
   return refuse('HSM_REFUSED_LIMIT', `${recent} releases within 24 hours; ${releasesPerDay} are allowed`)
 }

@@ -1,12 +1,13 @@
 import { BaseError } from '../base/base-errors.ts'
 import { systemClock } from '../base/environment.ts'
 import { printable } from '../base/errors.ts'
+import { dayMilliseconds } from '../base/quantities.ts'
 import type { PublicKey } from '../sealing/keys.ts'
 import { readPublicKey } from '../sealing/public-key-file.ts'
 
 /* What `strongroom seal` takes in the form ROLE=SOMETHING, and dates. */
 
-const yearMilliseconds = 365 * 86_400_000
+const yearMilliseconds = 365 * dayMilliseconds
 
 export function expiryOf(date: string | undefined): Date {
   if (date === undefined) return new Date(systemClock.now().getTime() + yearMilliseconds)

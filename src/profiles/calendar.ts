@@ -1,4 +1,5 @@
 import { printable } from '../base/errors.ts'
+import { dayMilliseconds } from '../base/quantities.ts'
 import { type CalendarComponent, expand, formatComponent, parseComponent } from './calendar-component.ts'
 import { formatWeekdays, parseWeekdays } from './calendar-weekdays.ts'
 import { ProfileError } from './errors.ts'
@@ -14,7 +15,6 @@ const secondsBetweenMin = 5 * 60
 const yearMin = 1970
 const yearMax = 2199
 const secondsPerDay = 86_400
-const millisecondsPerDay = 86_400_000
 
 export interface Calendar {
   /** The normalized form, as `systemd-analyze calendar` prints it. */
@@ -121,8 +121,8 @@ function requireSeldom({ times }: Calendar, source: string): void {
 function requirePossible(calendar: Calendar, source: string): void {
   const firstYear = calendar.years === null ? 2000 : Math.min(...calendar.years)
   const lastYear = calendar.years === null ? 2027 : Math.max(...calendar.years)
-  const last = Date.UTC(lastYear, 11, 31) / millisecondsPerDay
-  for (let day = Date.UTC(firstYear, 0, 1) / millisecondsPerDay; day <= last; day += 1)
+  const last = Date.UTC(lastYear, 11, 31) / dayMilliseconds
+  for (let day = Date.UTC(firstYear, 0, 1) / dayMilliseconds; day <= last; day += 1)
     if (isDueOn(calendar, day)) return
   throw invalid(source, 'never comes due: there is no such day')
 }
@@ -131,7 +131,7 @@ function requirePossible(calendar: Calendar, source: string): void {
 export function isDueOn(calendar: Calendar, epochDay: number): boolean {
   // 1970-01-01 was a Thursday.
   if (calendar.weekdays !== null && !calendar.weekdays.has((((epochDay + 3) % 7) + 7) % 7)) return false
-  const date = new Date(epochDay * millisecondsPerDay)
+  const date = new Date(epochDay * dayMilliseconds)
   const year = date.getUTCFullYear()
   const month = date.getUTCMonth()
   if (calendar.years !== null && !calendar.years.has(year)) return false

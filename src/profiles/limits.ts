@@ -1,5 +1,6 @@
+import { dayMilliseconds } from '../base/quantities.ts'
+
 const minute = 60_000
-const day = 24 * 60 * minute
 
 /** How often a profile may be ordered; `null`: no such limit. */
 export interface Limits {
@@ -44,7 +45,7 @@ function tooMany(ordersPerDay: number | null, times: readonly number[], now: Dat
   // The order that must be a day old before there is room for one more.
   const blocking = times[ordersPerDay - 1]
   if (blocking === undefined) return null
-  const free = blocking + day
+  const free = blocking + dayMilliseconds
   return free > now.getTime() ? refusal(`more than ${ordersPerDay} orders within 24 hours`, free) : null
 }
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { type IdempotencyKey, type ProfileName, parseIdempotencyKey } from '../base/names.ts'
+import { dayMilliseconds } from '../base/quantities.ts'
 import { type Calendar, isDueOn } from './calendar.ts'
 import { jitter } from './jitter.ts'
 import { Zone } from './zone.ts'
@@ -12,7 +13,6 @@ export { type Calendar, parseCalendar } from './calendar.ts'
  * a skipped hour, both for a repeated one.
  */
 
-const millisecondsPerDay = 86_400_000
 const minute = 60_000
 const daysAheadMax = 100 * 366
 /** Without catch-up, a run that is later than this is missed. */
@@ -40,7 +40,7 @@ export function previous(calendar: Calendar, timeZone: string, until: Date): Dat
 }
 
 function search(calendar: Calendar, zone: Zone, from: number, direction: 1 | -1): Date | null {
-  const today = Math.floor((from + zone.offsetAt(from)) / millisecondsPerDay)
+  const today = Math.floor((from + zone.offsetAt(from)) / dayMilliseconds)
   // A day early, so that no change of the clock around midnight is missed.
   for (let ahead = -1; ahead <= daysAheadMax; ahead += 1) {
     const epochDay = today + ahead * direction
@@ -54,7 +54,7 @@ function search(calendar: Calendar, zone: Zone, from: number, direction: 1 | -1)
 
 /** The instants of one local day, ascending. */
 function occurrences(calendar: Calendar, zone: Zone, epochDay: number): readonly number[] {
-  const midnight = epochDay * millisecondsPerDay
+  const midnight = epochDay * dayMilliseconds
   const offset = zone.offsetOfDay(midnight)
   if (offset !== null) return calendar.times.map(second => midnight + second * 1000 - offset)
   const instants = calendar.times.flatMap(second => {

@@ -1,3 +1,4 @@
+import { dayMilliseconds } from '../base/quantities.ts'
 import { type ReadChoice, type Reading, readingOf } from '../base/read-choice.ts'
 import { type SlotSet, slotOf, slotsCount, slotsOf } from '../base/slots.ts'
 import type { ObjectReference } from './format.ts'
@@ -21,7 +22,6 @@ import type { ObjectReference } from './format.ts'
 
 /** A cycle of N days wants a check at least every N/4. */
 export const checksPerCycle = 4
-export const dayMilliseconds = 86_400_000
 export const shareWhole = 1_000_000
 
 const allSlots = Array.from({ length: slotsCount }, (_, slot) => slot)

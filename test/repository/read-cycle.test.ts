@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Digest, parseDigest } from '../../src/base/names.ts'
+import { dayMilliseconds as day } from '../../src/base/quantities.ts'
 import { parseReadChoice, type Reading } from '../../src/base/read-choice.ts'
 import { slotOf, slotSetOf, slotsCount } from '../../src/base/slots.ts'
 import {
   chooseSlots,
-  dayMilliseconds as day,
   oldestOf,
   type PastReading,
   planReading,

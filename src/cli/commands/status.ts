@@ -1,13 +1,11 @@
 import type { JobView, StatusView } from '../../api/schemas.ts'
 import { printable } from '../../base/errors.ts'
-import { bytesText, countText } from '../../base/quantities.ts'
+import { bytesText, countText, dayMilliseconds } from '../../base/quantities.ts'
 import { parseStatusView } from '../answers.ts'
 import { phaseText } from '../progress.ts'
 import { table, timeText } from '../render.ts'
 import type { Session } from '../session.ts'
 import { type AddCommand, act, describe } from './command.ts'
-
-const dayMilliseconds = 86_400_000
 
 export const addStatus: AddCommand = (parent, io) => {
   const command = describe({

@@ -2,6 +2,7 @@ import path from 'node:path'
 import type { Clock } from '../../base/environment.ts'
 import { CodedError } from '../../base/errors.ts'
 import type { Digest } from '../../base/names.ts'
+import { dayMilliseconds } from '../../base/quantities.ts'
 import { namesIn } from '../io.ts'
 import { shortId } from '../keys.ts'
 import { type Custody, ownerRole } from '../root.ts'
@@ -13,7 +14,6 @@ import { keyFilesOf } from './keys-at-hand.ts'
 
 /* `strongroom seal status`: where a ceremony stands, and what comes next. */
 
-const dayMilliseconds = 86_400_000
 /** From then on the status says to sign again. */
 const renewDays = 30
 
