@@ -11,8 +11,8 @@ interface Place {
 }
 
 /**
- * Who may work on the repositories of a profile at the same time: any number who share it, or one alone. Whoever wants to be alone waits
- * until the others have gone, and lets those who come meanwhile go first: a prune can wait, a backup should not.
+ * Who may work on the repositories of a profile at the same time: any number who share them, or one alone. Whoever wants to be
+ * alone waits until the others have gone, and lets those who come meanwhile go first: a prune can wait, a backup should not.
  */
 export class Turns {
   readonly #places = new Map<string, Place>()

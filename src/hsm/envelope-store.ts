@@ -18,7 +18,6 @@ import { envelopeBytesMax } from './envelope.ts'
 import { HsmError } from './errors.ts'
 
 const besideDigits = 16
-
 const besideEnding = /\.[0-9a-f]{16}\.new$/
 const envelopeEnding = '.age'
 const destroyedEnding = '.destroyed'
@@ -104,6 +103,27 @@ export class EnvelopeStore {
     return Math.max(0, ...all.filter(one => one.profile === profile).map(({ epoch }) => epoch))
   }
 
+  /** By profile, epoch and revision; without epochs that are destroyed. */
+  async list(): Promise<readonly StoredEnvelope[]> {
+    const ended = await this.destroyed()
+    return (await this.#names())
+      .map(name => parseName(name, envelopeEnding))
+      .filter(one => one !== null)
+      .filter(({ profile, epoch }) => !ended.some(one => one.profile === profile && one.epoch === epoch))
+      .sort((a, b) =>
+        a.profile === b.profile
+          ? a.epoch - b.epoch || a.revision - b.revision
+          : a.profile < b.profile
+            ? -1
+            : 1,
+      )
+  }
+
+  pathOf({ profile, epoch, revision }: StoredEnvelope): string {
+    const ending = revision === 1 ? '' : `.r${revision}`
+    return path.join(this.#directory, `${profile}.e${epoch}${ending}${envelopeEnding}`)
+  }
+
   async isDestroyed(profile: ProfileName, epoch: number): Promise<boolean> {
     return (await this.destroyed()).some(one => one.profile === profile && one.epoch === epoch)
   }
@@ -152,27 +172,6 @@ export class EnvelopeStore {
       ignoreMissing(error)
       return []
     })
-  }
-
-  /** By profile, epoch and revision; without epochs that are destroyed. */
-  async list(): Promise<readonly StoredEnvelope[]> {
-    const ended = await this.destroyed()
-    return (await this.#names())
-      .map(name => parseName(name, envelopeEnding))
-      .filter(one => one !== null)
-      .filter(({ profile, epoch }) => !ended.some(one => one.profile === profile && one.epoch === epoch))
-      .sort((a, b) =>
-        a.profile === b.profile
-          ? a.epoch - b.epoch || a.revision - b.revision
-          : a.profile < b.profile
-            ? -1
-            : 1,
-      )
-  }
-
-  pathOf({ profile, epoch, revision }: StoredEnvelope): string {
-    const ending = revision === 1 ? '' : `.r${revision}`
-    return path.join(this.#directory, `${profile}.e${epoch}${ending}.age`)
   }
 }
 

@@ -64,16 +64,16 @@ interface StockAsked {
 /** Judges, and releases: for dom0's jobs, and for stock Qubes. */
 export class Releaser {
   readonly #ports: ReleaserPorts
-  readonly #decisions: Deciding
+  readonly #deciding: Deciding
 
   constructor(ports: ReleaserPorts) {
     this.#ports = ports
-    this.#decisions = new Deciding(ports)
+    this.#deciding = new Deciding(ports)
   }
 
   /** Throws `HsmError`; refusals are recorded. The caller of this owns the secret. */
   release(call: ReleaseCall, caller: Caller): Promise<ReleaseAnswer> {
-    return this.#decisions.decided('release', caller, (known, allow, signal) =>
+    return this.#deciding.decided('release', caller, (known, allow, signal) =>
       this.#release(call, caller, known, allow, signal),
     )
   }
@@ -93,7 +93,7 @@ export class Releaser {
     const expires = new Date(clock.now().getTime() + stockWaitMilliseconds)
     try {
       for (;;) {
-        const passphrase = await this.#decisions.decided('stock', caller, (known, allow, signal) =>
+        const passphrase = await this.#deciding.decided('stock', caller, (known, allow, signal) =>
           this.#releaseStock({ purpose, epoch, job, expires, caller }, known, allow, signal),
         )
         if (passphrase !== null) return passphrase
@@ -139,7 +139,7 @@ export class Releaser {
   /** Cosigns a checkpoint for which nothing is released. Not a decision: it is not recorded. */
   async witness(call: WitnessCall, caller: Caller): Promise<WitnessAnswer> {
     if (caller.source !== dom0) throw notDom0(caller.source)
-    return await this.#decisions.serially(caller.signal, async signal => {
+    return await this.#deciding.serially(caller.signal, async signal => {
       const { store, ledger, token, clock } = this.#ports
       const { roles } = (await this.#configuration()).value
       const from = store.witness
@@ -202,7 +202,7 @@ export class Releaser {
 
   async #configuration() {
     const current = await this.#ports.configuration()
-    this.#decisions.learn(current.value.bindings.keys())
+    this.#deciding.learn(current.value.bindings.keys())
     return current
   }
 
