@@ -12,7 +12,7 @@ import { encodeDescriptor } from '../qrexec/framing.ts'
 
 const timeoutMilliseconds: Milliseconds = 10_000
 /** Caller and called are the same VM, which no policy judges. */
-const thisVm = parseVmName('hsm')
+export const thisVm = parseVmName('hsm')
 
 export function controlSocket(home: string): string {
   return path.join(home, 'control.sock')

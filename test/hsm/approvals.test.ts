@@ -9,7 +9,7 @@ import { refusalsPerDayMax } from '../../src/hsm/decisions.ts'
 import { HsmError } from '../../src/hsm/errors.ts'
 import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
 import { encodeEntry } from '../../src/ledger/entry.ts'
-import { self } from '../../src/main/hsm-approvals.ts'
+import { thisVm } from '../../src/main/hsm-service.ts'
 import type { Transport } from '../../src/qrexec/call.ts'
 import type { ReleaseCall } from '../../src/qrexec/calls/release.ts'
 import { callOver } from '../../src/qrexec/client.ts'
@@ -158,11 +158,11 @@ describe('whoever asks by her own program', () => {
       async open(service, argument) {
         const [here, there] = duplexPair()
         createServer(control, { log: silentLog }).accept(there)
-        here.write(encodeDescriptor({ service, argument, source: self }))
+        here.write(encodeDescriptor({ service, argument, source: thisVm }))
         return here
       },
     }
-    await callOver(transport, decideRelease, self, '', { code, verdict }, never, minute)
+    await callOver(transport, decideRelease, thisVm, '', { code, verdict }, never, minute)
   }
 
   it('has her asked of nothing that is not in the ledger', async () => {
