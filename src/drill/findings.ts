@@ -77,7 +77,7 @@ export const findings = {
   JOURNAL_PENDING: {
     levels: ['filesystem'],
     result: 'failed',
-    text: 'the file system was in use, and has errors that its journal may mend, which cannot be replayed here',
+    text: 'the file system was in use, and its journal, without which it is not whole, cannot be replayed here',
   },
 
   FILES_HOLD: { levels: ['files'], result: 'passed', text: 'files that are as the profile says: #' },

@@ -16,7 +16,7 @@ import { findWalls } from '../../src/host/local/bubblewrap.ts'
 import { localVolumeSandboxes } from '../../src/host/local/volume-sandboxes.ts'
 import type { Sandboxes, SandboxLimits } from '../../src/host/sandboxes.ts'
 import { product } from '../host/local/product.ts'
-import { scratch } from '../support/scratch.ts'
+import { discard, scratch } from '../support/scratch.ts'
 
 export const walls = await findWalls(product, silentLog)
 export const job = parseJobId('20261124T031500Z-1f2e3d4c')
@@ -36,7 +36,7 @@ export const noRules: DrillRules = {
 /** Volumes of the VM `work`, in a directory as dom0 makes one of a job. */
 export class Volumes {
   readonly root = scratch('drill')
-  readonly #names: string[] = []
+  readonly names: string[] = []
 
   constructor() {
     mkdirSync(path.join(this.root, job, vm), { recursive: true })
@@ -53,12 +53,16 @@ export class Volumes {
     const handle = openSync(file, 'r+')
     ftruncateSync(handle, length)
     closeSync(handle)
-    this.#names.push(name)
+    this.names.push(name)
     return file
   }
 
+  async discard(): Promise<void> {
+    await discard(this.root)
+  }
+
   order(change: Partial<ExaminationOrder> = {}): ExaminationOrder {
-    const volumes = this.#names.map(name => ({
+    const volumes = this.names.map(name => ({
       vm,
       volume: parseVolumeName(name),
       bytes: statSync(this.file(name)).size,

@@ -62,6 +62,9 @@ const checkers: Readonly<Record<CheckedKind, Checker>> = {
 }
 
 const memoryComplaint = /memory allocation failed|cannot allocate memory|out of memory/i
+/** Bits in a status of e2fsck. */
+const errorsLeft = 4
+const cannotGoOn = 8
 /** xfs_repair says so with `-n`. */
 const pendingLog = 'in a log which is being ignored'
 
@@ -80,10 +83,10 @@ export async function checkFileSystem(
   const sizes = await sizesOf(kind, region)
   if (kind !== 'fat' && (sizes === null || !isPlausible(sizes, region))) throw new Fault('SIZE_IMPLAUSIBLE')
   ports.used(checker.tool)
-  const first = await withImage(checker, region, ports, image => check(checker, image, ports))
-  if (first.status === 0) return
-  if (sizes?.isPending) return checkAfterReplay(checker, region, ports)
-  throw new Fault(first.isPending ? 'JOURNAL_PENDING' : 'FILE_SYSTEM_BROKEN', { number: first.status })
+  const { status, isPending } = await withImage(checker, region, ports, image => check(checker, image, ports))
+  // Errors that a replay may mend; but one that could not even go on, as by a journal that is none, it would mend by making a new one.
+  if (sizes?.isPending && (status & cannotGoOn) === 0) return checkAfterReplay(checker, region, ports)
+  if (status !== 0) throw new Fault(isPending ? 'JOURNAL_PENDING' : 'FILE_SYSTEM_BROKEN', { number: status })
 }
 
 interface Checked {
@@ -118,10 +121,14 @@ async function checkAfterReplay(checker: Checker, region: Region, ports: CheckPo
   await using copy = await copyOf(region, ports.stop)
   if (copy === null) throw new Fault('JOURNAL_PENDING')
   const replay = await runTool(
-    { program: checker.program, arguments: ['-y', '-E', 'journal_only', copy.file], writes: true },
+    { program: checker.program, arguments: ['-p', '-E', 'journal_only', copy.file], writes: true },
     ports,
   )
   if (replay.kind !== 'ended') throw new Fault(faultsOfTools[replay.kind])
+  if (replay.status >= errorsLeft) {
+    ports.complain(replay.output + replay.complaint)
+    throw new Fault('FILE_SYSTEM_BROKEN', { number: replay.status })
+  }
   const { status } = await check(checker, copy.file, ports)
   if (status !== 0) throw new Fault('FILE_SYSTEM_BROKEN', { number: status })
 }
