@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { MiB } from '../../src/base/bytes.ts'
 import { systemClock } from '../../src/base/environment.ts'
@@ -6,8 +7,21 @@ import { createLog, type Log, silentLog } from '../../src/base/log.ts'
 import { parseVolumeName } from '../../src/base/names.ts'
 import { examineVolumes } from '../../src/drill/examine.ts'
 import { verdictBytesMax } from '../../src/drill/protocol.ts'
+import { sandboxesThrough, serveSandboxes } from '../../src/host/local/sandbox-door.ts'
 import type { Sandboxes } from '../../src/host/sandboxes.ts'
-import { examine, limits, never, noRules, pretended, type Trial, Volumes, vm } from './support.ts'
+import { scratch } from '../support/scratch.ts'
+import {
+  examine,
+  job,
+  limits,
+  never,
+  noRules,
+  pretended,
+  sandboxesOf,
+  type Trial,
+  Volumes,
+  vm,
+} from './support.ts'
 
 const volumes = new Volumes()
 volumes.add('root', MiB)
@@ -27,6 +41,7 @@ const honest = [
   { ...sound, level: 'program', finding: 'PROGRAM_PASSED', number: null },
 ]
 const [first, second, third] = honest
+const verdict = `${JSON.stringify({ levels: honest, tools: [] })}\n`
 
 /** The program inside, as a script. */
 const script = (code: string): Trial => ({ command: ['--input-type=module', '-e', code] })
@@ -193,6 +208,25 @@ describe('dom0', () => {
       rules: { ...rules, program: wide, files: Array.from({ length: 32 }, () => long) },
     }
     await expect(examine(volumes, large)).rejects.toMatchObject({ code: 'EXAMINATION_TOO_LARGE' })
+  })
+
+  it('is answered through the door of the local host, and its going away ends the sandbox', async () => {
+    const door = path.join(scratch('door'), 'drill-sandboxes.sock')
+    const honestly = {
+      command: ['--input-type=module', '-e', `process.stdout.write(${JSON.stringify(verdict)})`],
+    }
+    const listener = await serveSandboxes(door, sandboxesOf(volumes.root, honestly), silentLog)
+    const sandboxes = sandboxesThrough(door)
+    const { levels } = await examineVolumes({ sandboxes, limits, log: silentLog }, order, never)
+    expect(levels.map(({ result }) => result)).toEqual(['passed', 'passed', 'passed'])
+    await listener.close()
+    const idle = { command: ['--input-type=module', '-e', 'setInterval(() => {}, 1000)'] }
+    const second = await serveSandboxes(door, sandboxesOf(volumes.root, idle), silentLog)
+    const sandbox = await sandboxesThrough(door).start(job, limits, never)
+    expect(groupsLeft().length).toBeGreaterThan(0)
+    await sandbox[Symbol.asyncDispose]()
+    await expect.poll(groupsLeft).toEqual([])
+    await second.close()
   })
 
   it('is told when no volumes are there', async () => {
