@@ -29,6 +29,7 @@ import { type Birth, giveBirth } from './birth.ts'
 import { CachingStore } from './caching-store.ts'
 import { CommitLog } from './commit.ts'
 import { ContentCache } from './content-cache.ts'
+import { requireNotDestroyed } from './epochs.ts'
 import { type JournalledPack, PackJournal, unclaimed } from './pack-journal.ts'
 import { type Plan, type PlannedVm, planBackup } from './plan.ts'
 import type { EnginePorts } from './ports.ts'
@@ -111,6 +112,7 @@ export async function runBackup(ports: EnginePorts, task: BackupJob): Promise<Ou
   const { vms, result } = await written(ports, task, plan, writer, memory, keep)
   signal.throwIfAborted()
   task.committing()
+  requireNotDestroyed(ports, profile.name, binding.epoch)
   const entry = snapshotEntry(ports, task, repository, vms, result)
   await new CommitLog(directory).begin({ entry, body: result.snapshot.body })
   const late = () =>

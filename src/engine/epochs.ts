@@ -40,9 +40,15 @@ export function isReliedOn({ epoch, snapshots }: RepositoryHistory, binding: Hsm
   return epoch === binding.epoch || snapshots.length > 0
 }
 
+/** Nobody could ever read what is stored from here on. Throws `EPOCH_DESTROYED`. */
+export function requireNotDestroyed({ ledger }: Ledger, profile: ProfileName, epoch: number): void {
+  if (ledger.destroyedEpochs(profile).has(epoch))
+    throw new EngineError('EPOCH_DESTROYED', `the passphrase of epoch ${epoch} of '${profile}' is destroyed`)
+}
+
 /**
  * The entry that records a destroyed epoch: appended, unless the ledger has it. The HSM VM has read that nothing is lost by it;
- * dom0 looks as well. Throws `PROFILE_NOT_FOUND`, `EPOCH_IN_USE`.
+ * dom0 looks as well. Called one after another. Throws `PROFILE_NOT_FOUND`, `EPOCH_IN_USE`.
  */
 export async function recordDestroyed(
   ports: Pick<EnginePorts, 'ledger' | 'configuration' | 'environment' | 'log'>,
@@ -59,7 +65,11 @@ export async function recordDestroyed(
   const binding = value.bindings.get(name)
   if (binding !== undefined && epoch >= binding.epoch)
     throw new EngineError('EPOCH_IN_USE', `epoch ${epoch} of '${name}' is not an earlier one`)
-  const count = ledger.repository(name, epoch)?.snapshots.length ?? 0
+  const repository = ledger.repository(name, epoch)
+  // Without this an HSM VM could fill the ledger with names that it makes up.
+  if (binding === undefined && repository === null)
+    throw new EngineError('PROFILE_NOT_FOUND', `nothing is known of an epoch ${epoch} of '${name}'`)
+  const count = repository?.snapshots.length ?? 0
   if (count > 0)
     throw new EngineError('EPOCH_IN_USE', `the ledger has ${count} snapshots of '${name}' in epoch ${epoch}`)
   ports.log.warn('the passphrase of an epoch is destroyed', { profile: name, epoch, source })

@@ -135,6 +135,11 @@ export const engineErrors = {
     meaning: 'An epoch is not over: it is the sealed one, or the ledger has snapshots of it.',
     hint: 'seal a new epoch first; then forget and prune what is in the earlier one',
   },
+  EPOCH_DESTROYED: {
+    kind: 'conflict',
+    meaning: 'The passphrase of the epoch was destroyed while a backup was on its way into it.',
+    hint: 'order the backup again: it goes into the epoch that is sealed now',
+  },
   REPOSITORY_UNKNOWN: {
     kind: 'missing',
     meaning: 'The ledger knows no repository of this profile and epoch.',

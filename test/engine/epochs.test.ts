@@ -1,9 +1,16 @@
+import { duplexPair } from 'node:stream'
 import { expect, it } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.ts'
-import { parseDigest, parseSnapshotId, parseVmName } from '../../src/base/names.ts'
+import { silentLog } from '../../src/base/log.ts'
+import { dom0, parseDigest, parseSnapshotId, parseVmName } from '../../src/base/names.ts'
 import { parseReadChoice } from '../../src/base/read-choice.ts'
 import { recordDestroyed } from '../../src/engine/epochs.ts'
+import { serveEpochs } from '../../src/engine/serve-epochs.ts'
 import { summariesOf } from '../../src/engine/snapshots.ts'
+import { epochDestroyed } from '../../src/qrexec/calls/epochs.ts'
+import { callOver } from '../../src/qrexec/client.ts'
+import { encodeDescriptor } from '../../src/qrexec/framing.ts'
+import { createServer } from '../../src/qrexec/server.ts'
 import { StorageError } from '../../src/storage/errors.ts'
 import type { ObjectKind } from '../../src/storage/object-store.ts'
 import { type EngineBench, mgmt, run, seal, testBench } from '../support/engine.ts'
@@ -27,6 +34,8 @@ const empty = {
 }
 
 interface EpochBench {
+  /** What happens when a job has its passphrase and opens the storage. */
+  whenOpened: (repository: string) => Promise<unknown>
   readonly one: EngineBench
   readonly stores: Map<string, MemoryStore>
   backUp(): Promise<string>
@@ -37,6 +46,7 @@ interface EpochBench {
 async function epochBench(retention: string): Promise<EpochBench> {
   const stores = new Map<string, MemoryStore>()
   const open = async (_: unknown, repository: string) => {
+    await bench.whenOpened(repository)
     const store = stores.get(repository) ?? new MemoryStore({ appendOnly: false })
     stores.set(repository, store)
     return Object.assign(store, { [Symbol.asyncDispose]: async () => {} })
@@ -59,9 +69,10 @@ async function epochBench(retention: string): Promise<EpochBench> {
       }),
     },
   })
-  return {
+  const bench: EpochBench = {
     one,
     stores,
+    whenOpened: async () => {},
     async backUp() {
       clock.time += day
       const { state, outcome } = await run(one)
@@ -70,6 +81,7 @@ async function epochBench(retention: string): Promise<EpochBench> {
     },
     released: () => one.released.splice(0).map(({ epoch }) => epoch),
   }
+  return bench
 }
 
 /** The next epoch, with the one before sealed for reading unless told otherwise. */
@@ -193,4 +205,44 @@ it('a check where no epoch has a snapshot says so', async () => {
   expect(one.ledger.repository(one.profile, 1)?.snapshots).toEqual([])
   await sealEpoch(one, 2, [1])
   expect((await check(one)).error?.code).toBe('REPOSITORY_UNKNOWN')
+})
+
+it('a backup whose epoch is destroyed while it runs fails, rather than store what nobody can read', async () => {
+  const bench = await epochBench('{ keep_last: 1 }')
+  const { one, stores } = bench
+  const source = parseVmName('vault')
+  bench.whenOpened = async () => {
+    bench.whenOpened = async () => {}
+    await sealEpoch(one, 2, [])
+    await recordDestroyed(one.ports, { profile: one.profile, epoch: 1, source })
+  }
+  expect(await run(one)).toMatchObject({ state: 'failed', error: { code: 'EPOCH_DESTROYED' } })
+  expect(await countOf(stores.get('nightly.e1'), 'snapshots')).toBe(0)
+  await bench.backUp()
+  expect(one.ledger.repository(one.profile, 2)?.snapshots).toHaveLength(1)
+})
+
+it('an HSM VM cannot fill the ledger with epochs that never were, or by saying one at once many times', async () => {
+  const { one, backUp } = await epochBench('{ keep_last: 1 }')
+  await backUp()
+  await sealEpoch(one, 2, [1])
+  await backUp()
+  await run(one, { kind: 'prune' })
+  const dom0Calls = createServer(serveEpochs(one.ports), { log: silentLog })
+  const tell = async (profile: string, epoch: number) => {
+    const [here, there] = duplexPair()
+    dom0Calls.accept(there)
+    const source = parseVmName('vault')
+    const open = async (service: string, argument: string) => {
+      here.write(encodeDescriptor({ service, argument, source }))
+      return here
+    }
+    return callOver({ open }, epochDestroyed, dom0, profile, { epoch }, never, 60_000)
+  }
+  const before = one.ledger.size
+  for (const epoch of [1, 2, Number.MAX_SAFE_INTEGER])
+    await expect(tell('made-up', epoch)).rejects.toMatchObject({ code: 'PROFILE_NOT_FOUND' })
+  const told = await Promise.all(Array.from({ length: 8 }, () => tell(one.profile, 1)))
+  expect(new Set(told.map(({ entry }) => entry))).toEqual(new Set([before]))
+  expect(one.ledger.size).toBe(before + 1)
 })
