@@ -16,6 +16,8 @@ import { wordList } from './slip39/word-list.ts'
  */
 
 const sharesMax = 16
+/** Shares made here have 0, those of other tools 4 at most: each step doubles the time, and 15 would take minutes that nothing ends. */
+const exponentMax = 6
 const noPassphrase = new Uint8Array(0)
 const noGroup = { index: 0, threshold: 1, count: 1 }
 
@@ -95,7 +97,7 @@ export class ShareSet implements Disposable {
       throw new HsmError('HSM_SHARE_LENGTH', `${name} has ${words.length} words; expected ${shareWords}`)
     const share = decodeShare(words)
     if (share === 'checksum') throw damaged(name, wrongWordOf(words))
-    if (typeof share === 'string' || share.group.count > 1)
+    if (typeof share === 'string' || share.group.count > 1 || share.exponent > exponentMax)
       throw new HsmError('HSM_SHARE_FOREIGN', `${name} is not of a recovery key`)
     const [first] = this.#shares
     if (first !== undefined && !sameSet(first, share)) {

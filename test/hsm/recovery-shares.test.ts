@@ -10,6 +10,7 @@ import { fingerprintOf } from '../../src/hsm/recipients.ts'
 import { newRecoveryKey, recoveryKeyOf, scalarOf } from '../../src/hsm/recovery.ts'
 import { ShareSet, splitRecoveryKey } from '../../src/hsm/recovery-shares.ts'
 import { addShares } from '../../src/hsm/share-text.ts'
+import { decodeShare, encodeShare, type Share } from '../../src/hsm/slip39/share.ts'
 import { wordList } from '../../src/hsm/slip39/word-list.ts'
 import { codeOf, countingEntropy, secret, textOf } from './support.ts'
 
@@ -34,6 +35,13 @@ async function join(text: string): Promise<string> {
   }
 }
 
+/** As somebody else could print it, with check words that fit. */
+function forged(of: string, change: Partial<Share>): string {
+  const decoded = decodeShare(Uint16Array.from(of.split(' '), word => wordList.indexOf(word)))
+  if (typeof decoded === 'string') throw new Error(decoded)
+  return [...encodeShare({ ...decoded, ...change })].map(number => wordList[number]).join(' ')
+}
+
 function withWord(share: string, place: number, word: string): string {
   return share
     .split(' ')
@@ -52,6 +60,20 @@ describe('shares of a recovery key', () => {
       [third, first, fifth],
     ])
       expect(await join(taken.join('\n'))).toBe(textOf(key.identity))
+  })
+
+  it('that are forged with check words that fit are refused, and make nobody wait', async () => {
+    const alone = (await split(1, 1))[0] ?? ''
+    const value = systemEntropy.bytes(32)
+    expect(await join([alone, forged(alone, { index: 1, value })].join('\n'))).toMatch(/^HSM_SHARES_INVALID/)
+    expect(await join([alone, forged(alone, { index: 1 })].join('\n'))).toMatch(/^AGE-SECRET-KEY-1/)
+    // 15 would be minutes of computing that ^C does not end.
+    expect(await join(forged(alone, { exponent: 15 }))).toMatch(/^HSM_SHARE_FOREIGN/)
+    expect(await join(forged(alone, { group: { index: 7, threshold: 1, count: 1 } }))).toMatch(
+      /^HSM_SHARE_FOREIGN/,
+    )
+    for (const change of [{ value }, { index: 4, value }])
+      expect(await join([first, second, forged(third, change)].join('\n'))).toMatch(/^HSM_SHARES_INVALID/)
   })
 
   it('beyond the threshold have to fit as well', async () => {

@@ -62,7 +62,7 @@ export function decodeShare(words: Uint16Array): Share | ShareFault {
   const [identifier, extendable, exponent] = [take(15), take(1) === 1, take(4)]
   const group = { index: take(4), threshold: take(4) + 1, count: take(4) + 1 }
   const [index, threshold] = [take(4), take(4) + 1]
-  if (group.threshold > group.count || take(padding) !== 0) return 'form'
+  if (group.threshold > group.count || group.index >= group.count || take(padding) !== 0) return 'form'
   const value = Uint8Array.from({ length: (valueBits - padding) / 8 }, () => take(8))
   bits.fill(0)
   return { identifier, extendable, exponent, group, index, threshold, value }

@@ -41,11 +41,14 @@ export async function splitSecret(
 
 /**
  * The secret, of `threshold` shares or more. `null` when they do not fit together: with a threshold of 2 or more the digest
- * says so, and each share beyond the threshold must lie on the polynomial of the others.
+ * says so, and each share beyond the threshold must lie on the polynomial of the others; with 1 that is to be the same.
  */
 export async function joinSecret(points: readonly Point[], threshold: number): Promise<Uint8Array | null> {
   const [base, further] = [points.slice(0, threshold), points.slice(threshold)]
-  if (threshold === 1) return base[0]?.value.slice() ?? null
+  const [first] = base
+  if (first === undefined) return null
+  if (threshold === 1)
+    return further.every(({ value }) => equalConstantTime(value, first.value)) ? first.value.slice() : null
   for (const { x, value } of further) if (!equalConstantTime(await valueAt(x, base), value)) return null
   const secret = await valueAt(secretPlace, base)
   const digest = await valueAt(digestPlace, base)
