@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { link, open, readdir, unlink } from 'node:fs/promises'
+import { link, lstat, open, readdir, rm, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { utf8 } from '../base/bytes.ts'
 import { errnoOf } from '../base/errors.ts'
@@ -197,8 +197,12 @@ async function writeNew(file: string, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** What a disk makes of it is the disk's: an SSD, or a file system that copies when it writes, keeps the old bytes elsewhere. */
+/**
+ * What a disk makes of it is the disk's: an SSD, or a file system that copies when it writes, keeps the old bytes elsewhere. What is no
+ * plain file, a link for instance, is removed and not written through: it must not keep the service from starting.
+ */
 async function overwriteAndRemove(file: string): Promise<void> {
+  if (!(await lstat(file)).isFile()) return await rm(file, { recursive: true })
   const handle = await open(file, constants.O_RDWR | constants.O_NOFOLLOW)
   try {
     const { size } = await handle.stat()

@@ -1,4 +1,5 @@
-import { linkSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { duplexPair } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -159,5 +160,24 @@ describe('an epoch of which nothing is left', () => {
     expect(await codeOf(() => world.release({ epoch: 1, purpose: 'drill' }))).toBe('HSM_EPOCH_DESTROYED')
     await world.startHsm()
     expect(files()).toEqual(['nightly.e1.destroyed', 'nightly.e2.age'])
+  })
+
+  it('does not keep the service from starting, nor writes elsewhere, whatever is put in the place of an envelope', async () => {
+    const e2 = path.join(path.dirname(world.envelopeFile), 'nightly.e2.age')
+    const other = readFileSync(e2)
+    writeFileSync(path.join(path.dirname(world.envelopeFile), 'nightly.e1.destroyed'), '{}\n')
+    const puts: readonly (() => void)[] = [
+      () => symlinkSync(e2, world.envelopeFile),
+      () => mkdirSync(path.join(world.envelopeFile, 'within'), { recursive: true }),
+      () => execFileSync('mkfifo', [world.envelopeFile]),
+    ]
+    for (const put of puts) {
+      await world.stopHsm()
+      rmSync(world.envelopeFile, { force: true })
+      put()
+      await world.startHsm()
+      expect(files()).toEqual(['nightly.e1.destroyed', 'nightly.e2.age'])
+      expect(readFileSync(e2)).toEqual(other)
+    }
   })
 })
