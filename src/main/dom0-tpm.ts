@@ -8,6 +8,7 @@ import { encodeAttestation, type LedgerClaim, type StoreClaim } from '../sealing
 import { type AnchoredCounter, anchorCounter, readCounterBase } from '../sealing/counter.ts'
 import { storePcrDefault } from '../sealing/machine.ts'
 import { openMeasurements } from '../sealing/measuring.ts'
+import { sealedPlace } from '../sealing/place.ts'
 import { activateCredential } from '../tpm/device/activate.ts'
 import { withLoaded } from '../tpm/device/command.ts'
 import { counterIndexDefault, tpmCounter } from '../tpm/device/counter.ts'
@@ -18,7 +19,6 @@ import { readProperties } from '../tpm/device/properties.ts'
 import { openTpm, type Tpm } from '../tpm/device/tpm.ts'
 import { TpmError } from '../tpm/errors.ts'
 import type { Answer } from './command-line.ts'
-import { sealedPlace } from './sealed-configuration.ts'
 
 /* dom0's TPM: counts the versions of the sealed store, measures the one in force, and answers who asks for it. */
 

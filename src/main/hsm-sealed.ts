@@ -6,8 +6,9 @@ import { explainBinding } from '../hsm/explain.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
 import type { HsmBinding } from '../profiles/binding.ts'
 import { type AnchoredCounter, anchorCounter } from '../sealing/counter.ts'
+import { sealedPlace } from '../sealing/place.ts'
 import type { Answer } from './command-line.ts'
-import { openConfiguration, sealedPlace } from './sealed-configuration.ts'
+import { openConfiguration } from './sealed-configuration.ts'
 
 /* `strongroom hsm anchor` and `explain`: this VM's own copy of the sealed store, which is verified for each. */
 

@@ -1,23 +1,17 @@
-import path from 'node:path'
 import type { Clock } from '../base/environment.ts'
 import { errorKinds } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { type Configuration, parseConfiguration } from '../profiles/config.ts'
 import { type Policy, parsePolicy } from '../qrexec/policy-files.ts'
 import type { AnchoredCounter } from '../sealing/counter.ts'
+import { sealedPlace } from '../sealing/place.ts'
 import { FileSealedStore, type SealedStoreOptions } from '../sealing/store.ts'
 
 export type ConfigurationStore = FileSealedStore<Configuration>
 
-/** Where a VM keeps its own copy of the sealed store: `<directory>/{store,pin.json,floor.json,counter.json}`. */
-export function sealedPlace(directory: string) {
-  const at = (name: string) => path.join(directory, name)
-  return { store: at('store'), pin: at('pin.json'), floor: at('floor.json'), counterBase: at('counter.json') }
-}
-
 export function storeOptions(directory: string, clock: Clock): SealedStoreOptions<Configuration> {
   const { store, pin, floor } = sealedPlace(directory)
-  return { directory: store, pinPath: pin, floorPath: floor, parseConfiguration, clock }
+  return { store, pin, floor, parseConfiguration, clock }
 }
 
 /** Opens a VM's own copy. Refuses whatever does not verify, or is not what the counter stands for. */

@@ -20,11 +20,11 @@ import { parseUpdate } from './update.ts'
 import { floorOf, type SealedConfiguration, verifyStore } from './verify.ts'
 
 export interface SealedStoreOptions<T> {
-  /** Belongs to the store; one process may admit updates to it. */
-  readonly directory: string
-  readonly pinPath: string
-  /** Outside `directory`, in a directory that exists. */
-  readonly floorPath: string
+  /** The store's own directory; one process may admit updates to it. */
+  readonly store: string
+  readonly pin: string
+  /** Outside `store`, in a directory that exists. */
+  readonly floor: string
   /** Given verified bytes only. What it throws refuses the update, or the store. */
   readonly parseConfiguration: (files: ReadonlyMap<string, Uint8Array>) => T
   readonly clock: Clock
@@ -54,16 +54,16 @@ export class FileSealedStore<T> implements SealedStore<T> {
 
   /** Verifies what is on disk, advances the floor, and clears away what a crash left. Throws a `CodedError`. */
   static async open<T>(options: SealedStoreOptions<T>): Promise<FileSealedStore<T>> {
-    const pin = await readPin(options.pinPath)
-    const files = await readGeneration(options.directory)
+    const pin = await readPin(options.pin)
+    const files = await readGeneration(options.store)
     const inForce = verify(
       options,
       files,
-      verifyStore(files, pin, await readFloor(options.floorPath), now(options)),
+      verifyStore(files, pin, await readFloor(options.floor), now(options)),
     )
     await count(options, inForce.configuration)
-    await writeFloor(options.floorPath, floorOf(inForce.configuration))
-    await sweepGenerations(options.directory, options.disk ?? nodeDisk)
+    await writeFloor(options.floor, floorOf(inForce.configuration))
+    await sweepGenerations(options.store, options.disk ?? nodeDisk)
     return new FileSealedStore(options, pin, inForce)
   }
 
@@ -72,11 +72,11 @@ export class FileSealedStore<T> implements SealedStore<T> {
     options: SealedStoreOptions<T>,
     update: Untrusted<Uint8Array>,
   ): Promise<FileSealedStore<T>> {
-    if (await hasGeneration(options.directory))
-      throw new SealError('SEAL_EXISTS', `there is a sealed store in ${options.directory} already`)
-    const pin = await readPin(options.pinPath)
+    if (await hasGeneration(options.store))
+      throw new SealError('SEAL_EXISTS', `there is a sealed store in ${options.store} already`)
+    const pin = await readPin(options.pin)
     const files = update.parse(parseUpdate)
-    const configuration = verifyStore(files, pin, await readFloor(options.floorPath), now(options))
+    const configuration = verifyStore(files, pin, await readFloor(options.floor), now(options))
     requireUnexpired(configuration)
     const store = new FileSealedStore(options, pin, verify(options, files, configuration))
     await store.#replace(store.#inForce)
@@ -118,7 +118,7 @@ export class FileSealedStore<T> implements SealedStore<T> {
 
   async #verifyAgain(before: Floor): Promise<SealedConfiguration> {
     try {
-      const files = await readGeneration(this.#options.directory)
+      const files = await readGeneration(this.#options.store)
       return verifyStore(files, this.#pin, before, now(this.#options))
     } catch (cause) {
       // Where nothing has ever been, that is no alarm; here something was in force.
@@ -136,14 +136,14 @@ export class FileSealedStore<T> implements SealedStore<T> {
 
   /** The store first, then counter and floor: the other order could leave a store that its own floor refuses. */
   async #replace(next: InForce<T>): Promise<void> {
-    const { directory, floorPath, disk = nodeDisk } = this.#options
+    const { store, floor, disk = nodeDisk } = this.#options
     const { version, digest } = next.configuration
-    await writeGeneration(directory, generationOf(version, digest), next.files, disk)
+    await writeGeneration(store, generationOf(version, digest), next.files, disk)
     this.#inForce = next
     await count(this.#options, next.configuration)
-    await writeFloor(floorPath, floorOf(next.configuration))
+    await writeFloor(floor, floorOf(next.configuration))
     // The old generation is in nobody's way; the next start clears it if this fails.
-    await sweepGenerations(directory, disk).catch(() => {})
+    await sweepGenerations(store, disk).catch(() => {})
   }
 }
 

@@ -38,7 +38,7 @@ beforeEach(async () => {
   counter = new Counter(41)
   anchored = { counter, basePath: directory.at('disk/counter.json'), signal }
   await mkdir(directory.at('disk'))
-  await writeFile(options().pinPath, encodePin(made.pin))
+  await writeFile(options().pin, encodePin(made.pin))
   await FileSealedStore.install(options(), whole())
   await anchorCounter(anchored, 1)
 })
@@ -49,9 +49,9 @@ const second = () => new Untrusted(made.second.update)
 const parseConfiguration = (files: ReadonlyMap<string, Uint8Array>) => files.size
 function options() {
   return {
-    directory: directory.at('disk/store'),
-    pinPath: directory.at('disk/pin.json'),
-    floorPath: directory.at('disk/floor.json'),
+    store: directory.at('disk/store'),
+    pin: directory.at('disk/pin.json'),
+    floor: directory.at('disk/floor.json'),
     parseConfiguration,
     clock,
   }

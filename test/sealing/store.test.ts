@@ -28,18 +28,18 @@ beforeEach(async () => {
   directory = await temporaryDirectory()
   made = await twoVersions()
   options = {
-    directory: directory.at('store'),
-    pinPath: directory.at('pin.json'),
-    floorPath: directory.at('floor.json'),
+    store: directory.at('store'),
+    pin: directory.at('pin.json'),
+    floor: directory.at('floor.json'),
     parseConfiguration,
     clock,
   }
-  await writeFile(options.pinPath, encodePin(made.pin))
+  await writeFile(options.pin, encodePin(made.pin))
 })
 afterEach(() => directory[Symbol.asyncDispose]())
 
 async function current(): Promise<string> {
-  return path.join(options.directory, await readlink(path.join(options.directory, 'current')))
+  return path.join(options.store, await readlink(path.join(options.store, 'current')))
 }
 
 describe('a store on disk', () => {
@@ -59,9 +59,9 @@ describe('a store on disk', () => {
     const store = await FileSealedStore.install(options, whole())
     await store.admit(untrusted(made.second.update))
     const digest = made.second.configuration.digest
-    expect((await readdir(options.directory)).sort()).toEqual(['current', `version-2-${digest.slice(0, 16)}`])
-    expect((await stat(options.floorPath)).mode & 0o777).toBe(0o600)
-    expect(JSON.parse(await readFile(options.floorPath, 'utf8'))).toEqual({
+    expect((await readdir(options.store)).sort()).toEqual(['current', `version-2-${digest.slice(0, 16)}`])
+    expect((await stat(options.floor)).mode & 0o777).toBe(0o600)
+    expect(JSON.parse(await readFile(options.floor, 'utf8'))).toEqual({
       v: 1,
       type: 'floor',
       version: 2,
@@ -148,7 +148,7 @@ describe('what somebody did to the disk', () => {
   test('an old copy put back is a rollback', async () => {
     const store = await FileSealedStore.install(options, whole())
     await store.admit(untrusted(made.second.update))
-    await rm(options.directory, { recursive: true })
+    await rm(options.store, { recursive: true })
     expect(await codeOf(() => FileSealedStore.install(options, whole()))).toBe('SEAL_ROLLBACK')
   })
 
@@ -179,9 +179,9 @@ describe('what somebody did to the disk', () => {
 
   test('a store that is gone is found while running, and is an alarm', async () => {
     const store = await FileSealedStore.install(options, whole())
-    await rename(path.join(options.directory, 'current'), directory.at('current'))
+    await rename(path.join(options.store, 'current'), directory.at('current'))
     expect(await codeOf(() => store.recheck())).toBe('SEAL_CHANGED')
-    await rename(directory.at('current'), path.join(options.directory, 'current'))
+    await rename(directory.at('current'), path.join(options.store, 'current'))
     await store.recheck()
     await rm(path.join(await current(), 'snapshot.json'))
     await expect(store.recheck()).rejects.toMatchObject({ kind: 'integrity' })
@@ -210,12 +210,12 @@ describe('what somebody did to the disk', () => {
     expect(await codeOf(() => FileSealedStore.open(options))).toBe('SEAL_EMPTY')
     await FileSealedStore.install(options, whole())
     expect(await codeOf(() => FileSealedStore.install(options, whole()))).toBe('SEAL_EXISTS')
-    await writeFile(options.floorPath, '{"v":1}')
+    await writeFile(options.floor, '{"v":1}')
     expect(await codeOf(() => FileSealedStore.open(options))).toBe('SEAL_FLOOR_INVALID')
-    await rm(options.floorPath)
-    await writeFile(options.pinPath, '')
+    await rm(options.floor)
+    await writeFile(options.pin, '')
     expect(await codeOf(() => FileSealedStore.open(options))).toBe('SEAL_PIN_INVALID')
-    await rm(options.pinPath)
+    await rm(options.pin)
     expect(await codeOf(() => FileSealedStore.open(options))).toBe('SEAL_PIN_INVALID')
   })
 })
@@ -243,8 +243,8 @@ describe.each(['before', 'after'] as const)('when an operation fails %s its effe
   test('the old store or the new one is there, and the same update succeeds later', async () => {
     let operations = Number.POSITIVE_INFINITY
     for (let failAt = 1; failAt <= operations; failAt++) {
-      await rm(options.directory, { recursive: true, force: true })
-      await rm(options.floorPath, { force: true })
+      await rm(options.store, { recursive: true, force: true })
+      await rm(options.floor, { force: true })
       await FileSealedStore.install(options, whole())
       const broken = failing(failAt, effect)
       const store = await FileSealedStore.open({ ...options, disk: broken.disk })
@@ -253,7 +253,7 @@ describe.each(['before', 'after'] as const)('when an operation fails %s its effe
       const reopened = await FileSealedStore.open(options)
       expect([1, 2]).toContain(reopened.current().version)
       if (code === 'ok') expect(reopened.current().version).toBe(2)
-      expect(await readdir(options.directory)).toHaveLength(2)
+      expect(await readdir(options.store)).toHaveLength(2)
       if (store.current().version === 1) await store.admit(untrusted(made.second.update))
       expect((await FileSealedStore.open(options)).current().version).toBe(2)
       operations = Math.max(broken.operations(), failAt)

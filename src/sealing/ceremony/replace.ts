@@ -8,6 +8,7 @@ import { readFloor } from '../floor.ts'
 import { readGeneration } from '../generation.ts'
 import { reportingIo } from '../io.ts'
 import { encodePin, readPin } from '../pin.ts'
+import { sealedPlace } from '../place.ts'
 import type { Sealed } from '../sealed-store.ts'
 import { FileSealedStore } from '../store.ts'
 import { verifyUnsealing } from '../unseal.ts'
@@ -32,17 +33,18 @@ export async function replaceStore<T>(options: ReplaceOptions<T>): Promise<Seale
   const [beside, before] = [`${directory}.next`, `${directory}.unsealed`]
   // What a crash between the two renames left is where it was put.
   const isHere = await exists(directory)
-  const place = placeOf(isHere ? directory : before)
-  const pin = await readPin(place.pinPath)
-  const installed = await readGeneration(place.directory)
-  verifyStore(installed, pin, await readFloor(place.floorPath), clock.now())
+  const place = sealedPlace(isHere ? directory : before)
+  const pin = await readPin(place.pin)
+  const installed = await readGeneration(place.store)
+  verifyStore(installed, pin, await readFloor(place.floor), clock.now())
   const next = statement.parse(untrustedBytes => verifyUnsealing(untrustedBytes, installed, pin))
   if (isHere && (await exists(before)))
     throw new SealError('SEAL_EXISTS', `${before} is in the way: an earlier state that was unsealed`)
   await reportingIo(() => rm(beside, { recursive: true, force: true }))
   await reportingIo(() => makePrivateDirectory(beside))
-  await reportingIo(() => writeDurably(placeOf(beside).pinPath, encodePin(next), 0o644))
-  const store = await FileSealedStore.install({ ...placeOf(beside), parseConfiguration, clock }, update)
+  const fresh = sealedPlace(beside)
+  await reportingIo(() => writeDurably(fresh.pin, encodePin(next), 0o644))
+  const store = await FileSealedStore.install({ ...fresh, parseConfiguration, clock }, update)
   await reportingIo(async () => {
     if (isHere) await rename(directory, before)
     await rename(beside, directory)
@@ -59,9 +61,4 @@ async function exists(directory: string): Promise<boolean> {
     ignoreMissing(error)
     return false
   }
-}
-
-function placeOf(directory: string) {
-  const at = (name: string) => path.join(directory, name)
-  return { directory: at('store'), pinPath: at('pin.json'), floorPath: at('floor.json') }
 }

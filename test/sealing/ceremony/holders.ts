@@ -114,9 +114,9 @@ export class Holder {
   /** Her own copy follows what another has sealed. */
   async follows(other: Holder, version: number): Promise<void> {
     const options = {
-      directory: this.workspace.store,
-      pinPath: this.workspace.pin,
-      floorPath: this.workspace.floor,
+      store: this.workspace.store,
+      pin: this.workspace.pin,
+      floor: this.workspace.floor,
       parseConfiguration: (files: ReadonlyMap<string, Uint8Array>) => files,
       clock: this.clock,
     }

@@ -203,9 +203,9 @@ describe('sign, show and verify', () => {
     await draft('roles.json', '{}\n')
     const first = await signCommand(sign, signal)
     const options = {
-      directory: directory.at('machine'),
-      pinPath: workspace.pin,
-      floorPath: directory.at('machine-floor.json'),
+      store: directory.at('machine'),
+      pin: workspace.pin,
+      floor: directory.at('machine-floor.json'),
       parseConfiguration: (files: ReadonlyMap<string, Uint8Array>) => files.size,
       clock,
     }

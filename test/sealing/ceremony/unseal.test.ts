@@ -62,7 +62,7 @@ const replace = async (update = wholeFile(owner.workspace)) =>
   })
 const trusted = async () => {
   const { store, pin, floor } = machine.workspace
-  const options = { directory: store, pinPath: pin, floorPath: floor, clock }
+  const options = { store, pin, floor, clock }
   const parseConfiguration = (files: ReadonlyMap<string, Uint8Array>) =>
     Buffer.from(files.get('roles.json') ?? []).toString()
   return (await FileSealedStore.open({ ...options, parseConfiguration })).current().value
