@@ -49,6 +49,7 @@ export async function provision(
     '--settings',
     home.settings(serviceVms.hsm),
   )
+  await makePrivateDirectory(path.join(home.directory, 'recovery'))
   const epoch = await command<{ epoch: number; envelope: string; digest: string; recoveryKey: string }>(
     ...['hsm', 'new-epoch', profile, '--settings', home.settings(serviceVms.hsm)],
     ...['--recovery-key', path.join(home.directory, 'recovery', `${profile}.key`)],

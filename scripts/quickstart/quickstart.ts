@@ -120,7 +120,7 @@ async function main(): Promise<boolean> {
   const held = held1 && held2
   for (const warning of warnings) console.error(`\n!! ${warning}`)
   console.log(held ? '\nEvery comparison held.' : '\nA COMPARISON FAILED.')
-  if (!values.exit) leaveRunning(api)
+  if (!values.exit) leaveRunning(api, provisioned)
   return held
 }
 
@@ -249,7 +249,7 @@ async function writeSummary(
   await writeFile(path.join(home.directory, 'quickstart.json'), `${JSON.stringify(summary, undefined, 2)}\n`)
 }
 
-function leaveRunning(api: ApiClient): void {
+function leaveRunning(api: ApiClient, { recoveryKey }: Provisioned): void {
   const tokenFile = path.join(home.home(serviceVms.management), 'api-token')
   console.log(`
 The management API is left running:
@@ -260,7 +260,7 @@ Try:
   bin/strongroom status
   bin/strongroom order nightly --wait
 Restore without this software: docs/how-to/emergency-restore.md
-  recovery key  ${path.join(home.directory, 'recovery')}
+  recovery key  ${recoveryKey}
 Stop everything:
   bin/strongroom host stop --home ${home.directory}`)
 }

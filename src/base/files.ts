@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { BaseError } from './base-errors.ts'
 import { errnoOf } from './errors.ts'
@@ -54,9 +54,23 @@ export async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-/** Makes a private directory and its parents; one that exists is left as it is. */
+/**
+ * Makes a private directory and its parents; one that exists is left as it is. Without Node's `recursive`, which never ends
+ * where a parent is there and takes no directories, as in /proc. Throws Node's errors.
+ */
 export async function makePrivateDirectory(directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
+  try {
+    await mkdir(directory, { mode: 0o700 })
+  } catch (error) {
+    const parent = path.dirname(directory)
+    if (errnoOf(error) === 'ENOENT' && parent !== directory) {
+      await makePrivateDirectory(parent)
+      await mkdir(directory, { mode: 0o700 }).catch(again => {
+        // Somebody else made it meanwhile.
+        if (errnoOf(again) !== 'EEXIST') throw again
+      })
+    } else if (errnoOf(error) !== 'EEXIST' || !(await stat(directory)).isDirectory()) throw error
+  }
 }
 
 /** O_NONBLOCK: a pipe in the place of a file must not hold whoever opens it. */

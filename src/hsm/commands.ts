@@ -138,13 +138,18 @@ export async function listEnvelopes(envelopes: EnvelopeStore): Promise<readonly 
 export async function readEnvelope(file: string): Promise<Untrusted<Uint8Array>> {
   const envelope = await readBounded(file, envelopeBytesMax)
   if (envelope !== null) return envelope
-  throw new HsmError('HSM_ENVELOPE_MISSING', `there is no file ${printable(file)}`)
+  throw new HsmError('HSM_ENVELOPE_MISSING', `there is no file ${printable(file)}`, {
+    hint: 'name the copy of the envelope that is kept, or the one in the HSM VM',
+  })
 }
 
 /** The identity in a file; not parsed yet. Throws `HSM_RECOVERY_KEY_INVALID` when there is none. */
 export async function readRecoveryKey(file: string): Promise<Secret> {
   const line = await readBounded(file, recoveryKeyFileBytesMax)
-  if (line === null) throw new HsmError('HSM_RECOVERY_KEY_INVALID', `there is no file ${printable(file)}`)
+  if (line === null)
+    throw new HsmError('HSM_RECOVERY_KEY_INVALID', `there is no file ${printable(file)}`, {
+      hint: 'name the file with the recovery key, or give its words (--words -)',
+    })
   return line.parse(untrustedBytes => Secret.take(untrustedBytes))
 }
 

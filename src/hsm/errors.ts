@@ -153,7 +153,7 @@ export const hsmErrors = {
     kind: 'usage',
     meaning:
       'A passphrase envelope needs a token and a recovery key: one dead token must not mean dead backups.',
-    hint: '`strongroom hsm new-epoch PROFILE --recovery-key FILE` makes the recovery key too',
+    hint: 'name a recovery key with --recipient age1…; `strongroom hsm new-epoch PROFILE --recovery-key FILE` makes one',
   },
   HSM_RECIPIENT_INVALID: {
     kind: 'usage',
@@ -164,6 +164,12 @@ export const hsmErrors = {
     kind: 'usage',
     meaning: 'That is no recovery key (AGE-SECRET-KEY-1…).',
     hint: 'type or scan it again; its check digits find a wrong character',
+  },
+  HSM_RECOVERY_KEY_WRITE: {
+    kind: 'unavailable',
+    meaning:
+      'A recovery key or card could not be written. Directories are never made for it: one that is missing may be a medium that is not mounted, and the key would stay on this machine.',
+    hint: 'mount the medium, or name a directory that is there, can be written and has room',
   },
   HSM_SHARES_SCHEME: {
     kind: 'usage',

@@ -19,7 +19,10 @@ export async function openCopy(directory: string, key: VerifierKey): Promise<Cop
   const state = await loadState(diskFiles(directory), key).catch(cause => {
     throw fileError(cause)
   })
-  if (state === null) throw new LedgerError('LEDGER_MISSING', 'there is no checkpoint in that directory')
+  if (state === null)
+    throw new LedgerError('LEDGER_MISSING', 'there is no checkpoint in that directory', {
+      hint: 'name the directory of a copy of the ledger: the one that has a file `checkpoint`',
+    })
   const { head, tree } = state
   return {
     head,

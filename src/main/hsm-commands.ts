@@ -1,8 +1,8 @@
-import { access, mkdir, readFile } from 'node:fs/promises'
+import { access, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { utf8 } from '../base/bytes.ts'
 import type { Entropy } from '../base/environment.ts'
-import { writeDurably } from '../base/files.ts'
+import { makePrivateDirectory, writeDurably } from '../base/files.ts'
 import { parseProfileName } from '../base/names.ts'
 import { Secret } from '../base/secret.ts'
 import * as commands from '../hsm/commands.ts'
@@ -12,6 +12,7 @@ import { HsmError } from '../hsm/errors.ts'
 import type { PinSource } from '../hsm/pin.ts'
 import { readRecord } from '../hsm/store.ts'
 import type { TokenProcess } from '../hsm/token-process.ts'
+import { witnessFields } from '../ledger/witness.ts'
 import type { Answer } from './command-line.ts'
 import { surroundings } from './surroundings.ts'
 import { openToken, type TokenOptions } from './token.ts'
@@ -79,7 +80,7 @@ async function writeSofthsmConfiguration(file: string): Promise<void> {
   )
   if (exists) return
   const tokens = path.join(path.dirname(file), 'tokens')
-  await mkdir(tokens, { recursive: true, mode: 0o700 })
+  await makePrivateDirectory(tokens)
   const text = await readFile(template, 'utf8')
   await writeDurably(file, utf8(text.replaceAll('@TOKENS@', tokens)))
 }
@@ -107,7 +108,9 @@ export async function history(home: string, untrustedProfile: string | undefined
   for await (const decision of readRecord(home))
     if (wanted === null || decision.profile === wanted) found.push(decision)
   return {
-    result: found,
+    result: found.map(({ witness, ...rest }) =>
+      witness === undefined ? rest : { ...rest, witness: witnessFields(witness) },
+    ),
     text: found.length === 0 ? ['nothing was asked for yet'] : found.map(describeDecision),
   }
 }

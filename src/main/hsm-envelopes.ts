@@ -47,6 +47,9 @@ export async function newEpoch(
     result: { profile, epoch, digest, earlierEpochs: earlier, envelope, recoveryKey: recoveryKeyFile },
     text: [
       `epoch         ${epoch} of ${profile}: a new key for new data`,
+      ...(binding === null
+        ? [`              no profile ${profile} is sealed here yet; compare the name`]
+        : []),
       ...(earlier.length === 0
         ? []
         : ['              nothing is encrypted anew: what is stored by now is read with the key before']),

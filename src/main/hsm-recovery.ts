@@ -4,7 +4,7 @@ import { BaseError } from '../base/base-errors.ts'
 import { utf8 } from '../base/bytes.ts'
 import type { Clock, Entropy } from '../base/environment.ts'
 import { errnoOf, printable } from '../base/errors.ts'
-import { makePrivateDirectory, syncDirectory } from '../base/files.ts'
+import { syncDirectory } from '../base/files.ts'
 import { Secret } from '../base/secret.ts'
 import { readEnvelope, readRecoveryKey } from '../hsm/commands.ts'
 import { openWithRecoveryKey } from '../hsm/envelope.ts'
@@ -153,9 +153,13 @@ function described(
 }
 
 /** Before anything is made. */
-function schemeOf({ shares, threshold, note }: RecoveryKeyOptions): Scheme {
+function schemeOf({ shares, threshold, cards, note }: RecoveryKeyOptions): Scheme {
+  // What an unset variable of a shell gives; the cards would be written where the person happens to be.
+  if (cards === '') missing('the directory of --cards')
   if (note.length > noteLengthMax || note !== printable(note))
-    throw new BaseError('FIELD_INVALID', `--note is at most ${noteLengthMax} printable characters`)
+    throw new BaseError('FIELD_INVALID', `--note is at most ${noteLengthMax} printable characters`, {
+      hint: 'name what the key is for in a few words; the rest belongs with the envelope',
+    })
   if (shares === undefined && threshold === undefined) return { threshold: 1, count: 1 }
   const scheme = {
     threshold: Number(threshold ?? missing('--threshold')),
@@ -228,22 +232,34 @@ async function showInTurn(cards: readonly Card[]): Promise<void> {
   }
 }
 
-/** With mode 0600, durable when it resolves, and never in the place of another file. */
+/**
+ * With mode 0600, durable when it resolves, and never in the place of another file. The directory is there already, else
+ * `HSM_RECOVERY_KEY_WRITE`.
+ */
 export async function writeNew(file: string, content: Secret): Promise<void> {
-  const directory = path.dirname(path.resolve(file))
-  await makePrivateDirectory(directory)
-  const handle = await open(file, 'wx', 0o600).catch(cause => {
-    if (errnoOf(cause) !== 'EEXIST') throw cause
-    throw new BaseError('FIELD_INVALID', `${file} exists; a recovery key is never replaced`, { cause })
-  })
   try {
-    using text = Secret.take(content.expose(bytes => Uint8Array.of(...bytes, 0x0a)))
-    await text.expose(bytes => handle.writeFile(bytes))
-    await handle.sync()
-  } finally {
-    await handle.close()
+    const handle = await open(file, 'wx', 0o600)
+    try {
+      using text = Secret.take(content.expose(bytes => Uint8Array.of(...bytes, 0x0a)))
+      await text.expose(bytes => handle.writeFile(bytes))
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await syncDirectory(path.dirname(path.resolve(file)))
+  } catch (cause) {
+    const name = printable(file)
+    if (errnoOf(cause) === 'EEXIST')
+      throw new BaseError('FIELD_INVALID', `${name} exists; a recovery key is never replaced`, {
+        cause,
+        hint: 'name another file',
+      })
+    throw new HsmError(
+      'HSM_RECOVERY_KEY_WRITE',
+      `${name} could not be written: ${errnoOf(cause) ?? 'no errno'}`,
+      { cause },
+    )
   }
-  await syncDirectory(directory)
 }
 
 function textOf(secret: Secret): string {

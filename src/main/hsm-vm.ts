@@ -70,7 +70,9 @@ function chosen(): TokenPorts {
     return { ...ports, ...options, softhsmConfiguration: settings.softhsmConfiguration, duties }
   }
   if (witness === undefined || witnessOptions === undefined || settings.witness === undefined)
-    throw new BaseError('FIELD_INVALID', 'the settings name no other token that witnesses')
+    throw new BaseError('FIELD_INVALID', 'the settings name no other token that witnesses', {
+      hint: 'leave out --witness, or name that token as `witness` in the settings',
+    })
   const { softhsmConfiguration } = settings.witness
   const duties = { opens: false, witnesses: true }
   return { ...ports, ...witnessOptions, token: witness, softhsmConfiguration, duties }
@@ -189,5 +191,7 @@ function code(): string {
 
 function epochOf(text: string): number {
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text)
-  throw new BaseError('FIELD_INVALID', 'an epoch is a number from 1 on')
+  throw new BaseError('FIELD_INVALID', 'an epoch is a number from 1 on', {
+    hint: '`strongroom hsm envelopes` lists them',
+  })
 }

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -73,6 +73,7 @@ describe('recovery-key new', () => {
   })
 
   it('writes cards that only their owner reads, and shows none of their words', async () => {
+    mkdirSync(file('cards'))
     const options = { shares: '5', threshold: '3', cards: file('cards') }
     const { result, text } = await run('new', options)
     expect(result.shares).toBeUndefined()
@@ -92,6 +93,19 @@ describe('recovery-key new', () => {
   })
 
   it.each([
+    ['that is missing', () => file('not-mounted')],
+    ['that is a file', () => file('whole.key')],
+    ['that takes no files', () => '/proc'],
+  ])('refuses a directory %s, and makes none', async (_, place) => {
+    const refused = { code: 'HSM_RECOVERY_KEY_WRITE', hint: expect.stringContaining('mount') }
+    await expect(run('new', { cards: place() })).rejects.toMatchObject(refused)
+    const key = path.join(place(), 'new.key')
+    await expect(run('new', { recoveryKeyFile: key })).rejects.toMatchObject(refused)
+    expect(readdirSync(directory)).not.toContain('not-mounted')
+  })
+
+  it.each([
+    ['no directory', { cards: '' }, 'FIELD_INVALID'],
     ['a threshold without shares', { threshold: '2' }, 'FIELD_INVALID'],
     ['more than there are', { threshold: '4', shares: '3' }, 'HSM_SHARES_SCHEME'],
     ['words for numbers', { threshold: 'two', shares: '3' }, 'HSM_SHARES_SCHEME'],
