@@ -1,4 +1,5 @@
 import { BaseError } from '../base/base-errors.ts'
+import { printable } from '../base/errors.ts'
 import { fields, is } from '../base/json.ts'
 import { ed25519PublicKeyLength } from '../crypto/signature.ts'
 import { HsmError } from './errors.ts'
@@ -16,6 +17,11 @@ import type {
 
 const textLengthMax = 64
 const keysMax = 8
+
+/** For a terminal: the process holds foreign code, and need not have said what its module said. */
+function text(untrustedValue: unknown): string {
+  return printable(is.string(textLengthMax)(untrustedValue))
+}
 
 function bytes(length: number): (untrustedValue: unknown) => Uint8Array {
   return untrustedValue => {
@@ -56,10 +62,10 @@ const sealKey = is.nullable((untrustedValue: unknown): TokenSealKey => {
 })
 
 const inspected = fields('token', {
-  label: is.string(textLengthMax),
-  manufacturer: is.string(textLengthMax),
-  model: is.string(textLengthMax),
-  serial: is.string(textLengthMax),
+  label: text,
+  manufacturer: text,
+  model: text,
+  serial: text,
   pin: is.literal('sound', 'failed-before', 'last-try', 'locked'),
   isWriteProtected: is.boolean,
   mechanisms: is.integer(),
@@ -74,7 +80,7 @@ const description = fields('token', {
   opens: is.nullable(is.literal('ecdh', 'oaep', 'rsa')),
   keys: is.array(
     fields('key', {
-      label: is.string(textLengthMax),
+      label: text,
       isProtected: is.boolean,
       export: is.literal('refused', 'given', 'untried'),
     }),

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { BaseError } from '../base/base-errors.ts'
+import { printable } from '../base/errors.ts'
 import { fields, is } from '../base/json.ts'
 import { serviceNodeFlags } from '../base/node-flags.ts'
 import { HsmError, isHsmErrorCode } from './errors.ts'
@@ -123,7 +124,7 @@ function answerValue(untrustedAnswer: unknown): unknown {
     if (untrustedAnswer.ok === true && 'value' in untrustedAnswer) return untrustedAnswer.value
     try {
       const { code, message, retry } = parseFailure(untrustedAnswer)
-      if (isHsmErrorCode(code)) throw new HsmError(code, message, { retry })
+      if (isHsmErrorCode(code)) throw new HsmError(code, printable(message), { retry })
     } catch (error) {
       if (!(error instanceof BaseError)) throw error
     }
