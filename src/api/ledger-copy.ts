@@ -1,8 +1,9 @@
+import { equalConstantTime } from '../base/bytes.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { type Checkpoint, verifyCheckpoint } from '../ledger/checkpoint.ts'
 import { copyOfEntries, entryText, sharedByProof } from '../ledger/copies.ts'
 import { LedgerError } from '../ledger/errors.ts'
-import { Frontier, leafHash } from '../ledger/merkle.ts'
+import { Frontier, leafHash, verifyConsistency } from '../ledger/merkle.ts'
 import type { VerifierKey } from '../ledger/note.ts'
 import { verifyEntries } from '../ledger/verify.ts'
 import type { Catalogue } from './catalogue/catalogue.ts'
@@ -14,6 +15,8 @@ import type { Dom0Port } from './dom0.ts'
  */
 
 const rowsAtOnce = 500
+/** Of dom0 at one look: however large a ledger it claims, and however slowly it sends, the next look is not far. */
+const pagesMax = 8
 
 export interface LedgerCopyPorts {
   readonly catalogue: Pick<Catalogue, 'witness'>
@@ -31,8 +34,9 @@ export class KeptLedger {
   }
 
   /**
-   * Keeps the entries up to a checkpoint that was witnessed; `offered` are some that dom0 has sent already. Throws `LEDGER_DAMAGED`
-   * when what dom0 sends does not lead to it, and what dom0 throws; nothing of that is kept.
+   * Keeps the entries up to a checkpoint that was witnessed, or as many of them as are fetched at once: the next call goes on there.
+   * `offered` are some that dom0 has sent already. Throws `LEDGER_DAMAGED` when what dom0 sends does not lead to it, and what dom0
+   * throws; nothing of that is kept.
    */
   async follow(
     checkpoint: Checkpoint,
@@ -43,7 +47,7 @@ export class KeptLedger {
     const frontier = (await this.#known()).clone()
     const first = frontier.size
     const added: Uint8Array[] = []
-    while (frontier.size < checkpoint.size) {
+    for (let page = 0; page < pagesMax && frontier.size < checkpoint.size; page++) {
       signal.throwIfAborted()
       const { size } = frontier
       const { entries } = size === offered.from ? offered : await dom0.ledger(size, signal)
@@ -55,7 +59,8 @@ export class KeptLedger {
       }
     }
     if (added.length === 0) return
-    verifyEntries([], checkpoint, frontier)
+    if (frontier.size === checkpoint.size) verifyEntries([], checkpoint, frontier)
+    else if (!(await this.#isBeginning(frontier, checkpoint, signal))) return
     await catalogue.witness.addEntries(ledgerKey.name, first, added)
     this.#frontier = frontier
   }
@@ -73,23 +78,43 @@ export class KeptLedger {
     return `the first ${shared} entries are the same; entry ${shared} is here ${entryText(kept[shared])}, and dom0 shows ${entryText(shown)}`
   }
 
+  /** `false`: dom0's ledger has grown meanwhile, and the next look will tell. Throws `LEDGER_DAMAGED`. */
+  async #isBeginning(frontier: Frontier, { size, root }: Checkpoint, signal: AbortSignal): Promise<boolean> {
+    const { dom0, ledgerKey } = this.#ports
+    const fromSize = frontier.size
+    const { checkpoint, consistency: proof } = await dom0.ledger(fromSize, signal)
+    const shown = verifyCheckpoint(new Untrusted(checkpoint), ledgerKey)
+    if (shown.size !== size || !equalConstantTime(shown.root, root)) return false
+    try {
+      verifyConsistency({ fromSize, fromRoot: frontier.root(), size, root, proof })
+    } catch (cause) {
+      const message = `nothing shows that the ${fromSize} entries that dom0 sends begin those ${size}`
+      throw new LedgerError('LEDGER_DAMAGED', message, { cause })
+    }
+    return true
+  }
+
   async #known(): Promise<Frontier> {
     if (this.#frontier !== null) return this.#frontier
     const frontier = new Frontier()
-    for (const entry of await keptEntries(this.#ports)) frontier.push(leafHash(entry))
+    for await (const some of parts(this.#ports)) for (const entry of some) frontier.push(leafHash(entry))
     this.#frontier = frontier
     return frontier
   }
 }
 
-export async function keptEntries({
-  catalogue,
-  ledgerKey,
-}: Pick<LedgerCopyPorts, 'catalogue' | 'ledgerKey'>): Promise<readonly Uint8Array[]> {
+type Kept = Pick<LedgerCopyPorts, 'catalogue' | 'ledgerKey'>
+
+export async function keptEntries(ports: Kept): Promise<readonly Uint8Array[]> {
   const kept: Uint8Array[] = []
-  for (;;) {
-    const some = await catalogue.witness.entries(ledgerKey.name, kept.length, rowsAtOnce)
-    kept.push(...some)
-    if (some.length < rowsAtOnce) return kept
+  for await (const some of parts(ports)) kept.push(...some)
+  return kept
+}
+
+async function* parts({ catalogue, ledgerKey }: Kept): AsyncGenerator<readonly Uint8Array[]> {
+  for (let from = 0; ; from += rowsAtOnce) {
+    const some = await catalogue.witness.entries(ledgerKey.name, from, rowsAtOnce)
+    yield some
+    if (some.length < rowsAtOnce) return
   }
 }

@@ -4,13 +4,14 @@ import { sqliteDialect } from '../../src/api/catalogue/sqlite.ts'
 import { LedgerWitness } from '../../src/api/witness.ts'
 import { toHex, utf8 } from '../../src/base/bytes.ts'
 import { Untrusted } from '../../src/base/untrusted.ts'
-import { parseCheckpoint, verifyCosignatureLine } from '../../src/ledger/checkpoint.ts'
+import { formatCheckpoint, parseCheckpoint, verifyCosignatureLine } from '../../src/ledger/checkpoint.ts'
 import { verifierKey } from '../../src/ledger/note.ts'
+import { signCheckpoint } from '../../src/ledger/signing.ts'
 import type { LedgerPage } from '../../src/qrexec/calls/ledger.ts'
 import { SteppedClock } from '../support/stepped-clock.ts'
 import { FakeDom0 } from './fake-dom0.ts'
 import { authorized, MemoryLog, startApi } from './harness.ts'
-import { entries, ledgerKey, newSigner, origin, pages } from './ledger-pages.ts'
+import { dom0Key, entries, ledgerKey, newSigner, origin, pages } from './ledger-pages.ts'
 
 const forever = new AbortController().signal
 const witnessKey = newSigner()
@@ -79,6 +80,37 @@ describe('a ledger that grows', () => {
     dom0.ledgerPage = honest
     await poll()
     expect(await catalogue.witness.entries(origin, 701, 500)).toEqual(entries(703).slice(701))
+  })
+
+  test('is kept a part at a time, so that the next look is never far', async () => {
+    const ports = await start()
+    const { dom0, catalogue } = ports
+    dom0.ledgerPage = await pages(entries(50), { countMax: 2 })
+    const kept = async () => (await catalogue.witness.entries(origin, 0, 500)).length
+    const witness = new LedgerWitness(ports)
+    const sizes: number[] = []
+    for (let look = 0; look < 3; look++) {
+      await witness.poll(forever)
+      sizes.push(await kept())
+    }
+    // Over a restart, too.
+    for (let look = 0; look < 2; look++) await ports.poll()
+    expect([...sizes, await kept()]).toEqual([16, 32, 48, 50])
+    expect(await catalogue.witness.entries(origin, 0, 500)).toEqual(entries(50))
+  })
+
+  test('of a size that nothing could ever lead to, from which dom0 sends on and on, is left after a few pages', async () => {
+    const { dom0, poll, catalogue, state } = await start()
+    const head = { origin, size: 2 ** 40, root: new Uint8Array(32).fill(1) }
+    const checkpoint = formatCheckpoint(await signCheckpoint(head, dom0Key))
+    dom0.ledgerPage = () => ({ checkpoint, consistency: [], entries: entries(3) })
+    await expect(poll()).rejects.toMatchObject({ code: 'LEDGER_DAMAGED' })
+    expect(dom0.calls.filter(call => call.startsWith('ledger')).length).toBeLessThan(10)
+    expect(await catalogue.witness.entries(origin, 0, 500)).toEqual([])
+    // What it shows then is looked at.
+    dom0.ledgerPage = await pages(entries(5))
+    await poll()
+    expect((await state())?.alarm).toMatchObject({ code: 'LEDGER_BACKWARDS' })
   })
 
   test('the state is stored before the cosignature leaves', async () => {
