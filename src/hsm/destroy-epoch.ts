@@ -27,7 +27,7 @@ const headsMax = 3
 
 export interface DestroyPorts
   extends Pick<ReleaserPorts, 'store' | 'configuration' | 'ledger' | 'clock' | 'log'> {
-  readonly releaser: Pick<Releaser, 'witness'>
+  readonly releaser: Pick<Releaser, 'witness' | 'between'>
   /** `null`: this VM's settings name no way to dom0. */
   readonly transport: Transport | null
 }
@@ -58,7 +58,10 @@ export async function destroyEpoch(
       throw new HsmError('HSM_EPOCH_IN_USE', `epoch ${epoch} of ${profile}; only one before the sealed ends`)
     await requireEmptied(ports, ask, { profile, epoch }, signal)
   }
-  const envelopes = await store.envelopes.destroy(profile, epoch, clock.now())
+  // What has been read for a release that is under way would be handed over after it was destroyed.
+  const envelopes = await ports.releaser.between(signal, () =>
+    store.envelopes.destroy(profile, epoch, clock.now()),
+  )
   log.warn('an epoch is destroyed', { profile, epoch, envelopes })
   try {
     const { entry } = await ask(epochDestroyed, profile, { epoch })

@@ -143,6 +143,41 @@ describe('an epoch of which nothing is left', () => {
     expect(next.epoch).toBe(3)
   })
 
+  it('is destroyed after a release that is under way, and not within it', async () => {
+    await forget()
+    const { token, releaser } = world
+    const [keys, agree] = [token.publicKeys, token.agree]
+    const between = releaser.between.bind(releaser)
+    const isHeld = Promise.withResolvers<void>()
+    const isFree = Promise.withResolvers<void>()
+    const opened: (readonly string[])[] = []
+    token.agree = (...given) => {
+      opened.push(files())
+      return agree.apply(token, given)
+    }
+    releaser.between = (signal, work) => {
+      isFree.resolve()
+      return between(signal, work)
+    }
+    // While the whole ledger is read, a release has come as far as the token.
+    let release: Promise<string> | null = null
+    page = async (ledger, from) => {
+      const answer = await readPage(ledger, from)
+      if (world.store.witness === null || release !== null) return answer
+      token.publicKeys = async signal => {
+        isHeld.resolve()
+        await isFree.promise
+        return await keys.call(token, signal)
+      }
+      release = world.release({ epoch: 1, purpose: 'drill' })
+      await isHeld.promise
+      return answer
+    }
+    expect(await destroy()).toEqual({ envelopes: 1, entry: 7 })
+    expect(await release).toHaveLength(43)
+    expect(opened).toEqual([['nightly.e1.age', 'nightly.e2.age']])
+  })
+
   it('stays destroyed when dom0 does not record it, and is recorded by the next call', async () => {
     await forget()
     dom0Answers = false
