@@ -154,7 +154,7 @@ export class Releaser {
 
   /** In turn with all releases, none of which is under way meanwhile. Throws `HSM_BUSY`, `HSM_TIMEOUT`. */
   between<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    return this.#decisions.serially(signal, work)
+    return this.#deciding.serially(signal, work)
   }
 
   async #release(
