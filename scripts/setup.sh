@@ -14,12 +14,12 @@ case $purpose in
     packages="$packages swtpm swtpm-tools tpm2-tools scrypt"
     # PKCS#11 modules, with what they run on: the contract of a token is tested with each.
     packages="$packages libnss3-tools opencryptoki libtpm2-pkcs11-1 tpm2-abrmd libtss2-tcti-tabrmd0 dbus-daemon dbus-bin"
-    packages="$packages erofs-utils cryptsetup-bin"
+    packages="$packages erofs-utils cryptsetup-bin qemu-system-x86 busybox-static kmod"
     ;;
   long)
     packages="$packages restic fuse3 age openssl time golang-go golang-golang-x-mod-dev"
     packages="$packages thin-provisioning-tools lvm2 user-mode-linux kmod"
-    packages="$packages erofs-utils cryptsetup-bin qemu-system-x86 busybox-static"
+    packages="$packages erofs-utils cryptsetup-bin qemu-system-x86 busybox-static mmdebstrap"
     ;;
   bench) packages="$packages restic borgbackup time" ;;
   *) echo "setup: unknown purpose '$purpose'" >&2; exit 2 ;;
@@ -48,13 +48,20 @@ fi
 
 # A kernel for QEMU to boot: unpacked and not installed, so that this machine boots as it did.
 kernel=.cache/kernel
-if [ "$purpose" = long ] && [ ! -d "$kernel" ]; then
+needs_kernel=
+case $purpose in test | long) needs_kernel=yes ;; esac
+if [ "$needs_kernel" ] && [ ! -d "$kernel" ]; then
   echo 'setup: unpacking a kernel for QEMU' >&2
   name=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
   rm -rf "$kernel.new"
   mkdir -p "$kernel.new"
   (cd "$kernel.new" && apt-get download -qq "$name" >&2 && dpkg -x ./*.deb . && rm ./*.deb)
   mv "$kernel.new" "$kernel"
+fi
+if [ "$needs_kernel" ] && [ -z "$(find .cache/boot-machine/initramfs.gz -newer scripts/boot-machine/init.sh \
+  -newer scripts/boot-machine/build.sh 2>/dev/null)" ]; then
+  echo 'setup: making an initramfs for restored VMs' >&2
+  sh scripts/boot-machine/build.sh "$kernel" .cache/boot-machine
 fi
 
 # A stamp of the lock file, so that a changed lock installs again and an unchanged one costs nothing.

@@ -17,6 +17,12 @@ export const hostErrors = {
     meaning: 'The broker of the local host does not answer.',
     hint: 'start the broker and look into its log',
   },
+  BOOT_UNAVAILABLE: {
+    kind: 'unavailable',
+    meaning:
+      'This machine cannot start a virtual machine from restored volumes, so the level `boot` of a drill cannot be proven on it.',
+    hint: 'install qemu-system-x86 and bubblewrap, and name a kernel and an initramfs in the settings',
+  },
   SANDBOX_DEADLINE: {
     kind: 'timeout',
     meaning: 'A sandbox ran longer than it may, and was destroyed.',

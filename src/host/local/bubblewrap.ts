@@ -14,6 +14,8 @@ export interface Bind {
   /** The path inside; the same as outside by default. */
   readonly to?: string
   readonly write: boolean
+  /** It is a device, to be used as one. */
+  readonly device?: boolean
 }
 
 export interface View {
@@ -21,6 +23,8 @@ export interface View {
   readonly vm: string
   readonly binds: readonly Bind[]
   readonly network: boolean
+  /** Of the system only these files and directories, and nothing of the product; by default all programs, and the product. */
+  readonly only?: readonly string[]
   /** Environment inside; nothing is inherited. */
   readonly environment?: Readonly<Record<string, string>>
   /** Nothing can be written but what is bound for writing, so that nothing is lost with the process. */
@@ -84,20 +88,25 @@ function bubblewrapArguments(product: Product, view: View): readonly string[] {
     ...['--die-with-parent', '--new-session', '--hostname', view.vm],
     ...['--cap-drop', 'ALL', '--clearenv', '--setenv', 'PATH', '/usr/bin:/bin', '--setenv', 'HOME', '/tmp'],
     ...Object.entries(view.environment ?? {}).flatMap(([name, value]) => ['--setenv', name, value]),
-    ...systemDirectories.flatMap(systemDirectory),
+    ...(view.only ?? systemDirectories).flatMap(systemDirectory),
     ...[...systemFiles, ...(view.network ? networkFiles : [])].flatMap(file => ['--ro-bind-try', file, file]),
     ...['--proc', '/proc', '--dev', '/dev'],
     ...(view.tmpBytesMax === undefined ? [] : ['--remount-ro', '/dev', '--size', String(view.tmpBytesMax)]),
     ...['--tmpfs', '/tmp'],
     // Started by root, a VM is the owner of the kernel's settings, and needs no capability to write to them.
     ...['--ro-bind-try', '/proc/sys', '/proc/sys'],
-    ...productBinds(product),
-    ...view.binds.flatMap(({ from, to, write }) => [write ? '--bind' : '--ro-bind', from, to ?? from]),
+    ...(view.only === undefined ? productBinds(product) : []),
+    ...view.binds.flatMap(bind => [bindOption(bind), bind.from, bind.to ?? bind.from]),
     ...(view.lasting ? ['--remount-ro', '/tmp'] : []),
     ...['--remount-ro', '/', '--chdir', '/'],
     ...(view.infoFd === undefined ? [] : ['--info-fd', String(view.infoFd)]),
     ...(view.filterFd === undefined ? [] : ['--seccomp', String(view.filterFd)]),
   ]
+}
+
+function bindOption({ write, device }: Bind): string {
+  if (device) return '--dev-bind'
+  return write ? '--bind' : '--ro-bind'
 }
 
 /** As it is on this system: `/lib` is a link to `usr/lib` on merged systems. */
