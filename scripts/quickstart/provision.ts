@@ -112,6 +112,7 @@ async function writeSettings(home: LocalHome): Promise<void> {
     services: home.services(dom0),
     sandboxes: path.join(home.run(dom0), 'sandboxes.sock'),
     drillSandboxes: path.join(home.run(dom0), 'drill-sandboxes.sock'),
+    boots: path.join(home.run(dom0), 'boots.sock'),
   })
   await write(storage, {
     services: home.services(storage),

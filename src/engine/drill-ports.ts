@@ -2,7 +2,7 @@ import type { LevelResult, LevelVerdict } from '../base/drill-levels.ts'
 import type { BootRule, DrillRules } from '../base/drill-rules.ts'
 import type { Digest, JobId } from '../base/names.ts'
 import type { ExaminationOrder, Examined } from '../drill/examine.ts'
-import type { DrillRooms, RestoredVolume } from '../host/drill-rooms.ts'
+import type { DrillRooms } from '../host/drill-rooms.ts'
 import type { Recorded, RepositoryHistory } from '../ledger/repository-history.ts'
 import type { Job } from '../qrexec/calls/orders.ts'
 import type { Restorer } from '../repository/examination.ts'
@@ -40,14 +40,7 @@ export interface DrillPorts extends Restorer {
   /** In a sandbox without network that is thrown away. Never throws for what a volume holds: that is in the verdict. */
   examine(order: ExaminationOrder, signal: AbortSignal): Promise<Examined>
   /** In a virtual machine that is thrown away. Never throws for what a volume holds. `null`: this host has none. */
-  readonly boot:
-    | ((
-        rule: BootRule,
-        volumes: readonly RestoredVolume[],
-        job: JobId,
-        signal: AbortSignal,
-      ) => Promise<LevelVerdict>)
-    | null
+  readonly boot: ((rule: BootRule, job: JobId, signal: AbortSignal) => Promise<LevelVerdict>) | null
   /** Signs and keeps it; durable when it resolves. SHA-256 of what is kept. */
   report(facts: DrillFacts): Promise<Digest>
   /** The signed report of a job; `null`: there is none. */

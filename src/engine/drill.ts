@@ -131,11 +131,11 @@ interface Look {
 
 /** In the order of `drillLevels`: file systems and files in a sandbox, then a machine of its own, then the program. */
 async function lookInto(look: Look): Promise<void> {
-  const { rules, task, boot, volumes, levels } = look
+  const { rules, task, boot, levels } = look
   if (!(await examineIn(look, ['filesystem', 'files']))) return
   if (rules.boot !== null && boot !== null) {
     levels.phase('booting')
-    if (!levels.add([await boot(rules.boot, volumes, task.job.id, task.signal)])) return
+    if (!levels.add([await boot(rules.boot, task.job.id, task.signal)])) return
   }
   await examineIn(look, ['program'])
 }

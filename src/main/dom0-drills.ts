@@ -1,6 +1,6 @@
 import { readdir, stat, unlink } from 'node:fs/promises'
 import path from 'node:path'
-import { fromUtf8 } from '../base/bytes.ts'
+import { fromUtf8, GiB, MiB } from '../base/bytes.ts'
 import { ignoreMissing, makePrivateDirectory, readBounded, writeDurably } from '../base/files.ts'
 import type { Log } from '../base/log.ts'
 import type { JobId } from '../base/names.ts'
@@ -8,6 +8,7 @@ import { productVersion } from '../base/version.ts'
 import { sha256Hex } from '../crypto/digest.ts'
 import { examineVolumes } from '../drill/examine.ts'
 import type { DrillFacts, DrillPorts } from '../engine/drill-ports.ts'
+import { bootThrough } from '../host/local/boot-door.ts'
 import { openDrillRooms } from '../host/local/drill-rooms.ts'
 import type { Sandboxes, SandboxLimits } from '../host/sandboxes.ts'
 import type { Checkpoint } from '../ledger/checkpoint.ts'
@@ -18,6 +19,7 @@ import type { Restorer } from '../repository/examination.ts'
 
 /** A report is a few KiB; its digest stays in the ledger. */
 const reportsKeptMax = 1000
+const bootLimits = { memoryBytes: GiB, writtenBytesMax: GiB, saidBytesMax: 64 * MiB }
 
 export interface Dom0DrillsOptions {
   /** dom0's own directory: `drills/`, while they last, and `reports/`. */
@@ -25,6 +27,8 @@ export interface Dom0DrillsOptions {
   readonly restorer: Restorer
   readonly sandboxes: Sandboxes
   readonly limits: SandboxLimits
+  /** Where restored VMs are started; absent: nowhere. */
+  readonly boots: string | undefined
   readonly signer: Signer
   readonly head: () => Checkpoint
   readonly log: Log
@@ -32,7 +36,7 @@ export interface Dom0DrillsOptions {
 
 /** Drills on the local host, and their signed reports. */
 export async function dom0Drills(options: Dom0DrillsOptions): Promise<DrillPorts> {
-  const { home, restorer, sandboxes, limits, log } = options
+  const { home, restorer, sandboxes, limits, boots, log } = options
   const reports = path.join(home, 'reports')
   await makePrivateDirectory(reports)
   const fileOf = (job: JobId) => path.join(reports, `${job}.json`)
@@ -40,7 +44,8 @@ export async function dom0Drills(options: Dom0DrillsOptions): Promise<DrillPorts
     restoreInto: (...all) => restorer.restoreInto(...all),
     rooms: await openDrillRooms(path.join(home, 'drills')),
     examine: (order, signal) => examineVolumes({ sandboxes, limits, log }, order, signal),
-    boot: null,
+    boot:
+      boots === undefined ? null : (rule, job, signal) => bootThrough(boots, job, rule, bootLimits, signal),
     async report(facts) {
       const bytes = await signReport(reportOf(facts, options.head()), options.signer)
       await writeDurably(fileOf(facts.job.id), bytes)

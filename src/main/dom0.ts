@@ -63,6 +63,8 @@ const parseSettings = fields('dom0 settings', {
   sandboxes: is.string(4000),
   /** Where those are started that look into restored volumes. */
   drillSandboxes: is.string(4000),
+  /** Where restored VMs are started; absent: the level `boot` cannot be proven. */
+  boots: is.optional(is.string(4000)),
   /** How many threads of backups work at once; absent: one a core. */
   threads: is.optional(is.integer(1, 64)),
   /** Absent: none, and nothing can be proven to anyone. */
@@ -202,6 +204,7 @@ const ports: EnginePorts = {
     restorer: examiner,
     sandboxes: sandboxesThrough(settings.drillSandboxes),
     limits: drillLimits,
+    boots: settings.boots,
     signer,
     head,
     log,

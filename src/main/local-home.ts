@@ -54,6 +54,14 @@ export class LocalHome {
   get drills(): string {
     return path.join(this.home(dom0), 'drills')
   }
+  /** `vmlinuz` and `initramfs.gz`, for restored VMs that have no boot loader; `scripts/boot-machine/build.sh` makes them. */
+  get boot(): string {
+    return path.join(this.directory, 'boot')
+  }
+  /** Sockets of machines that are being started. */
+  get machines(): string {
+    return path.join(this.runDirectory, '.machines')
+  }
   get logs(): string {
     return path.join(this.directory, 'log')
   }

@@ -1,4 +1,5 @@
 import './failure.ts'
+import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
@@ -9,6 +10,9 @@ import { makePrivateDirectory, readBounded, writeDurably } from '../base/files.t
 import { fields, is, parseJson } from '../base/json.ts'
 import { createLog } from '../base/log.ts'
 import { dom0 } from '../base/names.ts'
+import type { BootKernel } from '../host/boot-machines.ts'
+import { serveBoots } from '../host/local/boot-door.ts'
+import { localBootMachines } from '../host/local/boot-machine.ts'
 import { createBroker } from '../host/local/broker.ts'
 import { serveControl } from '../host/local/broker-control.ts'
 import { findWalls, type Product } from '../host/local/bubblewrap.ts'
@@ -89,6 +93,7 @@ async function start(): Promise<void> {
   for (const vm of [dom0, ...Object.values(serviceVms)]) await broker.addVm(vm)
 
   const control = path.join(home.runDirectory, 'broker.sock')
+  await makePrivateDirectory(home.machines)
   const listeners: Listener[] = [
     await serveControl({ path: control, broker, entropy: systemEntropy, log }),
     await serveSandboxes(
@@ -114,6 +119,20 @@ async function start(): Promise<void> {
         entropy: systemEntropy,
         log,
       }),
+      log,
+    ),
+    await serveBoots(
+      path.join(home.run(dom0), 'boots.sock'),
+      localBootMachines({
+        walls,
+        clock: systemClock,
+        entropy: systemEntropy,
+        log,
+        product,
+        directory: home.machines,
+        kernel: bootKernel(),
+      }),
+      home.drills,
       log,
     ),
   ]
@@ -144,6 +163,12 @@ async function start(): Promise<void> {
     for (const listener of listeners) await listener.close()
     await broker.close()
   })
+}
+
+function bootKernel(): BootKernel | null {
+  const [kernel, initramfs] = ['vmlinuz', 'initramfs.gz'].map(name => path.join(home.boot, name))
+  if (kernel === undefined || initramfs === undefined) return null
+  return existsSync(kernel) && existsSync(initramfs) ? { kernel, initramfs } : null
 }
 
 async function running(): Promise<ReturnType<typeof parseHostFile> | null> {

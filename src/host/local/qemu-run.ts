@@ -10,8 +10,8 @@ import type { Log } from '../../base/log.ts'
 import type { BootKernel, BootLimits } from '../boot-machines.ts'
 import type { Product, View, Walls } from './bubblewrap.ts'
 import { ConsoleWatch } from './console-watch.ts'
-import { limitMemory } from './memory-limit.ts'
 import { type Accelerator, inside, qemuBytes, qemuCommand } from './qemu-command.ts'
+import { limitResources } from './resource-limits.ts'
 import { listenSocket } from './socket.ts'
 import { spawnWalled } from './walled-process.ts'
 
@@ -101,7 +101,7 @@ export async function runQemu(host: QemuHost, run: QemuRun, signal: AbortSignal)
     cleanup.defer(() => listener.close())
   // Files in memory are what it writes.
   const memoryBytesMax = limits.memoryBytes + limits.writtenBytesMax + qemuBytes
-  const memory = await limitMemory(run.name, memoryBytesMax, host.clock)
+  const memory = await limitResources(run.name, { memoryBytesMax }, host.clock)
   cleanup.defer(() => memory.remove())
   const late = new Error('the time is over')
   using stop = deadline(run.millisecondsMax, () => late, signal)

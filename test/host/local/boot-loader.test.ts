@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { startsByItself } from '../../../src/host/local/boot-loader.ts'
-import { saying } from './boot-sectors.ts'
+import { saying } from '../../support/boot-sectors.ts'
 
 const sector = (change: (bytes: Uint8Array) => void = () => {}) => {
   const bytes = new Uint8Array(512)

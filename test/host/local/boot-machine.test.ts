@@ -11,9 +11,9 @@ import { parseVmName, parseVolumeName } from '../../../src/base/names.ts'
 import type { BootVolume } from '../../../src/host/boot-machines.ts'
 import { type BootOptions, defaultQemu, localBootMachines } from '../../../src/host/local/boot-machine.ts'
 import { findWalls } from '../../../src/host/local/bubblewrap.ts'
+import { overwriting, resetting, saying } from '../../support/boot-sectors.ts'
 import { maySkip } from '../../support/may-skip.ts'
 import { scratch } from '../../support/scratch.ts'
-import { overwriting, resetting, saying } from './boot-sectors.ts'
 import { product } from './product.ts'
 
 const cache = path.join(product.directory, '.cache/boot-machine')
@@ -34,11 +34,14 @@ let count = 0
 
 beforeAll(() => mkdir(run))
 
-/** Groups that the machines were bound with. */
+/** Groups that the machines of these tests were bound with: others may start some at the same time. */
 const groups = async () => {
   const places = ['/sys/fs/cgroup', '/sys/fs/cgroup/memory']
   const names = await Promise.all(places.map(place => readdir(place).catch(() => [])))
-  return names.flat().filter(name => name.includes('boot-'))
+  return names.flat().filter(name => {
+    const started = /boot-[0-9a-f]{16}/.exec(name)?.[0]
+    return started !== undefined && lines.some(line => line.includes(started))
+  })
 }
 
 /** Machines whose command line is known by the names of their disks inside, and their walls. */

@@ -1,5 +1,6 @@
 import { approveAndDeny } from './approve-and-deny.ts'
 import { attestedRelease } from './attested-release.ts'
+import { bootDrill } from './boot-drill.ts'
 import { ceremony2of3 } from './ceremony-2of3.ts'
 import { custodyDiscarded } from './custody-discarded.ts'
 import { damagedStorage } from './damaged-storage.ts'
@@ -31,6 +32,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'witness-disagrees': witnessDisagrees,
   'attested-release': attestedRelease,
   'old-disk-restored': oldDiskRestored,
+  'boot-drill': bootDrill,
   'drill-levels': drillLevels,
   'kill-and-continue': killAndContinue(20),
 }
