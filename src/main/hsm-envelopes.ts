@@ -107,7 +107,7 @@ export async function rewrap(
       `for       ${describeRecipients(made.recipients)}, this token among them`,
       `before    ${describeRecipients(made.before)}`,
       `digest    ${made.digest}`,
-      `          goes into hsm/${profile}.json of the seal's draft; nothing else changes`,
+      `          goes into hsm/${profile}.json of the seal's draft, as the envelope of epoch ${made.epoch}; nothing else changes`,
       'careful   whoever could open the envelope before still can, if he has a copy of it',
       ...(isFewer(made.recipients, made.before)
         ? ['careful   it is for fewer than before: who is to open it, and was not named with --recipient?']

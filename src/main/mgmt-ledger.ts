@@ -4,7 +4,7 @@ import type { Catalogue } from '../api/catalogue/catalogue.ts'
 import { keptEntries } from '../api/ledger-copy.ts'
 import { BaseError } from '../base/base-errors.ts'
 import { utf8 } from '../base/bytes.ts'
-import { errnoOf } from '../base/errors.ts'
+import { errnoOf, printable } from '../base/errors.ts'
 import { Untrusted } from '../base/untrusted.ts'
 import { verifyCheckpoint } from '../ledger/checkpoint.ts'
 import { LedgerError } from '../ledger/errors.ts'
@@ -34,9 +34,15 @@ export async function copyLedger(
     )
   verifyEntries(entries, checkpoint)
   await mkdir(directory, { mode: 0o700 }).catch(cause => {
-    if (errnoOf(cause) !== 'EEXIST') throw cause
-    throw new BaseError('FIELD_INVALID', `${directory} exists; a copy is never written over another`, {
+    const name = printable(directory)
+    if (errnoOf(cause) !== 'EEXIST')
+      throw new BaseError('FIELD_INVALID', `${name} cannot be made: ${errnoOf(cause) ?? 'no errno'}`, {
+        cause,
+        hint: 'name a new directory in one that is there and can be written; mount the medium first',
+      })
+    throw new BaseError('FIELD_INVALID', `${name} exists; a copy is never written over another`, {
       cause,
+      hint: 'name a directory that is not there yet',
     })
   })
   const { files } = grow(emptyEdge, entries)
