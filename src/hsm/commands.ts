@@ -9,7 +9,7 @@ import { sha256Hex } from '../crypto/digest.ts'
 import { createEnvelope, envelopeBytesMax, openWithRecoveryKey, openWithToken } from './envelope.ts'
 import { countRecipients, type RecipientCounts } from './envelope-header.ts'
 import type { EnvelopeStore, StoredEnvelope } from './envelope-store.ts'
-import { HsmError } from './errors.ts'
+import { HsmError, type HsmErrorCode } from './errors.ts'
 import { newPassphrase } from './passphrase.ts'
 import { parseRecipient, tokenRecipient } from './recipients.ts'
 import { requireWrappingKey, type TokenKey, tokenKey } from './token-key.ts'
@@ -86,7 +86,7 @@ export function byRecoveryKey(identity: Secret): EnvelopeOpener {
 
 /**
  * The passphrase of an epoch in another envelope: for this token and exactly the given recipients. No data is touched, and the
- * envelopes before stay, so who could open one still can. Takes effect when its digest is sealed.
+ * envelopes before stay, so who could open one still can. Takes effect when its digest is sealed. Throws `HSM_ENVELOPE_MISMATCH`.
  */
 export async function rewrap(
   { envelopes, token, open }: { envelopes: EnvelopeStore; token: TokenProcess; open: EnvelopeOpener },
@@ -94,15 +94,43 @@ export async function rewrap(
   recipients: readonly string[],
   signal: AbortSignal,
 ): Promise<EnvelopeWithDigest & { readonly before: RecipientCounts }> {
-  const [newest] = await envelopes.revisions(profile, epoch)
+  const [newest, ...earlier] = await envelopes.revisions(profile, epoch)
   if (newest === undefined)
     throw new HsmError('HSM_ENVELOPE_MISSING', `there is no envelope for ${profile} in epoch ${epoch}`)
   const present = await envelopes.get(newest)
   using passphrase = await open(present)
+  for (const one of earlier) await requireSame(passphrase, one, { envelopes, open })
   const envelope = await envelopeFor(passphrase, token, recipients, signal)
   const made: StoredEnvelope = { profile, epoch, revision: newest.revision + 1 }
   return { ...(await store(envelopes, made, envelope)), before: countRecipients(present) }
 }
+
+/**
+ * Whoever knows a recipient can make an envelope for it: one that was put in the place of the newest must not be the one that is sealed
+ * next. Those that this key does not open say nothing. Throws `HSM_ENVELOPE_MISMATCH`.
+ */
+async function requireSame(
+  passphrase: Secret,
+  other: StoredEnvelope,
+  { envelopes, open }: { readonly envelopes: EnvelopeStore; readonly open: EnvelopeOpener },
+): Promise<void> {
+  try {
+    using own = await open(await envelopes.get(other))
+    if (own.expose(a => passphrase.expose(b => equalConstantTime(a, b)))) return
+  } catch (error) {
+    if (error instanceof HsmError && unopened.has(error.code)) return
+    throw error
+  }
+  throw new HsmError(
+    'HSM_ENVELOPE_MISMATCH',
+    `revision ${other.revision} of epoch ${other.epoch} of ${other.profile} holds another passphrase than the newest`,
+    {
+      hint: 'somebody has put an envelope there: see which one has the sealed digest, and move the others away',
+    },
+  )
+}
+
+const unopened: ReadonlySet<HsmErrorCode> = new Set(['HSM_ENVELOPE_INVALID', 'HSM_ENVELOPE_OTHER_KEY'])
 
 /** It has been opened with the token before anyone relies on it. */
 async function envelopeFor(

@@ -14,7 +14,9 @@ import {
   rewrap,
 } from '../../src/hsm/commands.ts'
 import { doctor } from '../../src/hsm/doctor.ts'
+import { createEnvelope } from '../../src/hsm/envelope.ts'
 import { EnvelopeStore } from '../../src/hsm/envelope-store.ts'
+import { parseRecipient } from '../../src/hsm/recipients.ts'
 import { newRecoveryKey } from '../../src/hsm/recovery.ts'
 import { codeOf, countingEntropy, never, officerPin, secret, TestHsm, textOf } from './support.ts'
 
@@ -148,6 +150,20 @@ describe('hsm rewrap', () => {
     } finally {
       second.remove()
     }
+  })
+
+  it('is refused when somebody has put an envelope of his own in the place of the newest', async () => {
+    const token = await hsm.prepared()
+    const { recipient } = newRecoveryKey(entropy)
+    const ports = { envelopes, token, entropy, open: byToken(token, never) }
+    const first = await newEpoch(ports, profile, [recipient.text], never)
+    // All that it takes is the token's recipient, which is no secret.
+    const own = parseRecipient((await makeKeys(token, never)).recipient)
+    const his = await createEnvelope(secret('known to whoever has put it there'), [own, recipient])
+    await envelopes.put({ ...first, revision: 2 }, his)
+    const again = () => rewrap(ports, first, [recipient.text], never)
+    expect(await codeOf(again)).toBe('HSM_ENVELOPE_MISMATCH')
+    expect((await listEnvelopes(envelopes)).map(({ revision }) => revision)).toEqual([1, 2])
   })
 
   it('without any recovery key is refused, and of an epoch that is not there', async () => {
