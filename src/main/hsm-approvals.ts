@@ -50,7 +50,7 @@ export async function attend(home: string, dialog: string | null, signal: AbortS
   while (!signal.aborted) {
     for (const release of await waiting(home, signal)) {
       // A job may ask for one epoch after another, or once more for the same.
-      const question = `${release.job} ${release.asked.toISOString()}`
+      const question = `${release.job} ${release.epoch} ${release.asked.toISOString()}`
       if (asked.has(question)) continue
       asked.add(question)
       const verdict = (await ask(release, signal)) ? 'approved' : 'denied'
