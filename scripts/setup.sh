@@ -18,8 +18,8 @@ case $purpose in
     ;;
   long)
     packages="$packages restic fuse3 age openssl time golang-go golang-golang-x-mod-dev"
-    packages="$packages thin-provisioning-tools lvm2 user-mode-linux kmod"
     packages="$packages erofs-utils cryptsetup-bin qemu-system-x86 busybox-static mmdebstrap"
+    packages="$packages thin-provisioning-tools lvm2 user-mode-linux kmod xfsprogs btrfs-progs"
     ;;
   bench) packages="$packages restic borgbackup time" ;;
   *) echo "setup: unknown purpose '$purpose'" >&2; exit 2 ;;

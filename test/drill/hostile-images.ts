@@ -200,6 +200,7 @@ export function makeDeep(file: string, depth: number): void {
   )
   const commands = `${base}.commands`
   writeFileSync(commands, 'mkdir d\ncd d\n'.repeat(depth))
-  run('debugfs', '-w', '-f', commands, base)
+  // It repeats every command.
+  run('/bin/sh', '-c', 'exec debugfs -w -f "$0" "$1" > /dev/null', commands, base)
   copyFileSync(base, file)
 }
