@@ -92,6 +92,7 @@ async function measure(): Promise<void> {
           purposes: ['backup'],
           releasesPerDay: null,
           approve: 'never',
+          pinAgain: 'never',
           hours: null,
           attestation: 'none',
           earlier: [],

@@ -11,6 +11,8 @@ import type { ReleaseRequest } from './passphrase-service.ts'
  *
  * Whoever decides names a code, perhaps of a question that has been on her screen for a while. So a code means what it meant when it
  * was first shown: a compromised dom0 could otherwise let a harmless question expire and have her yes fall on another one.
+ *
+ * Where the sealed binding wants the PIN with her yes, a yes counts only for the very release for which the PIN was proven.
  */
 
 const waitingMax = 32
@@ -18,6 +20,8 @@ const waitingMax = 32
 const codeMilliseconds: Milliseconds = 24 * 60 * 60 * 1000
 /** More than a honest dom0 asks for in that time. */
 const codesMax = 65_536
+/** Some tokens lock at the third, and do not say so before. */
+const wrongPinsMax = 2
 
 export interface PendingRelease {
   /** Part of the job's id, which whoever ordered it sees as well: the two compare it. */
@@ -31,6 +35,8 @@ export interface PendingRelease {
   readonly initiator: VmName
   readonly asked: Date
   readonly expires: Date
+  /** A yes counts only with the PIN of the token. */
+  readonly wantsPin: boolean
 }
 
 type Asked = Pick<ReleaseRequest, 'job' | 'profile' | 'purpose' | 'epoch' | 'initiator' | 'expires'>
@@ -40,6 +46,7 @@ export type Verdict = 'approved' | 'denied'
 interface Waiting {
   readonly release: PendingRelease
   verdict: Verdict | null
+  wrongPins: number
 }
 
 /** What a code was shown for. */
@@ -65,24 +72,49 @@ export class Approvals {
     return [...this.#waiting.values()].filter(({ verdict }) => verdict === null).map(({ release }) => release)
   }
 
-  /** Throws `HSM_APPROVAL_MISSING` when nothing of this code waits. */
-  decide(code: string, verdict: Verdict): PendingRelease {
+  /** What waits under this code. Throws `HSM_APPROVAL_MISSING`. */
+  waiting(code: string): PendingRelease {
+    return this.#find(code).release
+  }
+
+  /**
+   * `proven`: the release for which the PIN was given, and was right. Throws `HSM_APPROVAL_MISSING` when nothing of this code
+   * waits, `HSM_PIN_WANTED` for a yes without the PIN where it is wanted; then it goes on waiting.
+   */
+  decide(code: string, verdict: Verdict, proven: PendingRelease | null = null): PendingRelease {
+    const found = this.#find(code)
+    const { release } = found
+    // Another release may wait under the same code by now: the next epoch of the job.
+    if (verdict === 'approved' && release.wantsPin && proven !== release)
+      throw new HsmError('HSM_PIN_WANTED', `the release for job ${release.job} wants the PIN with your yes`)
+    found.verdict = verdict
+    return release
+  }
+
+  /** A wrong PIN was given for it. Returns how many more it may be; after the last it is denied. */
+  countWrongPin(release: PendingRelease): number {
+    const found = this.#waiting.get(release.job)
+    if (found?.release !== release || found.verdict !== null) return 0
+    found.wrongPins += 1
+    if (found.wrongPins >= wrongPinsMax) found.verdict = 'denied'
+    return wrongPinsMax - found.wrongPins
+  }
+
+  #find(code: string): Waiting {
     this.#forgetExpired()
     const found = [...this.#waiting.values()].find(
       one => one.verdict === null && one.release.code === code.toLowerCase(),
     )
-    if (found === undefined)
-      throw new HsmError('HSM_APPROVAL_MISSING', 'no release with this code waits for an answer')
-    found.verdict = verdict
-    return found.release
+    if (found !== undefined) return found
+    throw new HsmError('HSM_APPROVAL_MISSING', 'no release with this code waits for an answer')
   }
 
   /** `true`: a person has said yes. Throws `HSM_REFUSED_DENIED`, `HSM_REFUSED_REQUEST`, `HSM_BUSY`. */
-  isApproved(request: Asked, call: PendingRelease['call'] = 'release'): boolean {
+  isApproved(request: Asked, wantsPin: boolean, call: PendingRelease['call'] = 'release'): boolean {
     this.#forgetExpired()
     const known = this.#waiting.get(request.job)
     if (known === undefined) {
-      this.#add(request, call)
+      this.#add(request, wantsPin, call)
       return false
     }
     const { release, verdict } = known
@@ -90,6 +122,9 @@ export class Approvals {
     for (const field of ['profile', 'purpose', 'epoch', 'initiator'] as const)
       if (release[field] !== request[field])
         throw new HsmError('HSM_REFUSED_REQUEST', `job ${request.job} was asked for with another ${field}`)
+    // Sealed meanwhile: a yes that was given without the PIN is none.
+    if (wantsPin && !release.wantsPin)
+      throw new HsmError('HSM_REFUSED_REQUEST', `job ${request.job} was shown before the PIN was wanted`)
     if (verdict === 'denied') throw denied(request.job)
     return verdict === 'approved'
   }
@@ -101,13 +136,15 @@ export class Approvals {
     if (meaning?.release.job === job) meaning.ended = true
   }
 
-  #add({ job, profile, purpose, epoch, initiator, expires }: Asked, call: PendingRelease['call']): void {
+  #add(request: Asked, wantsPin: boolean, call: PendingRelease['call']): void {
+    const { job, profile, purpose, epoch, initiator, expires } = request
     if (this.#waiting.size >= waitingMax)
       throw new HsmError('HSM_BUSY', `${waitingMax} releases wait for a person`, { retry: true })
     const code = approvalCode(job)
-    const release = { code, job, profile, purpose, call, epoch, initiator, asked: this.#clock.now(), expires }
+    const shown = { code, job, profile, purpose, call, epoch, initiator, expires }
+    const release = { ...shown, asked: this.#clock.now(), wantsPin }
     this.#mean(release)
-    this.#waiting.set(job, { release, verdict: null })
+    this.#waiting.set(job, { release, verdict: null, wrongPins: 0 })
   }
 
   /** Throws `HSM_REFUSED_REQUEST` when the code was shown for something else, `HSM_BUSY`. */

@@ -1,11 +1,16 @@
-import { fields, is } from '../base/json.ts'
+import { BaseError } from '../base/base-errors.ts'
+import { utf8 } from '../base/bytes.ts'
+import { fields, is, parseJson } from '../base/json.ts'
 import { parseJobId, parseProfileName, parseVmName } from '../base/names.ts'
 import { purposes } from '../ledger/entry.ts'
-import type { Call } from '../qrexec/call.ts'
+import type { Call, Codec } from '../qrexec/call.ts'
 import { json, nothing } from '../qrexec/calls/codecs.ts'
 import { type Handler, respond } from '../qrexec/server.ts'
 import type { Approvals } from './approvals.ts'
 import { type DestroyedEpoch, type DestroyPorts, destroyEpoch } from './destroy-epoch.ts'
+import { pinBytesMax, takePin } from './pin.ts'
+import type { ProvePin } from './pin-proof.ts'
+import { type Said, Verdicts } from './verdicts.ts'
 
 /*
  * What a person's commands ask of the service that runs in the same VM, over a socket in its directory that nobody else may open.
@@ -14,6 +19,8 @@ import { type DestroyedEpoch, type DestroyPorts, destroyEpoch } from './destroy-
 
 const answerBytesMax = 256 * 1024
 const releasesShown = 5
+const headerBytesMax = 1024
+const newline = 0x0a
 
 const parsePending = is.array(
   fields('pending release', {
@@ -26,6 +33,7 @@ const parsePending = is.array(
     initiator: is.name(parseVmName),
     asked: is.time,
     expires: is.time,
+    wantsPin: is.boolean,
     /** Of the profile, the newest last. */
     released: is.array(is.time, releasesShown),
   }),
@@ -48,15 +56,44 @@ const parseDecision = fields('decision', {
   verdict: is.literal('approved', 'denied'),
 })
 
+/**
+ * A line of JSON, then the PIN as it is, or nothing. Encoding ends the secret, and decoding zeroes the bytes it came in: on
+ * either side one copy is left.
+ */
+const saidCodec: Codec<Said> = {
+  bytesMax: headerBytesMax + pinBytesMax,
+  encode: ({ pin, ...decision }) => {
+    const header = utf8(`${JSON.stringify(decision)}\n`)
+    const bytes = new Uint8Array(header.byteLength + (pin?.byteLength ?? 0))
+    bytes.set(header)
+    pin?.expose(secret => bytes.set(secret, header.byteLength))
+    pin?.dispose()
+    return bytes
+  },
+  decode: said =>
+    said.parse(untrustedBytes => {
+      try {
+        const end = untrustedBytes.indexOf(newline)
+        if (end < 0) throw new BaseError('FIELD_INVALID', 'the decision has no header line')
+        const header = parseJson(untrustedBytes.subarray(0, end), { bytesMax: headerBytesMax })
+        const decision = parseDecision(header)
+        const rest = untrustedBytes.subarray(end + 1)
+        return { ...decision, pin: rest.byteLength === 0 ? null : takePin(rest, rest.byteLength) }
+      } finally {
+        untrustedBytes.fill(0)
+      }
+    }),
+}
+
 export const decideRelease = {
   service: 'strongroom.Decide',
   argument: 'none',
   from: ['hsm'],
   to: 'hsm',
   summary: 'what a person says to a release that waits',
-  request: json(parseDecision, 1024),
+  request: saidCodec,
   response: nothing,
-} as const satisfies Call<ReturnType<typeof parseDecision>, undefined>
+} as const satisfies Call<Said, undefined>
 
 const parseEpoch = fields('epoch', { profile: is.name(parseProfileName), epoch: is.integer(1) })
 const parseDestroyed = fields('destroyed epoch', { envelopes: is.integer(), entry: is.integer(1) })
@@ -71,8 +108,13 @@ export const endEpoch = {
   response: json(parseDestroyed, 1024),
 } as const satisfies Call<ReturnType<typeof parseEpoch>, DestroyedEpoch>
 
-export function serveControl(approvals: Approvals, ports: DestroyPorts): Readonly<Record<string, Handler>> {
-  const { store, clock } = ports
+export interface ControlPorts extends DestroyPorts {
+  readonly provePin: ProvePin
+}
+
+export function serveControl(approvals: Approvals, ports: ControlPorts): Readonly<Record<string, Handler>> {
+  const { store } = ports
+  const verdicts = new Verdicts({ ...ports, approvals })
   return {
     [endEpoch.service]: respond(endEpoch, (epoch, { signal }) => destroyEpoch(ports, epoch, signal), {
       abortOnDisconnect: true,
@@ -83,11 +125,8 @@ export function serveControl(approvals: Approvals, ports: DestroyPorts): Readonl
         released: store.decisions.releases(release.profile).slice(-releasesShown),
       })),
     ),
-    [decideRelease.service]: respond(decideRelease, async ({ code, verdict }) => {
-      const { job, profile, purpose, epoch, call } = approvals.decide(code, verdict)
-      // Not only when dom0 asks again: one that waits until the request has expired would find nothing of her no.
-      if (verdict === 'denied')
-        await store.recordDenied({ job, profile, purpose, epoch, call, time: clock.now() })
+    [decideRelease.service]: respond(decideRelease, async (said, { signal }) => {
+      await verdicts.say(said, signal)
       return undefined
     }),
   }

@@ -100,8 +100,9 @@ export const hsmErrors = {
   },
   HSM_KEY_OTHER: {
     kind: 'conflict',
-    meaning: "The token's witness key is not the one in the sealed configuration.",
-    hint: 'attach the right token, or seal its public key in roles.json',
+    meaning:
+      "The token's witness key is not the one in the sealed configuration, or the PIN was given for a token with another wrapping key.",
+    hint: 'attach the right token; a new witness key is sealed in roles.json',
   },
   HSM_ENVELOPE_MISSING: {
     kind: 'missing',
@@ -296,6 +297,11 @@ export const hsmErrors = {
     kind: 'missing',
     meaning: 'No release with the given code waits for an answer.',
     hint: 'see `strongroom hsm pending`; what nobody answers in time is denied',
+  },
+  HSM_PIN_WANTED: {
+    kind: 'refused',
+    meaning: 'A yes without the PIN of the token, for a release that wants both. It goes on waiting.',
+    hint: '`strongroom hsm approve CODE` on a terminal asks for the PIN; `strongroom hsm deny CODE` needs none',
   },
   HSM_REFUSED_LIMIT: {
     kind: 'refused',

@@ -22,8 +22,17 @@ export interface PinSource {
   refused(): void
 }
 
+/** One that was given already, which stays its owner's. Once the token has refused it, it is not to be sent again. */
+export function givenPin(pin: Secret): PinSource {
+  return {
+    isAttended: false,
+    fetch: async () => Secret.take(pin.expose(bytes => bytes.slice())),
+    refused() {},
+  }
+}
+
 const pinBytesMin = 4
-const pinBytesMax = 255
+export const pinBytesMax = 255
 const modeOfOthers = 0o077
 const modeOfGroupToRead = 0o040
 
@@ -115,12 +124,17 @@ export function pinFromTerminal(prompt: string, terminal: Terminal): PinSource {
   }
 }
 
-/** Asks once, without echo. Throws `HSM_PIN_UNAVAILABLE` without a terminal, `CANCELLED` at ^C. */
-async function askPin(prompt: string, terminal: Terminal, signal: AbortSignal): Promise<Secret> {
+/** Asks once, without echo. Throws `HSM_PIN_INVALID`, `HSM_PIN_UNAVAILABLE` without a terminal, `CANCELLED` at ^C. */
+export async function askPin(prompt: string, terminal: Terminal, signal: AbortSignal): Promise<Secret> {
   // One byte more than the longest, so that a longer one is refused rather than cut off.
   using line = await askUnseen(prompt, terminal, pinBytesMax + 1, signal)
   if (line === null) throw new HsmError('HSM_PIN_UNAVAILABLE', 'there is no terminal to ask on')
   return line.expose(bytes => takePin(bytes, bytes.byteLength))
+}
+
+/** A line that a program has written, which is zeroed. Throws `HSM_PIN_INVALID`. */
+export function pinOfLine(bytes: Uint8Array): Secret {
+  return takePin(bytes, withoutNewline(bytes, bytes.byteLength))
 }
 
 function withoutNewline(bytes: Uint8Array, length: number): number {
@@ -129,7 +143,7 @@ function withoutNewline(bytes: Uint8Array, length: number): number {
 }
 
 /** Zeroes `bytes`. Throws `HSM_PIN_INVALID`. */
-function takePin(bytes: Uint8Array, length: number): Secret {
+export function takePin(bytes: Uint8Array, length: number): Secret {
   try {
     const pin = bytes.subarray(0, length)
     if (length < pinBytesMin || length > pinBytesMax)

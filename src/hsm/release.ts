@@ -1,6 +1,6 @@
 import { type Digest, dom0, type ProfileName, type VmName } from '../base/names.ts'
 import { dayMilliseconds } from '../base/quantities.ts'
-import { type HsmBinding, type ReleasePurpose, sealedEpochs } from '../profiles/binding.ts'
+import { type Extent, type HsmBinding, type ReleasePurpose, sealedEpochs } from '../profiles/binding.ts'
 import { describeHours, isWithinHours } from '../profiles/hours.ts'
 import type { HsmErrorCode } from './errors.ts'
 import type { ReleaseRequest } from './passphrase-service.ts'
@@ -107,7 +107,16 @@ export function judgeStock(wanted: StockWanted, context: ReleaseContext): Judgem
 
 /** Whether a person must say yes to this one. */
 export function asksPerson({ approve }: HsmBinding, purpose: ReleasePurpose): boolean {
-  return approve === 'always' || (approve === 'restore' && purpose === 'restore')
+  return covers(approve, purpose)
+}
+
+/** Whether her yes counts only with the PIN of the token. */
+export function asksPin({ pinAgain }: HsmBinding, purpose: ReleasePurpose): boolean {
+  return covers(pinAgain, purpose)
+}
+
+function covers(extent: Extent, purpose: ReleasePurpose): boolean {
+  return extent === 'always' || (extent === 'restore' && purpose === 'restore')
 }
 
 /** A restore is wanted when it is wanted. */

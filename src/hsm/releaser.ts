@@ -25,7 +25,7 @@ import { HsmError } from './errors.ts'
 import { cosignState, examineCheckpoint, type LedgerNames, requireRecorded } from './ledger-witness.ts'
 import { type HsmToken, opened, sealedEnvelope, wrappingKey } from './opening.ts'
 import type { ReleaseRequest } from './passphrase-service.ts'
-import { asksPerson, judge, judgeStock, type StockWanted } from './release.ts'
+import { asksPerson, asksPin, judge, judgeStock, type StockWanted } from './release.ts'
 import type { HsmStore } from './store.ts'
 
 /** A person has as long as for a request in the ledger. */
@@ -127,7 +127,7 @@ export class Releaser {
       known.job = job
       if (expires <= now) throw new HsmError('HSM_REFUSED_EXPIRED', 'nobody has answered')
       const request = { job, profile, purpose, epoch, initiator: caller.source, expires }
-      if (!approvals.isApproved(request, 'stock')) return null
+      if (!approvals.isApproved(request, asksPin(binding, purpose), 'stock')) return null
     }
     const envelope = await sealedEnvelope(store, profile, binding, epoch)
     const { token } = this.#ports
@@ -190,7 +190,7 @@ export class Releaser {
     requireRecorded(call, state)
     if (binding !== null && asksPerson(binding, purpose)) {
       if (store.decisions.isDenied(job)) throw denied(job)
-      if (!approvals.isApproved(request)) return { pending: true }
+      if (!approvals.isApproved(request, asksPin(binding, purpose))) return { pending: true }
     }
     const question = await this.#attestation(call, binding, digest)
     if (question !== null) return { question }

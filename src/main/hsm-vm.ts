@@ -8,6 +8,7 @@ import { listenSocket } from '../host/local/socket.ts'
 import { localTransport } from '../host/local/transport.ts'
 import { Approvals } from '../hsm/approvals.ts'
 import { serveControl } from '../hsm/control.ts'
+import { pinProof } from '../hsm/pin-proof.ts'
 import { Releaser } from '../hsm/releaser.ts'
 import { serveHsm } from '../hsm/serve.ts'
 import { HsmStore } from '../hsm/store.ts'
@@ -18,7 +19,7 @@ import { makerCertificates } from '../sealing/makers.ts'
 import { AttestationVerifier } from '../sealing/verifier.ts'
 import { hsmSettings, hsmUsage } from '../usage/hsm.ts'
 import { type Answer, missing, runCommand } from './command-line.ts'
-import { attend, decide, pending } from './hsm-approvals.ts'
+import { approve, attend, deny, pending } from './hsm-approvals.ts'
 import { doctor, history, init, keys, pinAnew, type TokenPorts } from './hsm-commands.ts'
 import { compare } from './hsm-compare.ts'
 import { envelopes, newEpoch, rewrap } from './hsm-envelopes.ts'
@@ -99,8 +100,8 @@ const commands: Record<
       signal,
     ),
   pending: signal => pending(home, signal),
-  approve: async signal => decide(home, code(), 'approved', signal),
-  deny: async signal => decide(home, code(), 'denied', signal),
+  approve: async signal => approve(home, code(), signal),
+  deny: async signal => deny(home, code(), signal),
   attend: signal => attend(home, values.dialog ?? null, signal),
   history: () => history(home, operand),
   explain: () => explain(sealedDirectory, operand),
@@ -168,8 +169,9 @@ async function serve(): Promise<void> {
   const calls = createServer(serveHsm(releaser), { log })
   const listener = await listenSocket(settings.services, socket => calls.accept(socket))
   const transport = settings.qrexec === undefined ? null : localTransport(settings.qrexec)
-  const destroying = { clock: systemClock, log, store, configuration, ledger, releaser, transport }
-  const control = createServer(serveControl(approvals, destroying), { log })
+  const provePin = pinProof(token, login => openToken({ ...options, ...login }))
+  const asked = { clock: systemClock, log, store, configuration, ledger, releaser, transport, provePin }
+  const control = createServer(serveControl(approvals, asked), { log })
   const person = await listenSocket(controlSocket(home), socket => control.accept(socket))
   for (const { ok, text } of await surroundings()) if (!ok) log.warn(`this VM ${text}`)
   log.info('ready')

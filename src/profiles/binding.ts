@@ -19,6 +19,10 @@ export interface SealedEpoch {
   readonly envelope: Digest
 }
 
+/** For what a person is asked something: for nothing, for restores only, or each time. The later ones hold the earlier. */
+const extents = ['never', 'restore', 'always'] as const
+export type Extent = (typeof extents)[number]
+
 /** How the HSM VM keeps and releases the passphrase of one profile. */
 export interface HsmBinding extends SealedEpoch {
   /** For all but backups: what was stored before this epoch stays readable. By epoch, oldest first. */
@@ -29,7 +33,9 @@ export interface HsmBinding extends SealedEpoch {
   /** In any 24 hours; `null`: no limit. */
   readonly releasesPerDay: number | null
   /** For what a person in the HSM VM is asked. */
-  readonly approve: 'never' | 'restore' | 'always'
+  readonly approve: Extent
+  /** For what she must give the PIN of the token again with her yes; never more than `approve`. */
+  readonly pinAgain: Extent
   /** When it may be released, but for restores; `null`: at any time. */
   readonly hours: Hours | null
   /** Whether dom0 must prove by its TPM which sealed store it uses, and whether that TPM must be proven to be hardware. */
@@ -43,7 +49,8 @@ const shape = fields('binding', {
   stock_passphrase: is.boolean,
   purposes: is.array(is.literal(...releasePurposes), releasePurposes.length),
   releases_per_day: is.nullable(is.integer(1, releasesPerDayMax)),
-  approve: is.optional(is.literal('never', 'restore', 'always')),
+  approve: is.optional(is.literal(...extents)),
+  pin_again: is.optional(is.literal(...extents)),
   hours: is.optional(is.nullable(parseHours)),
   attestation: is.optional(is.literal('none', 'tpm', 'hardware')),
 })
@@ -65,6 +72,12 @@ export function parseBinding(untrustedBytes: Uint8Array): HsmBinding {
       'CONFIGURATION_FILE_INVALID',
       "binding: 'earlier_epochs' names one twice, or one that is not before 'epoch'",
     )
+  const { approve = 'never', pin_again: pinAgain = 'never' } = binding
+  if (extents.indexOf(pinAgain) > extents.indexOf(approve))
+    throw new ProfileError(
+      'CONFIGURATION_FILE_INVALID',
+      `binding: 'pin_again' is '${pinAgain}', and 'approve' is '${approve}': the PIN can be asked of a person only where one is asked`,
+    )
   return {
     epoch: binding.epoch,
     envelope: binding.envelope,
@@ -72,7 +85,8 @@ export function parseBinding(untrustedBytes: Uint8Array): HsmBinding {
     stockPassphrase: binding.stock_passphrase,
     purposes: binding.purposes,
     releasesPerDay: binding.releases_per_day,
-    approve: binding.approve ?? 'never',
+    approve,
+    pinAgain,
     hours: binding.hours ?? null,
     attestation: binding.attestation ?? 'none',
   }

@@ -60,7 +60,8 @@ async function exchange(
   // `readAll` rejects with it; this keeps one that comes later from ending the process.
   stream.on('error', () => {})
   try {
-    stream.end(body)
+    // It may hold a secret.
+    stream.end(body, () => body.fill(0))
     return await readAll(stream, contentBytesMax + okPrefix.byteLength)
   } finally {
     stop.removeEventListener('abort', cut)

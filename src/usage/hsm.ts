@@ -27,8 +27,11 @@ export const hsmUsage = {
       text: 'after asking: destroy the passphrase of an earlier epoch whose snapshots are all forgotten',
     },
     pending: { text: 'the releases that wait for a person' },
-    approve: { operands: 'CODE', text: 'release: you have compared the code with whoever ordered it' },
-    deny: { operands: 'CODE', text: 'do not release, which is final for that job' },
+    approve: {
+      operands: 'CODE',
+      text: 'release: you have compared the code with whoever ordered it; asks for the PIN where that is sealed',
+    },
+    deny: { operands: 'CODE', text: 'do not release, which is final for that job; needs no PIN' },
     attend: { text: 'wait for releases and ask about each, until ^C' },
     history: { operands: '[PROFILE]', text: 'every release and refusal, with its reason, the newest last' },
     compare: {

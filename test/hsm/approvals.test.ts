@@ -1,20 +1,13 @@
-import { duplexPair } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/environment.ts'
-import { silentLog } from '../../src/base/log.ts'
 import { dom0, parseDigest, parseJobId, parseProfileName, parseVmName } from '../../src/base/names.ts'
 import { Approvals, approvalCode } from '../../src/hsm/approvals.ts'
-import { decideRelease, serveControl } from '../../src/hsm/control.ts'
 import { refusalsPerDayMax } from '../../src/hsm/decisions.ts'
 import { HsmError } from '../../src/hsm/errors.ts'
 import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
 import { encodeEntry } from '../../src/ledger/entry.ts'
-import { thisVm } from '../../src/main/hsm-service.ts'
-import type { Transport } from '../../src/qrexec/call.ts'
 import type { ReleaseCall } from '../../src/qrexec/calls/release.ts'
-import { callOver } from '../../src/qrexec/client.ts'
-import { encodeDescriptor } from '../../src/qrexec/framing.ts'
-import { createServer } from '../../src/qrexec/server.ts'
+import { Person } from './person.ts'
 import { codeOf, never, textOf } from './support.ts'
 import { profile, World } from './world.ts'
 
@@ -88,13 +81,13 @@ describe('a release that a person must approve', () => {
   it('is not what was approved when it says something else', async () => {
     const other = async () => {
       const { request } = await world.request({ initiator: parseVmName('work') })
-      world.approvals.isApproved(request)
+      world.approvals.isApproved(request, false)
     }
     await release(() => {
       approve()
     })
     const { request } = await world.request()
-    world.approvals.isApproved(request)
+    world.approvals.isApproved(request, false)
     expect(await codeOf(other)).toBe('HSM_REFUSED_REQUEST')
   })
 
@@ -148,22 +141,7 @@ describe('whoever asks by her own program', () => {
   const pass = (milliseconds: number) => {
     world.now = new Date(world.now.getTime() + milliseconds)
   }
-  const say = async (verdict: 'approved' | 'denied') => {
-    const control = serveControl(world.approvals, {
-      ...world.releaserPorts,
-      releaser: world.releaser,
-      transport: null,
-    })
-    const transport: Transport = {
-      async open(service, argument) {
-        const [here, there] = duplexPair()
-        createServer(control, { log: silentLog }).accept(there)
-        here.write(encodeDescriptor({ service, argument, source: thisVm }))
-        return here
-      },
-    }
-    await callOver(transport, decideRelease, thisVm, '', { code, verdict }, never, minute)
-  }
+  const say = (verdict: 'approved' | 'denied') => new Person(world).say(code, verdict)
 
   it('has her asked of nothing that is not in the ledger', async () => {
     const honest = await world.call()
@@ -237,10 +215,11 @@ describe('the queue', () => {
   })
 
   it('is full at a bound, and then refuses at once', async () => {
-    for (let number = 0; number < 32; number++) expect(approvals.isApproved(request(number))).toBe(false)
-    expect(await codeOf(async () => approvals.isApproved(request(99)))).toBe('HSM_BUSY')
+    for (let number = 0; number < 32; number++)
+      expect(approvals.isApproved(request(number), false)).toBe(false)
+    expect(await codeOf(async () => approvals.isApproved(request(99), false))).toBe('HSM_BUSY')
     // Whoever waits already is served all the same.
     approvals.decide(approvalCode(request(7).job), 'approved')
-    expect(approvals.isApproved(request(7))).toBe(true)
+    expect(approvals.isApproved(request(7), false)).toBe(true)
   })
 })

@@ -46,6 +46,14 @@ describe('the rules in words', () => {
   also to stock qvm-backup and qvm-backup-restore, which leave no entry in the ledger`)
   })
 
+  it.each([
+    ['restore', 'restore', 'asks you for a restore, and for the PIN again; for nothing else'],
+    ['always', 'restore', 'asks you each time, and for a restore for the PIN again'],
+    ['always', 'always', 'asks you each time, and for the PIN again'],
+  ])('of approve %s with pin_again %s', (approve, pin_again, words) => {
+    expect(explained({ approve, pin_again })).toContain(`\n  ${words}\n`)
+  })
+
   it('of the epochs before, which are for reading', () => {
     const earlier = [{ epoch: 1, envelope: 'a'.repeat(64) }]
     expect(explained({ epoch: 2, earlier_epochs: earlier })).toContain(

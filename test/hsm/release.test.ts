@@ -2,13 +2,15 @@ import { describe, expect, it } from 'vitest'
 import { parseDigest, parseJobId, parseProfileName, parseVmName } from '../../src/base/names.ts'
 import type { ReleaseRequest } from '../../src/hsm/passphrase-service.ts'
 import {
+  asksPerson,
+  asksPin,
   clockSkewMillisecondsMax,
   judge,
   judgeStock,
   type RequestContext,
   validMillisecondsMax,
 } from '../../src/hsm/release.ts'
-import type { HsmBinding } from '../../src/profiles/binding.ts'
+import { type HsmBinding, parseBinding } from '../../src/profiles/binding.ts'
 
 const now = new Date('2026-11-24T03:15:00Z')
 const day = 24 * 60 * 60 * 1000
@@ -34,6 +36,7 @@ const binding: HsmBinding = {
   purposes: ['backup', 'drill'],
   releasesPerDay: 3,
   approve: 'never',
+  pinAgain: 'never',
   hours: null,
   attestation: 'none',
   earlier: [],
@@ -181,5 +184,38 @@ describe('the passphrase of a stock backup', () => {
     ['beyond the limit', { releases: [now, now, now] }, 'HSM_REFUSED_LIMIT'],
   ])('is refused %s', (_, change, code) => {
     expect(judgeStock(wanted, { ...stock, ...change })).toMatchObject({ allow: false, code })
+  })
+})
+
+describe('what a person is asked, for each binding and purpose that can be', () => {
+  const extents = ['never', 'restore', 'always'] as const
+  const purposes = ['backup', 'check', 'drill', 'restore', 'prune'] as const
+  const sealed = (approve: string | undefined, pin_again: string | undefined) => {
+    const fields = { epoch: 1, envelope: 'e'.repeat(64), stock_passphrase: false, releases_per_day: null }
+    return parseBinding(Buffer.from(JSON.stringify({ ...fields, purposes, approve, pin_again })))
+  }
+  const asked = { never: [], restore: ['restore'], always: purposes } as const
+
+  it.each(extents.flatMap(approve => extents.map(pinAgain => [approve, pinAgain] as const)))(
+    'approve %s, pin_again %s',
+    (approve, pinAgain) => {
+      if (asked[pinAgain].length > asked[approve].length) {
+        expect(() => sealed(approve, pinAgain)).toThrow(
+          expect.objectContaining({
+            code: 'CONFIGURATION_FILE_INVALID',
+            message: `binding: 'pin_again' is '${pinAgain}', and 'approve' is '${approve}': the PIN can be asked of a person only where one is asked`,
+          }),
+        )
+        return
+      }
+      const found = sealed(approve, pinAgain)
+      expect(purposes.filter(purpose => asksPerson(found, purpose))).toEqual(asked[approve])
+      expect(purposes.filter(purpose => asksPin(found, purpose))).toEqual(asked[pinAgain])
+    },
+  )
+
+  it('nothing where neither is sealed', () => {
+    const { approve, pinAgain } = sealed(undefined, undefined)
+    expect([approve, pinAgain]).toEqual(['never', 'never'])
   })
 })

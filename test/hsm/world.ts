@@ -97,6 +97,7 @@ export class World {
       purposes: ['backup', 'drill'],
       releasesPerDay: 3,
       approve: 'never',
+      pinAgain: 'never',
       hours: null,
       attestation: 'none',
       earlier: [],

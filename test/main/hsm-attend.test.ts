@@ -2,12 +2,11 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, expect, it, vi } from 'vitest'
-import { silentLog } from '../../src/base/log.ts'
 import { parseJobId, parseProfileName, parseVmName } from '../../src/base/names.ts'
 import { listenSocket } from '../../src/host/local/socket.ts'
-import { serveControl } from '../../src/hsm/control.ts'
-import { attend, controlSocket } from '../../src/main/hsm-approvals.ts'
-import { createServer } from '../../src/qrexec/server.ts'
+import { attend } from '../../src/main/hsm-approvals.ts'
+import { controlSocket } from '../../src/main/hsm-service.ts'
+import { Person } from '../hsm/person.ts'
 import { World } from '../hsm/world.ts'
 
 const directory = mkdtempSync(path.join(tmpdir(), 'strongroom-attend-'))
@@ -34,12 +33,11 @@ it('attend asks for each epoch of a job, and goes on after a yes that came too l
     initiator: parseVmName('sys-mgmt'),
     expires: new Date(world.now.getTime() + 60_000),
   })
-  const ports = { ...world.releaserPorts, releaser: world.releaser, transport: null }
-  const calls = createServer(serveControl(approvals, ports), { log: silentLog })
-  const listener = await listenSocket(controlSocket(directory), socket => calls.accept(socket))
+  const person = new Person(world)
+  const listener = await listenSocket(controlSocket(directory), socket => person.accept(socket))
   const ended = new AbortController()
   try {
-    expect(approvals.isApproved(request(1))).toBe(false)
+    expect(approvals.isApproved(request(1), false)).toBe(false)
     const decide = approvals.decide.bind(approvals)
     // The first answer comes when the request has expired.
     approvals.decide = (...given) => {
@@ -50,7 +48,7 @@ it('attend asks for each epoch of a job, and goes on after a yes that came too l
     const attending = attend(directory, 'zenity', ended.signal)
     await vi.waitFor(() => expect(approvals.decide).toBe(decide), 30_000)
     for (const epoch of [1, 2]) {
-      await vi.waitFor(() => expect(approvals.isApproved(request(epoch))).toBe(true), 30_000)
+      await vi.waitFor(() => expect(approvals.isApproved(request(epoch), false)).toBe(true), 30_000)
       approvals.end(request(epoch).job)
     }
     ended.abort()

@@ -50,6 +50,7 @@ test('the honest configuration', () => {
     purposes: ['backup', 'check'],
     releasesPerDay: null,
     approve: 'never',
+    pinAgain: 'never',
     hours: null,
     attestation: 'none',
     earlier: [],

@@ -1,22 +1,26 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { install, writeDraft } from '../../../scripts/quickstart/provision.ts'
+import { install, root, writeDraft } from '../../../scripts/quickstart/provision.ts'
 import { serviceVms } from '../../../src/main/local-home.ts'
 import type { Job } from '../../../src/qrexec/calls/orders.ts'
+import { atTerminal } from '../../support/terminal.ts'
 import { LocalSystem } from '../system.ts'
 import { must, type Scenario } from './scenario.ts'
+
+const strongroom = path.join(root, 'bin/strongroom')
 
 interface Pending {
   readonly code: string
   readonly profile: string
   readonly purpose: string
   readonly initiator: string
+  readonly wantsPin: boolean
 }
 
 /** The user of the HSM VM is asked for restores, and for nothing else. */
 export const approveAndDeny: Scenario = {
   summary:
-    'nightly backups ask nobody; a restore waits for the user of the HSM VM, who says yes, no, or nothing',
+    'nightly backups ask nobody; a restore waits for the user of the HSM VM, who says yes with the PIN, no, or nothing',
   async run(say) {
     await using system = await LocalSystem.start({ images: { work: 32 }, fillMiB: 1, say })
     await sealApproval(system)
@@ -35,7 +39,12 @@ export const approveAndDeny: Scenario = {
     say(
       `a restore waits: ${shown.purpose} of ${shown.profile} for ${shown.initiator}, code ${shown.code}; the orderer sees it in the job`,
     )
-    await hsm('approve', shown.code)
+    must(shown.wantsPin, 'the restore does not want the PIN')
+    const refusal = await hsm('approve', shown.code).catch((error: unknown) => String(error))
+    must(String(refusal).includes('HSM_PIN_WANTED'), `a yes without the PIN: ${refusal}`)
+    must((await hsm('pending')).length === 1, 'a yes without the PIN ended the question')
+    await approvedWithPin(system, shown.code)
+    say('a yes without the PIN is refused, HSM_PIN_WANTED, and the restore waits on; with the PIN it counts')
     const approved = await system.api.ended(first)
     must(approved.state === 'done', `an approved restore ended as ${approved.error?.message}`)
     say('approved: the restore is done')
@@ -65,7 +74,7 @@ async function sealApproval(system: LocalSystem): Promise<void> {
   await writeDraft(
     system.home,
     `hsm/${system.profile}.json`,
-    JSON.stringify({ ...binding, approve: 'restore' }),
+    JSON.stringify({ ...binding, approve: 'restore', pin_again: 'restore' }),
   )
   const { update } = await system.command<{ update: string }>(
     'seal',
@@ -76,6 +85,19 @@ async function sealApproval(system: LocalSystem): Promise<void> {
   )
   await install(system.home, update)
   await system.restartHost()
+}
+
+/** At a terminal, where it is typed unseen: a wrong one first. */
+async function approvedWithPin(system: LocalSystem, code: string): Promise<void> {
+  const pin = (await readFile(path.join(system.home.home(serviceVms.hsm), 'pin'), 'utf8')).trim()
+  const words = ['hsm', 'approve', code, '--settings', system.home.settings(serviceVms.hsm)]
+  const type = (typed: string) =>
+    atTerminal([strongroom, ...words], [{ after: /PIN of the token: /, type: `${typed}\r` }])
+  const wrong = await type('00000000')
+  must(wrong.code !== 0 && wrong.shown.includes('HSM_PIN_WRONG'), `a wrong PIN: ${wrong.shown}`)
+  const right = await type(pin)
+  must(right.code === 0 && right.shown.includes(`approved  ${code}`), `the right PIN: ${right.shown}`)
+  must(!right.shown.includes(pin), 'the PIN was shown')
 }
 
 async function ordered(system: LocalSystem): Promise<string> {
