@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { systemClock } from '../../src/base/environment.ts'
@@ -7,13 +7,25 @@ import { listenSocket } from '../../src/host/local/socket.ts'
 import { Approvals } from '../../src/hsm/approvals.ts'
 import { attend } from '../../src/main/hsm-approvals.ts'
 import { controlSocket } from '../../src/main/hsm-service.ts'
+import { atTerminal } from '../support/terminal.ts'
 import { Person } from './person.ts'
 import { ask as askStock } from './stock-tools.ts'
-import { codeOf, never, officerPin, pin, secret, TestHsm, textOf } from './support.ts'
+import {
+  buildFaultyModule,
+  codeOf,
+  label,
+  never,
+  officerPin,
+  pin,
+  secret,
+  TestHsm,
+  textOf,
+} from './support.ts'
 import { profile, World } from './world.ts'
 
 /* Releases for which a person must give the PIN of the token with her yes. The token is a real SoftHSM. */
 
+const strongroom = path.join(import.meta.dirname, '../../bin/strongroom')
 const code = '1f2e-3d4c'
 const wrong = '99999999'
 
@@ -131,6 +143,22 @@ describe('a release that wants the PIN again', () => {
     }
   })
 
+  it('goes on waiting where the token has one try left, or is locked', async () => {
+    const fault = path.join(world.directory, 'fault')
+    person.module = { modulePath: buildFaultyModule(world.directory), environment: { FAULT: fault } }
+    const at = (name: string, expected: string) => async () => {
+      writeFileSync(fault, name)
+      await refused(yes(pin), expected)()
+    }
+    const sound = async () => {
+      rmSync(fault)
+      await yes(pin)()
+    }
+    expect(
+      await restore(at('last-try', 'HSM_PIN_LAST_TRY'), at('locked', 'HSM_PIN_LOCKED'), sound),
+    ).toHaveLength(43)
+  })
+
   it('asks nothing of the token for a release that wants none', async () => {
     world.sleep = () => person.say(code, 'approved', wrong)
     const { request, entry } = await world.request()
@@ -185,9 +213,48 @@ it('a PIN that was given for one release is none for another of the same code', 
   expect(approvals.decide(code, 'approved', approvals.waiting(code))).toMatchObject({ epoch: 2 })
 })
 
-describe('hsm attend --dialog', () => {
+describe('hsm attend', () => {
+  let listener: Awaited<ReturnType<typeof listenSocket>>
+  beforeEach(async () => {
+    listener = await listenSocket(controlSocket(world.directory), stream => person.accept(stream))
+  })
+  afterEach(() => listener.close())
+
+  /** A restore that dom0 orders, while somebody attends. */
+  async function restored(): Promise<void> {
+    const { request, entry } = await world.request({ purpose: 'restore' })
+    world.sleep = milliseconds => new Promise(resolve => setTimeout(resolve, Math.min(milliseconds, 50)))
+    using passphrase = await world.remote().release(request, entry, never, () => {})
+    expect(passphrase.byteLength).toBe(43)
+  }
+
+  it('asks for the PIN at the terminal, unseen, and asks again after a wrong one', async () => {
+    const settings = path.join(world.directory, 'settings.json')
+    writeFileSync(
+      settings,
+      JSON.stringify({ home: world.directory, services: '/nowhere/s', tokenLabel: label }),
+    )
+    const [question, form] = [/The orderer must see 1f2e-3d4c\. \[yes\/no\] /, /PIN of the token: /]
+    const [{ shown }] = await Promise.all([
+      atTerminal(
+        [strongroom, 'hsm', 'attend', '--settings', settings],
+        [
+          { after: question, type: 'yes\r' },
+          { after: form, type: `${wrong}\r` },
+          { after: /HSM_PIN_WRONG/, type: '' },
+          { after: question, type: 'yes\r' },
+          { after: form, type: `${pin}\r` },
+          { after: /approved {2}1f2e-3d4c/, type: '\x03' },
+        ],
+      ),
+      restored(),
+    ])
+    expect(shown).toContain('wants the PIN again')
+    for (const one of [pin, wrong]) expect(shown).not.toContain(one)
+  })
+
   // The window itself cannot be had here: in its place is what both programs promise of their words and their output.
-  it('asks for the PIN by the form for passwords, and again after a wrong one', async () => {
+  it('asks by the form of a dialog for passwords, and again after a wrong one', async () => {
     const programs = path.join(world.directory, 'programs')
     mkdirSync(programs)
     const given = path.join(programs, 'given')
@@ -200,14 +267,10 @@ describe('hsm attend --dialog', () => {
     chmodSync(path.join(programs, 'zenity'), 0o755)
     vi.stubEnv('PATH', `${programs}:${process.env.PATH}`)
     const told = vi.spyOn(console, 'error').mockImplementation(() => {})
-    const listener = await listenSocket(controlSocket(world.directory), stream => person.accept(stream))
     const stop = new AbortController()
     try {
       const attended = attend(world.directory, 'zenity', stop.signal).catch((error: unknown) => error)
-      const { request, entry } = await world.request({ purpose: 'restore' })
-      world.sleep = milliseconds => new Promise(resolve => setTimeout(resolve, Math.min(milliseconds, 50)))
-      using passphrase = await world.remote().release(request, entry, never, () => {})
-      expect(passphrase.byteLength).toBe(43)
+      await restored()
       stop.abort()
       await attended
       const lines = told.mock.calls.map(([line]) => String(line))
@@ -220,7 +283,6 @@ describe('hsm attend --dialog', () => {
       stop.abort()
       told.mockRestore()
       vi.unstubAllEnvs()
-      await listener.close()
     }
   })
 })
