@@ -1,4 +1,4 @@
-import { type Duplex, duplexPair } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import type { Dom0Port } from '../../src/api/dom0.ts'
 import { dom0Over } from '../../src/api/dom0-port.ts'
@@ -12,6 +12,7 @@ import { cosignLedger, readLedger } from '../../src/qrexec/calls/ledger.ts'
 import * as calls from '../../src/qrexec/calls/orders.ts'
 import { encodeDescriptor } from '../../src/qrexec/framing.ts'
 import { createServer, type Handler, respond } from '../../src/qrexec/server.ts'
+import { copyingPair } from '../support/copying-pair.ts'
 import { FakeDom0, summary, work } from './fake-dom0.ts'
 import { eventually } from './harness.ts'
 
@@ -25,7 +26,7 @@ function connected(handlers: Record<string, Handler>): { port: Dom0Port; streams
   const streams: Duplex[] = []
   const transport: Transport = {
     async open(service, argument, _target, signal) {
-      const [near, far] = duplexPair()
+      const [near, far] = copyingPair()
       streams.push(near)
       near.on('error', () => {})
       signal.addEventListener('abort', () => near.destroy(signal.reason))

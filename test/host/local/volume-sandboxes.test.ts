@@ -122,7 +122,7 @@ describe('a sandbox for volumes', () => {
       `import { readFileSync } from 'node:fs'; console.log(readFileSync('/proc/self/limits', 'utf8'))`,
     )
     expect(limited).toMatch(/^Max cpu time +30 +30 /m)
-    expect(limited).toMatch(/^Max core file size +0 +0 /m)
+    expect(limited).toMatch(/^Max core file size +1 +1 /m)
     expect(groupsOf()).toEqual([])
   })
 
