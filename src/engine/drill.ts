@@ -20,7 +20,7 @@ import type { EnginePorts } from './ports.ts'
 import type { Task } from './task.ts'
 
 /** Of a profile that says nothing of drills. */
-export const drillRulesDefault: DrillRules = {
+const drillRulesDefault: DrillRules = {
   levels: ['objects', 'data'],
   withinDays: null,
   files: [],

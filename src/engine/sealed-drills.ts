@@ -10,12 +10,13 @@ import {
 import { sha256Hex } from '../crypto/digest.ts'
 import { type DrillStanding, drillStanding } from '../drill/due.ts'
 import type { RepositoryHistory } from '../ledger/repository-history.ts'
+import type { Configuration } from '../profiles/config.ts'
 import type { Profile } from '../profiles/profile.ts'
 import { readableRepositories } from './epochs.ts'
 import type { Orders } from './orders.ts'
 import type { EnginePorts } from './ports.ts'
 
-type Ports = Pick<EnginePorts, 'environment' | 'log' | 'configuration' | 'ledger'>
+type Ports = Pick<EnginePorts, 'environment' | 'log' | 'ledger'>
 
 /**
  * Orders the restore drills that the sealed profiles want, in dom0's own name: what was drilled is in the ledger, so nothing else is
@@ -32,14 +33,14 @@ export class SealedDrills {
     this.#orders = orders
   }
 
-  /** One look at the clock. Throws when the configuration cannot be verified. */
-  async tick(): Promise<void> {
-    const { environment, configuration, ledger } = this.#ports
-    const { value } = await configuration.current()
+  /** One look at the clock, by what is sealed now. */
+  async tick(value: Configuration): Promise<void> {
+    const { environment, ledger } = this.#ports
     const now = environment.clock.now()
     for (const profile of value.profiles.values()) {
       const binding = value.bindings.get(profile.name)
-      if (binding === undefined || this.#orders.board.running(profile.name, 'drill') !== undefined) continue
+      if (profile.drill === null || binding === undefined) continue
+      if (this.#orders.board.running(profile.name, 'drill') !== undefined) continue
       const [next, ...others] = this.#waiting.get(profile.name) ?? []
       this.#waiting.set(profile.name, others)
       if (next !== undefined) {

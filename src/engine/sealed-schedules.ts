@@ -53,7 +53,7 @@ export class SealedSchedules {
       const due = this.#dueRun(profile)
       if (due !== null) await this.#order(profile.name, due)
     }
-    await this.#drills.tick()
+    await this.#drills.tick(value)
   }
 
   #dueRun({ name, schedule }: Profile): Date | null {

@@ -2,15 +2,7 @@ import type { Bytes } from '../base/brand.ts'
 import type { LevelVerdict } from '../base/drill-levels.ts'
 import type { BootRule } from '../base/drill-rules.ts'
 import { fields, is } from '../base/json.ts'
-import type { VmName, VolumeName } from '../base/names.ts'
-
-/** A restored volume, as a file. */
-export interface BootVolume {
-  readonly vm: VmName
-  readonly volume: VolumeName
-  readonly path: string
-  readonly bytes: Bytes
-}
+import type { RestoredVolume } from './drill-rooms.ts'
 
 export interface BootLimits {
   /** Of the virtual machine. */
@@ -30,7 +22,7 @@ export interface BootMachines {
    */
   boot(
     rule: BootRule,
-    volumes: readonly BootVolume[],
+    volumes: readonly RestoredVolume[],
     limits: BootLimits,
     signal: AbortSignal,
   ): Promise<LevelVerdict>

@@ -149,8 +149,9 @@ describe('a restore drill', () => {
 describe('drills that nobody orders', () => {
   const days = (count: number) => count * 86_400_000
   const ordered = async ({ one, clock }: Awaited<ReturnType<typeof start>>, drills: SealedDrills) => {
-    await drills.tick()
-    await drills.tick()
+    const { value } = await one.ports.configuration.current()
+    await drills.tick(value)
+    await drills.tick(value)
     const job = one.orders.board.list().find(({ kind, state }) => kind === 'drill' && state !== 'done')
     if (job !== undefined) await one.orders.ended(job.id)
     return [job?.initiator ?? null, clock.now()] as const

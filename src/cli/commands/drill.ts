@@ -138,7 +138,7 @@ async function verify(
 }
 
 /** Shows a report, wherever it came from. `key`: verify it before. */
-export function tellReport(
+function tellReport(
   printer: Printer,
   untrustedReport: Untrusted<Uint8Array>,
   key: VerifierKey | null,

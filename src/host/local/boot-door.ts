@@ -1,4 +1,3 @@
-import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { utf8 } from '../../base/bytes.ts'
 import { type LevelVerdict, parseLevelVerdict } from '../../base/drill-levels.ts'
@@ -6,10 +5,11 @@ import { type BootRule, parseBootRule } from '../../base/drill-rules.ts'
 import { reportOf } from '../../base/errors.ts'
 import { fields, is, parseJson } from '../../base/json.ts'
 import type { Log } from '../../base/log.ts'
-import { type JobId, parseJobId, parseVmName, parseVolumeName } from '../../base/names.ts'
+import { type JobId, parseJobId } from '../../base/names.ts'
 import { readHeader } from '../../qrexec/header.ts'
-import type { BootLimits, BootMachines, BootVolume } from '../boot-machines.ts'
+import type { BootLimits, BootMachines } from '../boot-machines.ts'
 import { HostError } from '../errors.ts'
+import { restoredVolumes } from './drill-rooms.ts'
 import { connectSocket, type Listener, listenSocket } from './socket.ts'
 
 /*
@@ -54,7 +54,7 @@ export function serveBoots(
       const order = (await readHeader(stream, limits)).parse(bytes =>
         parseOrder(parseJson(bytes, { bytesMax: headerBytesMax })),
       )
-      const volumes = await volumesIn(path.join(directory, order.job))
+      const volumes = await restoredVolumes(path.join(directory, order.job))
       return await machines.boot(order.rule, volumes, order.limits, gone.signal)
     }
     serve()
@@ -100,16 +100,4 @@ export async function bootThrough(
     signal.removeEventListener('abort', cut)
     channel.destroy()
   }
-}
-
-/** As `DrillRooms` put them: `<vm>/<volume>.img`. */
-async function volumesIn(directory: string): Promise<readonly BootVolume[]> {
-  const volumes: BootVolume[] = []
-  for (const vm of (await readdir(directory)).sort())
-    for (const file of (await readdir(path.join(directory, vm))).sort()) {
-      const at = path.join(directory, vm, file)
-      const volume = parseVolumeName(path.basename(file, '.img'))
-      volumes.push({ vm: parseVmName(vm), volume, path: at, bytes: (await stat(at)).size })
-    }
-  return volumes
 }

@@ -4,7 +4,8 @@ import { GiB, MiB, toHex } from '../../base/bytes.ts'
 import type { LevelResult } from '../../base/drill-levels.ts'
 import type { Entropy } from '../../base/environment.ts'
 import { readWhole } from '../../base/files.ts'
-import type { BootKernel, BootMachines, BootVolume } from '../boot-machines.ts'
+import type { BootKernel, BootMachines } from '../boot-machines.ts'
+import type { RestoredVolume } from '../drill-rooms.ts'
 import { HostError } from '../errors.ts'
 import { bootSectorBytes, startsByItself } from './boot-loader.ts'
 import { type Accelerator, disksMax } from './qemu-command.ts'
@@ -125,7 +126,7 @@ function kernelOf({ kernel }: Pick<BootOptions, 'kernel'>): BootKernel {
 }
 
 /** Also looks whether the volume is there, in full: a plain file. */
-async function firstSector({ vm, volume, path, bytes }: BootVolume): Promise<Uint8Array> {
+async function firstSector({ vm, volume, path, bytes }: RestoredVolume): Promise<Uint8Array> {
   const missing = (cause?: unknown) =>
     new HostError('VOLUME_MISSING', `the restored volume ${volume} of ${vm} is not there in full`, { cause })
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(

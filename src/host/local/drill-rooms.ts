@@ -23,20 +23,23 @@ function roomFor(directory: string, job: JobId): DrillRoom {
   const sink = localVolumeSink({ directory: room, beside, resumable: false, reuse: null })
   return {
     sink,
-    async volumes() {
-      const volumes: RestoredVolume[] = []
-      for (const vm of (await readdir(room)).sort())
-        for (const file of (await readdir(path.join(room, vm))).sort()) {
-          const at = path.join(room, vm, file)
-          const { size: bytes } = await stat(at)
-          const volume = parseVolumeName(path.basename(file, imageEnding))
-          volumes.push({ vm: parseVmName(vm), volume, path: at, bytes })
-        }
-      return volumes
-    },
+    volumes: () => restoredVolumes(room),
     async [Symbol.asyncDispose]() {
       await sink[Symbol.asyncDispose]()
       for (const one of [room, beside]) await rm(one, { recursive: true, force: true })
     },
   }
+}
+
+/** What lies in the room of a job, ascending by VM and volume. */
+export async function restoredVolumes(room: string): Promise<readonly RestoredVolume[]> {
+  const volumes: RestoredVolume[] = []
+  for (const vm of (await readdir(room)).sort())
+    for (const file of (await readdir(path.join(room, vm))).sort()) {
+      const at = path.join(room, vm, file)
+      const { size: bytes } = await stat(at)
+      const volume = parseVolumeName(path.basename(file, imageEnding))
+      volumes.push({ vm: parseVmName(vm), volume, path: at, bytes })
+    }
+  return volumes
 }

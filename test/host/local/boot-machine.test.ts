@@ -8,7 +8,7 @@ import { MiB } from '../../../src/base/bytes.ts'
 import { systemClock, systemEntropy } from '../../../src/base/environment.ts'
 import { createLog, silentLog } from '../../../src/base/log.ts'
 import { parseVmName, parseVolumeName } from '../../../src/base/names.ts'
-import type { BootVolume } from '../../../src/host/boot-machines.ts'
+import type { RestoredVolume } from '../../../src/host/drill-rooms.ts'
 import { type BootOptions, defaultQemu, localBootMachines } from '../../../src/host/local/boot-machine.ts'
 import { findWalls } from '../../../src/host/local/bubblewrap.ts'
 import { overwriting, resetting, saying } from '../../support/boot-sectors.ts'
@@ -72,7 +72,7 @@ function machines(change: Partial<BootOptions> = {}) {
 /** Tries KVM once for all of them. */
 const usual = machines()
 
-async function volumeOf(bytes: Uint8Array | string, name = 'root', length?: number): Promise<BootVolume> {
+async function volumeOf(bytes: Uint8Array | string, name = 'root', length?: number): Promise<RestoredVolume> {
   count += 1
   const file = path.join(directory, `${count}.img`)
   await (typeof bytes === 'string' ? copyFile(bytes, file) : writeFile(file, bytes))
@@ -82,7 +82,7 @@ async function volumeOf(bytes: Uint8Array | string, name = 'root', length?: numb
 }
 
 /** An ext4 file system, with busybox and what `init` says as its first process. */
-async function rootOf(init: string | null): Promise<BootVolume> {
+async function rootOf(init: string | null): Promise<RestoredVolume> {
   count += 1
   const tree = path.join(directory, `tree-${count}`)
   await mkdir(path.join(tree, 'bin'), { recursive: true })
@@ -101,7 +101,7 @@ async function rootOf(init: string | null): Promise<BootVolume> {
   return volumeOf(image)
 }
 
-const digest = async ({ path }: BootVolume) =>
+const digest = async ({ path }: RestoredVolume) =>
   createHash('sha256')
     .update(await readFile(path))
     .digest('hex')
@@ -121,7 +121,7 @@ describe.skipIf(maySkip(isMissing))('a VM without a boot loader', () => {
       { ...(await volumeOf(new Uint8Array(512))), vm: parseVmName('other') },
     ]
     // The root is a volume by that name, or else the first: here it is the second, and Linux finds the disks in their order.
-    const swapped = [volumes[1], volumes[0], volumes[2]] as readonly BootVolume[]
+    const swapped = [volumes[1], volumes[0], volumes[2]] as readonly RestoredVolume[]
     const before = await Promise.all(swapped.map(digest))
     const verdict = await usual.boot(rule, swapped, limits, never)
     expect(verdict, `${verdict.message} ${lines.join('')}`).toMatchObject({ level: 'boot', result: 'passed' })
